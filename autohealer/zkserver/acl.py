@@ -1,0 +1,138 @@
+"""Access control: who a connection is, and what a node's list lets it do.
+
+Schemes: `world`, `auth` (expands to the asker's own identities), `digest`, `ip`, `super`.
+Sources: `PrepRequestProcessor.fixupACL`, `ZooKeeperServer.checkACL`, `DigestAuthenticationProvider`,
+`IPAuthenticationProvider` of Apache ZooKeeper.
+
+Must never know: nodes, connections, which request asks.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import TYPE_CHECKING
+
+from autohealer.zkserver.protocol import OPEN_ACL, Acl, Code, Identity, Perm, RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SUPER = Identity("super", "")
+
+
+def digest_of(credentials: str) -> str:
+    """`user:password` becomes `user:<base64 of its SHA-1>`."""
+    user, _, _ = credentials.partition(":")
+    hashed = hashlib.sha1(credentials.encode(), usedforsecurity=False).digest()
+    return f"{user}:{base64.b64encode(hashed).decode()}"
+
+
+def authenticate(scheme: str, secret: bytes, super_digest: str | None) -> list[Identity] | None:
+    """The identities a client's credentials prove; None when they prove nothing.
+
+    `ip` proves nothing new: the address is an identity of every connection already.
+    """
+    if scheme == "ip":
+        return []
+    if scheme != "digest":
+        return None
+    try:
+        digest = digest_of(secret.decode())
+    except UnicodeDecodeError:
+        return None
+    proven = [Identity("digest", digest)]
+    return [*proven, SUPER] if digest == super_digest else proven
+
+
+def expand(wanted: Sequence[Acl], identities: Sequence[Identity]) -> tuple[Acl, ...]:
+    """Check a list a client wants to set and put its own identities in place of `auth`.
+
+    Raises:
+        RefusedError: INVALID_ACL, it is empty or has an entry that can never match.
+    """
+    if tuple(wanted) == OPEN_ACL:
+        return OPEN_ACL
+    expanded: list[Acl] = []
+    for entry in dict.fromkeys(wanted):
+        expanded.extend(_expand_entry(entry, identities))
+    if not expanded:
+        raise RefusedError(Code.INVALID_ACL)
+    return tuple(expanded)
+
+
+def is_allowed(acl: Sequence[Acl], perms: int, identities: Sequence[Identity]) -> bool:
+    """Whether the list grants one of `perms` to one of the identities."""
+    if acl == OPEN_ACL or not acl or SUPER in identities:
+        return True
+    return any(entry.perms & perms and _matches(entry, identities) for entry in acl)
+
+
+def demand(acl: Sequence[Acl], perms: int, identities: Sequence[Identity]) -> None:
+    """Refuse who is not allowed.
+
+    Raises:
+        RefusedError: NO_AUTH.
+    """
+    if not is_allowed(acl, perms, identities):
+        raise RefusedError(Code.NO_AUTH)
+
+
+def shown_to(acl: tuple[Acl, ...], identities: Sequence[Identity]) -> tuple[Acl, ...]:
+    """The list as getACL may show it: without ADMIN, password hashes are masked."""
+    if is_allowed(acl, Perm.ADMIN, identities):
+        return acl
+    return tuple(_masked(entry) for entry in acl)
+
+
+def _expand_entry(entry: Acl, identities: Sequence[Identity]) -> list[Acl]:
+    match entry.scheme:
+        case "auth":
+            proven = [who for who in identities if who.scheme == "digest"]
+            expanded = [Acl(entry.perms, who.scheme, who.id) for who in proven]
+        case "world":
+            expanded = [entry] if entry.id == "anyone" else []
+        case "digest":
+            expanded = [entry] if entry.id.count(":") == 1 else []
+        case "ip":
+            expanded = [entry] if _address_bits(entry.id) is not None else []
+        case _:
+            expanded = []
+    if not expanded:
+        raise RefusedError(Code.INVALID_ACL)
+    return expanded
+
+
+def _matches(entry: Acl, identities: Sequence[Identity]) -> bool:
+    match entry.scheme:
+        case "world":
+            return entry.id == "anyone"
+        case "ip":
+            return any(who.scheme == "ip" and _is_inside(who.id, entry.id) for who in identities)
+        case _:
+            return Identity(entry.scheme, entry.id) in identities
+
+
+def _is_inside(address: str, network: str) -> bool:
+    one, other = _address_bits(address), _address_bits(network)
+    if one is None or other is None or one[1] != other[1]:
+        return False
+    _, width, prefix = other
+    return one[0] >> (width - prefix) == other[0] >> (width - prefix)
+
+
+def _address_bits(text: str) -> tuple[int, int, int] | None:
+    """`address[/bits]` as (value, width, prefix bits); None when it is no IPv4 or IPv6 address."""
+    import ipaddress  # rarely needed, and a tenth of the start-up time
+
+    try:
+        network = ipaddress.ip_interface(text)
+    except ValueError:
+        return None
+    return int(network.ip), network.max_prefixlen, network.network.prefixlen
+
+
+def _masked(entry: Acl) -> Acl:
+    if entry.scheme != "digest":
+        return entry
+    return Acl(entry.perms, entry.scheme, f"{entry.id.partition(':')[0]}:x")

@@ -1,0 +1,145 @@
+"""Who waits to hear about which path.
+
+Theory of operation. Four tables map a path to the connections that watch it: `data` and `child` fire
+once, `persistent` and `recursive` until removed. A recursive watch hears of every node below it being
+created, deleted or changed, but of no children changes, since those are the same news twice.
+Beside each connection stands which halves of its watch are left, as a `WatcherKind`: the data half
+hears of a node, the child half of its children, and both of its end; a watch that stays has both
+until a client removes one of them.
+Watches belong to a connection, not to a session: a reconnected client sets its own again.
+Source: `WatchManager`, `DataTree.addWatch`, `DataTree.deleteNode` of Apache ZooKeeper.
+
+Must never know: nodes, access lists, how an event is delivered.
+Limits: `watches_max` in all, refused with THROTTLED.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+from autohealer.zkserver.paths import ancestors_or_self
+from autohealer.zkserver.protocol import Code, EventType, RefusedError, WatcherKind
+
+
+class Table(Enum):
+    """The four ways to watch a path."""
+
+    DATA = auto()
+    CHILD = auto()
+    PERSISTENT = auto()
+    RECURSIVE = auto()
+
+
+_ORDER = (Table.DATA, Table.CHILD, Table.PERSISTENT, Table.RECURSIVE)
+_HALVES = {
+    Table.DATA: WatcherKind.DATA,
+    Table.CHILD: WatcherKind.CHILDREN,
+    Table.PERSISTENT: WatcherKind.ANY,
+    Table.RECURSIVE: WatcherKind.ANY,
+}
+_HEARING = {
+    EventType.CREATED: WatcherKind.DATA,
+    EventType.DATA_CHANGED: WatcherKind.DATA,
+    EventType.CHILDREN_CHANGED: WatcherKind.CHILDREN,
+    EventType.DELETED: WatcherKind.ANY,
+}
+"""Which halves an event wakes."""
+
+
+class Watches:
+    """The watch tables. Connections are numbers; dicts keep the order of asking."""
+
+    def __init__(self, watches_max: int) -> None:
+        self._watches_max = watches_max
+        self._tables: dict[Table, dict[str, dict[int, int]]] = {table: {} for table in Table}
+        self._by_connection: dict[int, set[tuple[Table, str]]] = {}
+        self.count = 0
+
+    @property
+    def connection_count(self) -> int:
+        """Connections with at least one watch."""
+        return len(self._by_connection)
+
+    @property
+    def path_count(self) -> int:
+        """Watched paths, one per table they are in."""
+        return sum(map(len, self._tables.values()))
+
+    def add(self, table: Table, path: str, connection: int) -> None:
+        """Watch a path; asking twice is asking once.
+
+        Raises:
+            RefusedError: THROTTLED, there are too many watches.
+        """
+        watchers = self._tables[table].setdefault(path, {})
+        if connection in watchers:
+            watchers[connection] = _HALVES[table]
+            return
+        if self.count >= self._watches_max:
+            if not watchers:
+                del self._tables[table][path]
+            raise RefusedError(Code.THROTTLED)
+        watchers[connection] = _HALVES[table]
+        self._by_connection.setdefault(connection, set()).add((table, path))
+        self.count += 1
+
+    def fire(self, event: EventType, path: str) -> list[int]:
+        """The connections to tell, each once; watches that fire once are gone afterwards."""
+        told: dict[int, None] = {}
+        halves = _HEARING[event]
+        if halves & WatcherKind.DATA:
+            told.update(self._take(Table.DATA, path))
+        if halves & WatcherKind.CHILDREN:
+            told.update(self._take(Table.CHILD, path))
+        told.update(self._hearing(Table.PERSISTENT, path, halves))
+        if event is not EventType.CHILDREN_CHANGED and self._tables[Table.RECURSIVE]:
+            for above in ancestors_or_self(path):
+                told.update(self._hearing(Table.RECURSIVE, above, halves))
+        return list(told)
+
+    def has(self, kind: WatcherKind, path: str, connection: int) -> bool:
+        """Whether the connection watches the path in this way."""
+        return any(self._halves(table, path, connection) & kind for table in _ORDER)
+
+    def remove(self, kind: WatcherKind, path: str, connection: int) -> bool:
+        """Stop watching; False when there was nothing to stop."""
+        found = [table for table in _ORDER if self._halves(table, path, connection) & kind]
+        for table in found:
+            left = self._halves(table, path, connection) & ~kind
+            if left:
+                self._tables[table][path][connection] = left
+            else:
+                self._discard(table, path, connection)
+        return bool(found)
+
+    def forget(self, connection: int) -> None:
+        """The connection is gone."""
+        for table, path in list(self._by_connection.get(connection, ())):
+            self._discard(table, path, connection)
+
+    def _halves(self, table: Table, path: str, connection: int) -> int:
+        return self._tables[table].get(path, {}).get(connection, 0)
+
+    def _hearing(self, table: Table, path: str, halves: int) -> dict[int, None]:
+        watchers = self._tables[table].get(path, {})
+        return {connection: None for connection, left in watchers.items() if left & halves}
+
+    def _take(self, table: Table, path: str) -> dict[int, None]:
+        watchers = self._tables[table].get(path)
+        if watchers is None:
+            return {}
+        taken = dict.fromkeys(watchers)
+        for connection in taken:
+            self._discard(table, path, connection)
+        return taken
+
+    def _discard(self, table: Table, path: str, connection: int) -> None:
+        watchers = self._tables[table][path]
+        del watchers[connection]
+        if not watchers:
+            del self._tables[table][path]
+        mine = self._by_connection[connection]
+        mine.remove((table, path))
+        if not mine:
+            del self._by_connection[connection]
+        self.count -= 1

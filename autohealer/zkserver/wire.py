@@ -1,0 +1,195 @@
+"""jute, ZooKeeper's serialisation, and the framing around it.
+
+Everything is big-endian; a frame is an int32 length and that many bytes; buffers and strings carry an
+int32 length where -1 means null; vectors carry an int32 count.
+
+Must never know: which request or reply the bytes belong to.
+Limits: a frame of `frame_bytes_max`; a vector can not claim more items than its frame has bytes.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, TypeVar
+
+from autohealer.zkserver.protocol import Acl, MalformedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from autohealer.zkserver.protocol import Stat
+
+T = TypeVar("T")
+
+_BOOL = Struct("!?")
+_INT = Struct("!i")
+_LONG = Struct("!q")
+_STAT = Struct("!qqqqiiiqiiq")
+
+NULL = _INT.pack(-1)
+
+
+class FrameDecoder:
+    """Cuts a byte stream into frames, however the bytes arrive."""
+
+    __slots__ = ("_buffer", "_frame_bytes_max")
+
+    def __init__(self, frame_bytes_max: int) -> None:
+        self._buffer = bytearray()
+        self._frame_bytes_max = frame_bytes_max
+
+    def feed(self, data: bytes) -> None:
+        """Add what arrived."""
+        self._buffer += data
+
+    @property
+    def held_bytes(self) -> int:
+        """How much was fed and not yet taken."""
+        return len(self._buffer)
+
+    def prefix(self) -> bytes:
+        """The first four bytes not yet taken, fewer if fewer have arrived."""
+        return bytes(self._buffer[:4])
+
+    def next_frames(self, count_max: int) -> list[bytes]:
+        """Take complete frames, at most `count_max`; empty when there is none yet.
+
+        Raises:
+            MalformedError: the next length is below 0 or above the limit.
+        """
+        frames: list[bytes] = []
+        at = 0
+        while len(self._buffer) - at >= 4 and len(frames) < count_max:
+            length = int.from_bytes(self._buffer[at : at + 4], "big", signed=True)
+            end = at + 4 + length
+            if not 0 <= length <= self._frame_bytes_max:
+                if not frames:
+                    raise MalformedError(f"a length of {length}, not 0..{self._frame_bytes_max}")
+                break  # the frames before it are good; the next call raises
+            if len(self._buffer) < end:
+                break
+            frames.append(bytes(self._buffer[at + 4 : end]))
+            at = end
+        del self._buffer[:at]
+        return frames
+
+
+class Reader:
+    """Reads jute values from one frame, front to back.
+
+    Every method raises MalformedError when the frame is too short or the value impossible.
+    """
+
+    __slots__ = ("_at", "_data")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    @property
+    def remaining(self) -> int:
+        """Bytes not read yet."""
+        return len(self._data) - self._at
+
+    def boolean(self) -> bool:
+        """One byte; anything but 0 is true."""
+        return self.raw(1) != b"\x00"
+
+    def int32(self) -> int:
+        """A signed 32-bit integer."""
+        return int.from_bytes(self.raw(4), "big", signed=True)
+
+    def int64(self) -> int:
+        """A signed 64-bit integer."""
+        return int.from_bytes(self.raw(8), "big", signed=True)
+
+    def buffer(self) -> bytes | None:
+        """Bytes, or None for null."""
+        length = self.int32()
+        return None if length == -1 else self.raw(length)
+
+    def text(self) -> str:
+        """A UTF-8 string; null reads as empty, because kazoo writes empty strings as null."""
+        try:
+            return (self.buffer() or b"").decode()
+        except UnicodeDecodeError as error:
+            raise MalformedError("a string that is not UTF-8") from error
+
+    def vector(self, item: Callable[[Reader], T]) -> tuple[T, ...]:
+        """A sequence of items; null reads as empty."""
+        count = self.int32()
+        if count > self.remaining:
+            raise MalformedError(f"a vector of {count} items in {self.remaining} bytes")
+        return tuple(item(self) for _ in range(count))
+
+    def acl(self) -> Acl:
+        """One ACL entry."""
+        return Acl(self.int32(), self.text(), self.text())
+
+    def raw(self, length: int) -> bytes:
+        """So many bytes, without a length in front."""
+        end = self._at + length
+        if length < 0 or end > len(self._data):
+            raise MalformedError(f"{length} bytes expected, {self.remaining} left")
+        taken = self._data[self._at : end]
+        self._at = end
+        return taken
+
+
+def pack_bool(value: bool) -> bytes:  # noqa: FBT001 - the value is the subject here
+    """One byte."""
+    return _BOOL.pack(value)
+
+
+def pack_int(value: int) -> bytes:
+    """A signed 32-bit integer."""
+    return _INT.pack(value)
+
+
+def pack_long(value: int) -> bytes:
+    """A signed 64-bit integer."""
+    return _LONG.pack(value)
+
+
+def pack_buffer(value: bytes | None) -> bytes:
+    """Bytes with their length; None is null."""
+    return NULL if value is None else _INT.pack(len(value)) + value
+
+
+def pack_text(value: str) -> bytes:
+    """A UTF-8 string with its length."""
+    raw = value.encode()
+    return _INT.pack(len(raw)) + raw
+
+
+def pack_vector(items: Iterable[bytes]) -> bytes:
+    """A sequence of items that are packed already."""
+    packed = list(items)
+    return _INT.pack(len(packed)) + b"".join(packed)
+
+
+def pack_texts(items: Iterable[str]) -> bytes:
+    """A sequence of strings."""
+    return pack_vector(map(pack_text, items))
+
+
+def pack_acl(acl: Iterable[Acl]) -> bytes:
+    """A whole access control list."""
+    return pack_vector(
+        _INT.pack(entry.perms) + pack_text(entry.scheme) + pack_text(entry.id) for entry in acl
+    )
+
+
+def pack_stat(stat: Stat) -> bytes:
+    """A node's metadata, 68 bytes."""
+    return _STAT.pack(*stat)
+
+
+def pack_frame(body: bytes) -> bytes:
+    """Put the length in front."""
+    return _INT.pack(len(body)) + body
+
+
+def wrap_int32(value: int) -> int:
+    """Wrap a counter as Java's `int` does, so that it still fits its field after 2**31 steps."""
+    return (value + 0x8000_0000) % 0x1_0000_0000 - 0x8000_0000
