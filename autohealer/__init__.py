@@ -1,0 +1,1 @@
+"""Keeps N workers alive, whatever dies."""

@@ -1,0 +1,15 @@
+"""What may keep a daemon from starting; each message is one sentence for the operator."""
+
+from __future__ import annotations
+
+
+class PlatformError(Exception):
+    """This machine lacks what the daemon needs; the message says what."""
+
+
+class StateDirError(Exception):
+    """The state directory cannot be used; the message names it."""
+
+
+class ZooKeeperError(Exception):
+    """The chosen ZooKeeper cannot be had; the message says which and why."""

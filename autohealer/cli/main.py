@@ -1,0 +1,245 @@
+"""The commands: run (the default), status, zkserver. Mistakes become one sentence and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from autohealer.cli.default_command import DefaultCommandGroup
+from autohealer.cli.exit_codes import ExitCode
+from autohealer.contract import DEFAULT_SESSION_TIMEOUT_S
+from autohealer.settings import (
+    EMBEDDED_PORT,
+    GRACE_S,
+    REGISTRATION_TIMEOUT_S,
+    Settings,
+    SettingsError,
+    default_state_dir,
+    group_dir,
+    group_of_program,
+    parse_group,
+    parse_replicas,
+    parse_target,
+)
+from autohealer.telemetry.logs import LogFormat
+
+_EPILOG = (
+    "Exit codes: 0 stopped as asked; 1 internal error; 2 wrong usage; 3 no ZooKeeper; "
+    "4 another daemon keeps this group; 5 the machine or the state directory will not do; 6 no daemon answers."
+)
+
+app = typer.Typer(
+    cls=DefaultCommandGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog=_EPILOG,
+)
+
+StateDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where locks, worker output and the embedded server's data live. [default: XDG state home]"
+    ),
+]
+
+
+def fail(code: ExitCode, sentence: object) -> NoReturn:
+    """Say what is wrong and leave."""
+    print(f"autohealer: {sentence}", file=sys.stderr)  # noqa: T201 - the one place that speaks
+    raise typer.Exit(code)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(version("autohealer"))  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def group(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Keep N workers alive, whatever dies.
+
+    `autohealer 10 flaky_worker` is short for `autohealer run 10 flaky_worker`; see `autohealer run --help`
+    for its options, which stand before N.
+    """
+
+
+@app.command(context_settings={"allow_interspersed_args": False}, epilog=_EPILOG)
+def run(
+    n: Annotated[
+        str, typer.Argument(metavar="N", help="How many workers to keep alive (0 to 10000).")
+    ],
+    program: Annotated[
+        str,
+        typer.Argument(
+            help="What to run: a file, a Python module with __main__, or a command on PATH."
+        ),
+    ],
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ARGS]...", help="Passed on to every worker as they are."),
+    ] = None,
+    zookeeper: Annotated[
+        str,
+        typer.Option(
+            envvar="AUTOHEALER_ZOOKEEPER",
+            help="auto: the ZooKeeper on 127.0.0.1:2181 if one answers, else an embedded server there; "
+            "embedded[:PORT]; or HOST:PORT,HOST:PORT[/chroot].",
+        ),
+    ] = "auto",
+    group: Annotated[
+        str | None,
+        typer.Option(help="Name of the group, seen in /workers. [default: the program's name]"),
+    ] = None,
+    session_timeout: Annotated[
+        float,
+        typer.Option(
+            min=0.5,
+            max=600,
+            help="Seconds until ZooKeeper gives up a silent worker; bounds how long a frozen one stays.",
+        ),
+    ] = DEFAULT_SESSION_TIMEOUT_S,
+    registration_timeout: Annotated[
+        float,
+        typer.Option(
+            min=0.1, max=86400, help="Seconds a new worker has to register before it is replaced."
+        ),
+    ] = REGISTRATION_TIMEOUT_S,
+    grace: Annotated[
+        float,
+        typer.Option(
+            min=0, max=86400, help="Seconds between TERM and KILL when a worker is stopped."
+        ),
+    ] = GRACE_S,
+    state_dir: StateDir = None,
+    log_format: Annotated[
+        LogFormat,
+        typer.Option(help="auto: console on a terminal, one JSON object per line elsewhere."),
+    ] = LogFormat.AUTO,
+) -> None:
+    """Keep N copies of PROGRAM alive until told to stop (the default command).
+
+    A worker whose process dies, or whose registration in ZooKeeper vanishes, is replaced. Ctrl-C or TERM stops
+    everything; a second one kills at once.
+    """
+    from autohealer.processes.program import ProgramError, resolve_program
+
+    try:
+        settings = Settings(
+            replicas=parse_replicas(n),
+            argv=(*resolve_program(program), *_without_separator(arguments or [])),
+            group=parse_group(group) if group is not None else group_of_program(program),
+            target=parse_target(zookeeper),
+            state_dir=(state_dir or default_state_dir()).absolute(),
+            session_timeout_s=session_timeout,
+            registration_timeout_s=registration_timeout,
+            grace_s=grace,
+        )
+    except (SettingsError, ProgramError) as error:
+        fail(ExitCode.USAGE, error)
+    _keep(settings, log_format)
+
+
+def _without_separator(arguments: list[str]) -> list[str]:
+    return arguments[1:] if arguments[:1] == ["--"] else arguments
+
+
+def _keep(settings: Settings, log_format: LogFormat) -> None:
+    """Run the daemon; its libraries are imported only now, so that mistakes and help are quick."""
+    from autohealer.assembly.daemon import run_daemon
+    from autohealer.assembly.errors import PlatformError, StateDirError, ZooKeeperError
+    from autohealer.cli.progress import StatusLine
+    from autohealer.coordination.session import ZooKeeperUnreachable
+    from autohealer.processes.lock import AlreadyRunning
+    from autohealer.telemetry.logs import configure
+
+    line = StatusLine(sys.stdout)
+    try:
+        run_daemon(settings, configure(log_format, line.log, on_terminal=line.on_terminal), [line])
+    except (ZooKeeperError, ZooKeeperUnreachable) as error:
+        fail(ExitCode.ZOOKEEPER, error)
+    except AlreadyRunning as error:
+        fail(ExitCode.ALREADY_RUNNING, error)
+    except (PlatformError, StateDirError) as error:
+        fail(ExitCode.ENVIRONMENT, error)
+    finally:
+        line.close()
+
+
+@app.command()
+def status(
+    group: Annotated[str | None, typer.Option(help="Which group, where several run.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="The whole answer, for programs.")] = False,
+    state_dir: StateDir = None,
+) -> None:
+    """Show each worker of the running daemon: its state, how old each fact is, and why it last restarted."""
+    from rich.console import Console
+
+    from autohealer.cli.status_table import print_status
+    from autohealer.control.client import NoAnswer, fetch_status, parse_status
+
+    base = (state_dir or default_state_dir()).absolute()
+    try:
+        body = fetch_status(group_dir(base, group or _only_group(base)))
+    except NoAnswer as error:
+        fail(ExitCode.NO_DAEMON, error)
+    if json:
+        print(body.decode())  # noqa: T201
+    else:
+        print_status(parse_status(body), Console(soft_wrap=False))
+
+
+def _only_group(state_dir: Path) -> str:
+    """The one group with a control socket."""
+    names = sorted(path.parent.name for path in state_dir.glob("groups/*/control.sock"))
+    if not names:
+        fail(ExitCode.NO_DAEMON, f"no daemon runs with the state directory {state_dir}")
+    if len(names) > 1:
+        fail(ExitCode.USAGE, f"several groups run here ({', '.join(names)}): name one with --group")
+    return names[0]
+
+
+@app.command()
+def zkserver(
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port on the loopback address.")
+    ] = EMBEDDED_PORT,
+    data_dir: Annotated[Path | None, typer.Option(help="Where it keeps its data.")] = None,
+) -> None:
+    """Run the embedded ZooKeeper server alone, on 127.0.0.1.
+
+    For development, tests and everything that lives on one machine; not for more than one (no replication, no TLS):
+    use an Apache ZooKeeper ensemble there. Everything acknowledged survives kill -9 of the server; a power cut may
+    cost the last seconds. One server per data directory.
+
+    Limits: 4,096 connections, 16,384 sessions, 500,000 watches, 1 MB per request, about 512 MiB of nodes; beyond
+    them requests are refused and the log says why. To change limits or sync every write:
+    python -m autohealer.zkserver --help.
+    """
+    from autohealer.zkserver.server import serve
+    from autohealer.zkserver.settings import ServerSettings
+
+    folder = data_dir or default_state_dir() / f"zkserver-{port}" / "data"
+    raise typer.Exit(serve(ServerSettings(port=port, data_dir=folder)))
+
+
+def main() -> None:
+    """The `autohealer` command."""
+    if not sys.stdout.isatty():
+        os.environ.setdefault("COLUMNS", "100")  # help and tables in a pipe would be cut at 80
+    app(prog_name="autohealer")

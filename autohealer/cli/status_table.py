@@ -1,0 +1,67 @@
+"""Show a status to a person: one row per slot, the truth about each with its age."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from autohealer.control.records import SlotRecord, StatusRecord
+
+_COLUMNS = ("slot", "state", "pid", "registration", "process", "restarts", "why it is where it is")
+
+
+def print_status(status: StatusRecord, console: Console) -> None:
+    """Print the summary, the table and what needs attention."""
+    console.print(
+        f"{status.group}: {status.ready}/{status.desired} ready"
+        f"{', stopping' if status.stopping else ''} · daemon pid {status.daemon_pid} ({status.version})"
+        f" · ZooKeeper {status.zookeeper} {status.store}{_since(status.store_age_s)}"
+    )
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in _COLUMNS:
+        table.add_column(column, overflow="fold")
+    for slot in status.slots:
+        table.add_row(*_row(slot))
+    console.print(table)
+    for hold in status.holds:
+        console.print(f"held back: {hold}")
+    for stranger in status.strangers:
+        where = (
+            f" (pid {stranger.pid} on {stranger.host or 'unknown host'})" if stranger.pid else ""
+        )
+        console.print(f"not ours: {stranger.name}: {stranger.standing}{where}")
+
+
+def _row(slot: SlotRecord) -> tuple[str, ...]:
+    return (
+        str(slot.slot) if slot.slot >= 0 else "surplus",
+        f"{_state(slot)} {_duration(slot.phase_age_s)}",
+        f"{slot.pid} ({_duration(slot.pid_age_s)})"
+        if slot.pid and slot.pid_age_s is not None
+        else "-",
+        f"{slot.registration}{_since(slot.registration_age_s)}" if slot.pid else "-",
+        slot.health,
+        str(slot.restarts),
+        slot.reason,
+    )
+
+
+def _state(slot: SlotRecord) -> str:
+    """The phase, except that nothing is called ready which is not."""
+    if slot.phase == "ready" and not slot.ready:
+        return "up, not ready"
+    return slot.phase
+
+
+def _since(age_s: float | None) -> str:
+    return "" if age_s is None else f" for {_duration(age_s)}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "?"
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    if seconds < 3600:
+        return f"{seconds / 60:.0f}m"
+    return f"{seconds / 3600:.1f}h"

@@ -1,0 +1,146 @@
+"""What the daemon and a worker agree on: znode paths, environment names, the record codec.
+
+Theory of operation. A worker proves that it serves by holding an ephemeral znode; the znode's *name*
+says which incarnation it is (`<group>-<slot>-<generation>`) and is never used twice, so deleting the
+znode of a process proven dead can never hit its replacement. The znode's *data* says where the
+process is, for people and for adoption; nothing is decided from it without proof.
+
+Must never know: ZooKeeper clients, processes, clocks. The worker SDK imports this module, so it uses
+nothing that kazoo has not imported already.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+from dataclasses import asdict, dataclass
+
+WORKERS_PATH = "/workers"
+
+ENV_GROUP = "AUTOHEALER_GROUP"
+ENV_SLOT = "AUTOHEALER_SLOT"
+ENV_GENERATION = "AUTOHEALER_GENERATION"
+ENV_ZOOKEEPER = "AUTOHEALER_ZOOKEEPER"
+ENV_ZNODE = "AUTOHEALER_ZNODE"
+ENV_TOKEN = "AUTOHEALER_TOKEN"
+ENV_SESSION_TIMEOUT_S = "AUTOHEALER_SESSION_TIMEOUT_S"
+
+DEFAULT_ZOOKEEPER = "127.0.0.1:2181"
+DEFAULT_SESSION_TIMEOUT_S = 4.0
+"""Two ticks of a stock Apache ZooKeeper, the shortest it grants: a frozen worker loses its znode in 4 to 6 s."""
+
+RECORD_VERSION = 1
+RECORD_BYTES_MAX = 4096
+"""Readers ignore larger data; what we write stays under 200 bytes for ordinary host names."""
+
+MANUAL_PREFIX = "manual-"
+_GROUP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+_NAME = re.compile(r"(?P<group>.+)-(?P<slot>\d{1,6})-(?P<generation>\d{1,19})")
+
+
+class RecordError(ValueError):
+    """The data of a znode is not a worker record."""
+
+
+@dataclass(frozen=True, slots=True)
+class ZnodeName:
+    """The name of a registration: which incarnation of which slot of which group."""
+
+    group: str
+    slot: int
+    generation: int
+
+    def __str__(self) -> str:
+        return f"{self.group}-{self.slot}-{self.generation}"
+
+    @property
+    def path(self) -> str:
+        """The absolute path below the connection string's chroot."""
+        return f"{WORKERS_PATH}/{self}"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRecord:
+    """What a worker writes into its znode.
+
+    `start` is the process start time in clock ticks since boot (`/proc/<pid>/stat` field 22) and `boot` the kernel's
+    boot id: with `pid` and `host` they name one process for ever. Only `pid` is required of a foreign program.
+    """
+
+    pid: int
+    start: int = 0
+    boot: str = ""
+    host: str = ""
+    address: str = ""
+    version: int = RECORD_VERSION
+
+
+def is_group_name(text: str) -> bool:
+    """Whether `text` may name a group: up to 64 letters, digits, `._-`; the word for hand-started workers may not."""
+    return _GROUP.fullmatch(text) is not None and not f"{text}-".startswith(MANUAL_PREFIX)
+
+
+def parse_znode_name(name: str) -> ZnodeName | None:
+    """Read a child's name of `/workers`; None when no daemon gave it out."""
+    match = _NAME.fullmatch(name)
+    if match is None or not is_group_name(match["group"]):
+        return None
+    parsed = ZnodeName(match["group"], int(match["slot"]), int(match["generation"]))
+    return parsed if str(parsed) == name else None
+
+
+def manual_znode_path(host: str, pid: int, start: int) -> str:
+    """Where a worker started by hand registers: `/workers/manual-<host>-<pid>-s<start>`."""
+    return f"{WORKERS_PATH}/{MANUAL_PREFIX}{host}-{pid}-s{start}"
+
+
+def encode_record(record: WorkerRecord) -> bytes:
+    """Serialise a record as compact JSON."""
+    return json.dumps(asdict(record), separators=(",", ":")).encode()
+
+
+def decode_record(raw: bytes) -> WorkerRecord:
+    """Read the data of a znode; unknown keys are ignored, so that newer workers may say more.
+
+    Raises:
+        RecordError: it is not a JSON object with a positive `pid`, or it is larger than `RECORD_BYTES_MAX`.
+    """
+    if len(raw) > RECORD_BYTES_MAX:
+        raise RecordError(
+            f"{len(raw)} bytes, more than the {RECORD_BYTES_MAX} of the largest record"
+        )
+    try:
+        fields = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise RecordError("not JSON") from error
+    if not isinstance(fields, dict):
+        raise RecordError("not a JSON object")
+    pid = _count(fields.get("pid"))
+    if pid <= 0:
+        raise RecordError("no positive pid")
+    return WorkerRecord(
+        pid=pid,
+        start=_count(fields.get("start")),
+        boot=_text(fields.get("boot")),
+        host=_text(fields.get("host")),
+        address=_text(fields.get("address")),
+        version=_count(fields.get("version")),
+    )
+
+
+def adoption_token(secret: bytes, name: str) -> str:
+    """The proof of identity a daemon gives to what it launches: HMAC-SHA256 over the incarnation's name, 32 hex digits.
+
+    Only who can read the daemon's secret can make one, so a stranger's process never passes for a worker.
+    """
+    return hmac.new(secret, name.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _text(value: object) -> str:
+    return value[:128] if isinstance(value, str) else ""

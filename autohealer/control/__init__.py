@@ -1,0 +1,1 @@
+"""The control interface: HTTP over a unix socket that only its owner may open."""

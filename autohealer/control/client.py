@@ -1,0 +1,51 @@
+"""Ask a running daemon over its control socket."""
+
+from __future__ import annotations
+
+import http.client
+from pathlib import Path
+
+from autohealer.control import socket_path
+from autohealer.control.records import StatusRecord
+
+ANSWER_TIMEOUT_S = 10.0
+
+
+class NoAnswer(Exception):  # noqa: N818 - says what is the case
+    """No daemon answers at a group's socket; the message says which."""
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket: only how to connect differs."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__("localhost", timeout=ANSWER_TIMEOUT_S)
+        self._folder = folder
+
+    def connect(self) -> None:
+        self.sock = socket_path.connect(self._folder, ANSWER_TIMEOUT_S)
+
+
+def fetch_status(folder: Path) -> bytes:
+    """The status of the group whose folder this is, as JSON. Raises `NoAnswer`."""
+    connection = _UnixConnection(folder)
+    try:
+        connection.request("GET", "/v1/status")
+        response = connection.getresponse()
+        body = response.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise NoAnswer(f"no daemon answers for group {folder.name!r} ({error})") from error
+    finally:
+        connection.close()
+    if response.status != http.client.OK:
+        raise NoAnswer(
+            f"the daemon of group {folder.name!r} answered with HTTP status {response.status}"
+        )
+    return body
+
+
+def parse_status(body: bytes) -> StatusRecord:
+    """Read what `fetch_status` brought."""
+    import pydantic
+
+    return pydantic.TypeAdapter(StatusRecord).validate_json(body)

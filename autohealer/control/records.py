@@ -1,0 +1,61 @@
+"""What the control interface says, as typed records: the JSON of `autohealer status --json`, field by field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRecord:
+    """One slot. Every fact comes with its age in seconds; None where it was never observed.
+
+    `ready` is true only when the worker is registered by a fresh list, its process lives and is not stopped.
+    `registration` is present, absent or unknown; `health` is what the process was doing when asked.
+    """
+
+    slot: int
+    phase: str
+    phase_age_s: float
+    ready: bool
+    pid: int | None
+    pid_age_s: float | None
+    generation: int
+    adopted: bool
+    registration: str
+    registration_age_s: float | None
+    health: str
+    health_age_s: float | None
+    rss_bytes: int | None
+    cpu_s: float | None
+    restarts: int
+    failures: int
+    reason: str
+    next_try_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class StrangerRecord:
+    """A registration nobody here launched."""
+
+    name: str
+    standing: str
+    pid: int | None
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRecord:
+    """One daemon's answer."""
+
+    group: str
+    daemon_pid: int
+    version: str
+    zookeeper: str
+    store: str
+    store_age_s: float | None
+    desired: int
+    ready: int
+    stopping: bool
+    holds: tuple[str, ...]
+    slots: tuple[SlotRecord, ...]
+    strangers: tuple[StrangerRecord, ...]

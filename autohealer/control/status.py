@@ -1,0 +1,107 @@
+"""Turn the view into the status: no more than is known, each fact with its age.
+
+`ready` in the status is stricter than the phase: a slot whose worker was registered a moment ago but is
+stopped right now, or of which the store can say nothing, is not called ready.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from autohealer.control.records import SlotRecord, StatusRecord, StrangerRecord
+from autohealer.core.membership import presence_of, presence_since
+from autohealer.core.model import NEVER, Phase, Presence, Slot, Stop, View
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What a process is doing: the kernel's word, and what it uses."""
+
+    state: str
+    rss_bytes: int
+    cpu_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What the status says of the daemon itself."""
+
+    group: str
+    daemon_pid: int
+    version: str
+    zookeeper: str
+
+
+NOT_SERVING = frozenset({"stopped", "tracing-stop", "zombie", "dead"})
+
+
+def status_of(
+    about: About,
+    view: View,
+    now: float,
+    holds: tuple[str, ...],
+    examine: Callable[[int], Health | None],
+) -> StatusRecord:
+    """The whole status as of `now`; `examine` looks at a process."""
+    slots = tuple(_slot_record(view.slots[key], view, now, examine) for key in sorted(view.slots))
+    return StatusRecord(
+        group=about.group,
+        daemon_pid=about.daemon_pid,
+        version=about.version,
+        zookeeper=about.zookeeper,
+        store=view.store.value,
+        store_age_s=_age(view.store_since, now),
+        desired=view.desired.replicas,
+        ready=sum(slot.ready for slot in slots),
+        stopping=view.desired.stop is not Stop.NO,
+        holds=holds,
+        slots=slots,
+        strangers=tuple(
+            StrangerRecord(s.label, s.standing.value, s.pid, s.host)
+            for s in sorted(view.strangers.values(), key=lambda stranger: stranger.label)
+        ),
+    )
+
+
+def _slot_record(
+    slot: Slot, view: View, now: float, examine: Callable[[int], Health | None]
+) -> SlotRecord:
+    occupant = slot.occupant
+    health = examine(occupant.pid) if occupant is not None and occupant.pid is not None else None
+    presence = Presence.ABSENT if occupant is None else presence_of(occupant, view)
+    ready = slot.phase is Phase.READY and presence is Presence.PRESENT and _serves(health)
+    return SlotRecord(
+        slot=slot.key,
+        phase=slot.phase.value,
+        phase_age_s=_age(slot.phase_since, now) or 0.0,
+        ready=ready,
+        pid=occupant.pid if occupant else None,
+        pid_age_s=_age(occupant.since, now) if occupant else None,
+        generation=slot.generation,
+        adopted=occupant.adopted if occupant else False,
+        registration=presence.value,
+        registration_age_s=_age(presence_since(occupant, view), now) if occupant else None,
+        health=health.state if health else "no process",
+        health_age_s=0.0 if occupant else None,
+        rss_bytes=health.rss_bytes if health else None,
+        cpu_s=health.cpu_s if health else None,
+        restarts=slot.restarts,
+        failures=slot.failures,
+        reason=slot.reason,
+        next_try_s=_next_try_s(slot, now),
+    )
+
+
+def _serves(health: Health | None) -> bool:
+    return health is not None and health.state not in NOT_SERVING
+
+
+def _next_try_s(slot: Slot, now: float) -> float | None:
+    if slot.phase not in {Phase.BACKOFF, Phase.QUARANTINED} or slot.deadline is None:
+        return None
+    return max(0.0, slot.deadline - now)
+
+
+def _age(since: float, now: float) -> float | None:
+    return None if since == NEVER else max(0.0, now - since)

@@ -1,0 +1,1 @@
+"""ZooKeeper as the daemon sees it; the only place that knows kazoo."""

@@ -1,0 +1,1 @@
+"""The decider: facts in, plans out. Pure: standard library only, no clock, no I/O, no randomness."""

@@ -1,0 +1,66 @@
+"""Orders: what is to be done, in the imperative, and the plan that carries them with their reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autohealer.core.model import Incarnation
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Launch a new incarnation into slot `key`."""
+
+    key: int
+    name: Incarnation
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Ask an incarnation's whole process group to end (TERM)."""
+
+    key: int
+    name: Incarnation
+    reason: str
+    blameless: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """End an incarnation's whole process group (KILL)."""
+
+    key: int
+    name: Incarnation
+    reason: str
+    blameless: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Delete the registration of an incarnation whose process is proven dead."""
+
+    name: Incarnation
+
+
+@dataclass(frozen=True, slots=True)
+class Inspect:
+    """Find out whose an unfamiliar registration is."""
+
+    name: Incarnation | str
+
+
+Action = Spawn | Drain | Kill | Discard | Inspect
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One decision: what to do now, which launches wait, and whether all is done.
+
+    `deferred` are the slots whose launch has to wait, `holds` says what is held back and why, in words.
+    """
+
+    actions: tuple[Action, ...] = ()
+    deferred: tuple[int, ...] = ()
+    holds: tuple[str, ...] = ()
+    finished: bool = False

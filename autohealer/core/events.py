@@ -1,0 +1,141 @@
+"""Facts: what happened, in the past tense, as the shell reports it to `evolve`.
+
+Random numbers a rule needs (jitter, 0 <= j < 1) are drawn by the shell and arrive with the fact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autohealer.core.actions import Plan
+from autohealer.core.model import Exit, Incarnation, Standing, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """The clock reads `now`; the first fact of every round."""
+
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicasSet:
+    """The operator wants `replicas` slots filled."""
+
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """The operator wants everything gone; asked twice, at once."""
+
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerAdopted:
+    """A live process was proven to be an incarnation launched by an earlier daemon."""
+
+    name: Incarnation
+    pid: int
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpawned:
+    """The process of an incarnation was exec'd."""
+
+    name: Incarnation
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnFailed:
+    """An incarnation could not be launched at all."""
+
+    name: Incarnation
+    error: str
+    jitter: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerExited:
+    """The process of an incarnation ended and was reaped; `tree_empty` says whether all it had started is gone too."""
+
+    name: Incarnation
+    exit: Exit
+    tree_empty: bool
+    jitter: float
+    pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TreeEmptied:
+    """The last process of an ended incarnation's tree is gone."""
+
+    name: Incarnation
+    jitter: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoreChanged:
+    """The daemon's own ZooKeeper session changed state."""
+
+    store: Store
+
+
+@dataclass(frozen=True, slots=True)
+class WorkersListed:
+    """A complete, fresh list of `/workers`: this group's incarnations, and names no daemon gave out."""
+
+    ours: frozenset[Incarnation]
+    strange: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationRead:
+    """The data of an unfamiliar registration was read and, where it names a process here, looked into."""
+
+    name: Incarnation | str
+    standing: Standing
+    pid: int | None = None
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrantDead:
+    """The process behind an unfamiliar registration of this group is proven gone."""
+
+    name: Incarnation
+
+
+@dataclass(frozen=True, slots=True)
+class InvariantBroken:
+    """A plan or the view contradicted the model: every further action is frozen."""
+
+    violations: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A plan was made and is being carried out."""
+
+    plan: Plan
+
+
+Event = (
+    Ticked
+    | ReplicasSet
+    | StopRequested
+    | WorkerAdopted
+    | WorkerSpawned
+    | SpawnFailed
+    | WorkerExited
+    | TreeEmptied
+    | StoreChanged
+    | WorkersListed
+    | RegistrationRead
+    | RegistrantDead
+    | InvariantBroken
+    | Decided
+)

@@ -1,0 +1,68 @@
+"""What must hold of every decision, in tests and in production; a list of what does not.
+
+Checked between deciding and acting, so a broken promise stops the action it would have caused.
+Costs what the plan costs, never N.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import assert_never
+
+from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Spawn
+from autohealer.core.model import Incarnation, View
+
+
+def violations_of(view: View, plan: Plan) -> tuple[str, ...]:
+    """Every promise the plan would break, in words; empty when it is sound."""
+    return (*_of_counts(view), *_of_crowding(view, plan), *_of_actions(view, plan))
+
+
+def _of_counts(view: View) -> Iterator[str]:
+    if sum(view.counts.values()) != len(view.slots):
+        yield f"phase counts {view.counts} do not add up to {len(view.slots)} slots"
+    if any(count < 0 for count in view.counts.values()):
+        yield f"a phase count is negative: {view.counts}"
+
+
+def _of_crowding(view: View, plan: Plan) -> Iterator[str]:
+    launches = sum(isinstance(action, Spawn) for action in plan.actions)
+    if launches and len(view.in_flight) + launches > view.policy.in_flight_max:
+        yield f"{len(view.in_flight) + launches} launches in flight, more than {view.policy.in_flight_max}"
+
+
+def _of_actions(view: View, plan: Plan) -> Iterator[str]:
+    keys_seen: set[int] = set()
+    for action in plan.actions:
+        yield from _of_action(view, action)
+        if isinstance(action, Spawn | Drain | Kill):
+            if action.key in keys_seen:
+                yield f"two actions for slot {action.key} in one plan"
+            keys_seen.add(action.key)
+
+
+def _of_action(view: View, action: Action) -> Iterator[str]:
+    match action:
+        case Spawn(key, name):
+            yield from _of_spawn(view, key, name)
+        case Drain(key, name) | Kill(key, name):
+            if view.key_of.get(name) != key:
+                yield f"{name} is to be ended but does not fill slot {key}"
+        case Discard(name):
+            if name in view.key_of:
+                yield f"the registration of the live {name} is to be deleted"
+        case Inspect(name):
+            if name in view.key_of:
+                yield f"{name} is ours but is to be inspected"
+        case _:
+            assert_never(action)
+
+
+def _of_spawn(view: View, key: int, name: Incarnation) -> Iterator[str]:
+    slot = view.slots[key]
+    if not view.wants(key):
+        yield f"slot {key} is to be filled but not wanted"
+    if slot.occupant is not None:
+        yield f"slot {key} is to be filled but holds {slot.occupant.name}"
+    if name.generation <= slot.generation:
+        yield f"{name} would reuse a generation (newest: {slot.generation})"

@@ -1,0 +1,231 @@
+"""The nouns of the decision: what is wanted, what a slot is, what the view of the world holds.
+
+Theory of operation. A *slot* is a stable place 0..N-1 that outlives the processes filling it; an
+*incarnation* is one process that filled it, named by slot and generation. Slot records are frozen
+and replaced whole; the `View` that holds them is owned by one loop and changed only by `evolve`,
+which marks the slots it touched so that a decision costs the slots changed, not N.
+
+Times are seconds on one monotonic clock that the shell supplies as `View.now`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple
+
+NEVER = float("-inf")
+
+
+class Incarnation(NamedTuple):
+    """One process that filled a slot; the pair is never used twice."""
+
+    slot: int
+    generation: int
+
+    def __str__(self) -> str:
+        return f"slot {self.slot} generation {self.generation}"
+
+
+class Phase(Enum):
+    """Where a slot stands."""
+
+    VACANT = "vacant"
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    BACKOFF = "backoff"
+    QUARANTINED = "quarantined"
+
+
+class Presence(Enum):
+    """What may be said of a registration; unknown is not absent."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+
+class Store(Enum):
+    """The daemon's own session with ZooKeeper."""
+
+    CONNECTED = "connected"
+    SUSPENDED = "suspended"
+    LOST = "lost"
+
+
+class Stop(Enum):
+    """How far the operator wants us gone."""
+
+    NO = "no"
+    DRAIN = "drain"
+    KILL = "kill"
+
+
+class Standing(Enum):
+    """What became of a registration that is not one of our live incarnations."""
+
+    UNREAD = "unread"
+    DEAD = "dead"
+    MANUAL = "manual"
+    ORPHAN = "orphan"
+    ELSEWHERE = "elsewhere"
+    GARBAGE = "garbage"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The rules of restarting; the reasons for the defaults stand in `autohealer.settings`."""
+
+    registration_timeout_s: float = 30.0
+    rejoin_grace_s: float = 0.5
+    settle_s: float = 5.0
+    grace_s: float = 10.0
+    kill_retry_s: float = 1.0
+    stable_s: float = 10.0
+    backoff_initial_s: float = 0.1
+    backoff_max_s: float = 30.0
+    quarantine_failures: int = 10
+    intensity: int = 5
+    intensity_period_s: float = 10.0
+    restart_pause_s: float = 1.0
+    restart_pauses: int = 20
+    budget_burst: int = 30
+    budget_per_s: float = 5.0
+    probation_s: float = 1.0
+    in_flight_max: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What the operator asked for."""
+
+    replicas: int = 0
+    stop: Stop = Stop.NO
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a process ended; both None when it was not our child and nobody could tell."""
+
+    code: int | None = None
+    signal: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Occupant:
+    """The live incarnation of a slot.
+
+    `exit` is set once the process is gone while others of its tree are not; `listed` is what the last list said
+    of its znode and `listed_changed` since when; `ready_at` is when it first counted as ready; `proven` says that
+    it lived long enough (or registered) for its launch to count as a success.
+    """
+
+    name: Incarnation
+    pid: int | None
+    since: float
+    adopted: bool = False
+    listed: bool = False
+    listed_changed: float = NEVER
+    ready_at: float | None = None
+    proven: bool = False
+    exit: Exit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How an incarnation ended, in words, with the random number its back-off may use (0 <= jitter < 1)."""
+
+    occupant: Occupant
+    cause: str
+    jitter: float
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One place to fill. `deadline` is the single instant it waits for, `reason` why it is where it is.
+
+    `failures` counts launches in a row that never got ready, `crowded` restarts in a row that came too soon after
+    the ones before, until a stable run. `unseen` is the last death before any list showed the registration.
+    """
+
+    key: int
+    phase: Phase = Phase.VACANT
+    phase_since: float = NEVER
+    deadline: float | None = None
+    occupant: Occupant | None = None
+    generation: int = 0
+    killing: bool = False
+    blameless: bool = False
+    failures: int = 0
+    crowded: int = 0
+    unseen: Death | None = None
+    recent_restarts: tuple[float, ...] = ()
+    restarts: int = 0
+    reason: str = "first start"
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """A registration nobody here launched: reported, never touched."""
+
+    label: str
+    standing: Standing
+    pid: int | None = None
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A token bucket of restarts for the whole group: `tokens` as of `at`."""
+
+    tokens: float
+    at: float = NEVER
+
+
+@dataclass(slots=True)
+class View:
+    """Everything observed, owned by the loop and changed only by `evolve`.
+
+    Slots keyed below zero are berths for surplus incarnations found at start: never wanted, so drained.
+    `touched` are the slots changed since the last decision, `waiting` those whose launch was deferred
+    (first come, first served), `alarms` a heap of (deadline, key) with stale entries skipped. `ghosts` are
+    registrations whose process is proven dead, `doomed` those of them not yet ordered away. `retired` keeps
+    the newest generation of slots given up, so that none is used twice when they are wanted again.
+    """
+
+    policy: Policy
+    budget: Budget
+    generation_base: int = 1
+    now: float = 0.0
+    desired: Desired = Desired()
+    slots: dict[int, Slot] = field(default_factory=dict)
+    key_of: dict[Incarnation, int] = field(default_factory=dict)
+    touched: set[int] = field(default_factory=set)
+    waiting: dict[int, None] = field(default_factory=dict)
+    alarms: list[tuple[float, int]] = field(default_factory=list)
+    counts: dict[Phase, int] = field(default_factory=lambda: dict.fromkeys(Phase, 0))
+    in_flight: set[int] = field(default_factory=set)
+    window: int = 1
+    store: Store = Store.SUSPENDED
+    store_since: float = NEVER
+    fresh: bool = False
+    trust_from: float = NEVER
+    ever_connected: bool = False
+    listed: frozenset[Incarnation] = frozenset()
+    strange: frozenset[str] = frozenset()
+    ghosts: set[Incarnation] = field(default_factory=set)
+    doomed: set[Incarnation] = field(default_factory=set)
+    to_inspect: set[Incarnation | str] = field(default_factory=set)
+    retired: dict[int, int] = field(default_factory=dict)
+    strangers: dict[Incarnation | str, Stranger] = field(default_factory=dict)
+    violations: tuple[str, ...] = ()
+
+    def wants(self, key: int) -> bool:
+        """Whether the slot should be filled."""
+        return 0 <= key < self.desired.replicas and self.desired.stop is Stop.NO
+
+    def ready_count(self) -> int:
+        """How many wanted slots are ready."""
+        return self.counts[Phase.READY]

@@ -1,0 +1,75 @@
+"""The sentences that say why: written once here, repeated by logs, status and tests."""
+
+from __future__ import annotations
+
+from signal import Signals
+
+from autohealer.core.model import Exit, Occupant, Slot, View
+
+
+def of_exit(exit_: Exit) -> str:
+    """How a process ended: `exited with code 1`, `ended by signal 9 (SIGKILL)`."""
+    if exit_.signal is not None:
+        return f"ended by signal {exit_.signal} ({_signal_name(exit_.signal)})"
+    if exit_.code is not None:
+        return f"exited with code {exit_.code}"
+    return "exited (status unknown: not a child of this daemon)"
+
+
+def of_death(occupant: Occupant, exit_: Exit, now: float) -> str:
+    """How and when an incarnation died, and whether it had served."""
+    had_been = "was ready" if occupant.ready_at is not None else "not registered"
+    return f"{of_exit(exit_)} after {now - occupant.since:.1f} s, {had_been}"
+
+
+def of_backoff(cause: str, failures: int, delay_s: float) -> str:
+    """Why a slot waits."""
+    return f"{cause}; failure {failures} in a row, next try in {delay_s:.1f} s"
+
+
+def of_crowding(cause: str, crowded: int, delay_s: float) -> str:
+    """Why even a worker that had been ready waits."""
+    return (
+        f"{cause}; restart {crowded} in a row too soon after the last, next try in {delay_s:.1f} s"
+    )
+
+
+def of_late_registration(cause: str) -> str:
+    """A death that turns out to have been a ready worker's."""
+    return f"{cause} in the last list before its death, but in the next one"
+
+
+def of_quarantine(cause: str, failures: int, delay_s: float) -> str:
+    """Why a slot is parked."""
+    return (
+        f"{cause}; quarantined after {failures} failures in a row, probing again in {delay_s:.1f} s"
+    )
+
+
+def of_no_registration(occupant: Occupant, now: float) -> str:
+    """Why a start is given up, with what is probably wrong."""
+    return (
+        f"launched {now - occupant.since:.1f} s ago but never registered: the program probably does not use "
+        "autohealer.worker (or create the znode AUTOHEALER_ZNODE itself), hangs before it does, "
+        "or cannot reach ZooKeeper"
+    )
+
+
+def of_lost_registration(occupant: Occupant, now: float) -> str:
+    """Why a live process is replaced."""
+    gone_s = now - occupant.listed_changed
+    return f"registration gone for {gone_s:.1f} s while the process lives (frozen, or its session was lost)"
+
+
+def of_surplus(slot: Slot, view: View) -> str:
+    """Why a healthy incarnation has to go."""
+    if slot.key < 0:
+        return "surplus: another incarnation holds its slot"
+    return f"surplus: {view.desired.replicas} wanted"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return Signals(number).name
+    except ValueError:
+        return "real-time signal"

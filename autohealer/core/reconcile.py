@@ -1,0 +1,158 @@
+"""Decide: what is to be done, given what is desired and what is observed.
+
+Theory of operation. Each touched slot gets one verdict: leave it, ask it to end, end it, or fill it. Those
+to be filled queue behind the ones already waiting, and as many are launched as slow start and the group's
+restart budget allow; the rest wait, first come, first served. Only then come the registrations of the
+dead and of strangers, which never hold a launch up.
+
+An unknown registration (the store is away, or the list is stale) justifies nothing; a proven death does.
+Deciding changes nothing: the loop folds the plan back as `Decided`. Looking at every slot
+(`every_slot=True`) gives the same plan as looking at the touched ones; a test holds us to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+
+from autohealer.core import reasons
+from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Spawn
+from autohealer.core.intensity import refilled, seconds_to_token
+from autohealer.core.membership import absence_deadline
+from autohealer.core.model import Desired, Incarnation, Phase, Slot, Stop, Store, View
+from autohealer.core.pacing import allowance
+
+
+def reconcile(desired: Desired, view: View, *, every_slot: bool = False) -> Plan:
+    """One decision over the slots touched since the last."""
+    if view.violations:
+        # Asked to stop, a frozen daemon leaves its workers running: the next one adopts them.
+        hold = f"all actions frozen, workers left as they are: {view.violations[0]}"
+        return Plan(holds=(hold,), finished=desired.stop is not Stop.NO)
+    keys = sorted(view.slots if every_slot else view.touched)
+    endings = [a for key in keys if (a := _ending(view.slots[key], desired, view)) is not None]
+    wanting = [
+        key for key in keys if is_launchable(view.slots[key], view) and key not in view.waiting
+    ]
+    launches = _launches(view, wanting)
+    return Plan(
+        actions=(*launches.spawns, *endings, *_registry_work(view)),
+        deferred=launches.deferred,
+        holds=(*launches.holds, *_store_holds(view)),
+        finished=desired.stop is not Stop.NO and not view.key_of,
+    )
+
+
+def next_wake(view: View) -> float | None:
+    """When to decide again without a new fact; None when nothing is due. Ask after the plan was folded in."""
+    if view.violations:
+        return None
+    due = [view.alarms[0][0]] if view.alarms else []
+    if view.waiting and allowance(view.window, len(view.in_flight)):
+        due.append(
+            view.now + seconds_to_token(refilled(view.budget, view.now, view.policy), view.policy)
+        )
+    return min(due, default=None)
+
+
+def is_launchable(slot: Slot, view: View) -> bool:
+    """Whether a slot should be filled now, pacing and budget aside."""
+    if slot.occupant is not None or not view.wants(slot.key):
+        return False
+    return slot.deadline is None or slot.deadline <= view.now
+
+
+def _ending(slot: Slot, desired: Desired, view: View) -> Action | None:
+    """Whether what fills a slot has to go."""
+    if slot.occupant is None:
+        return None
+    if slot.phase is Phase.DRAINING:
+        return _escalation(slot, desired, view)
+    if not view.wants(slot.key):
+        return _farewell(slot, desired, view)
+    due = absence_deadline(slot, view)
+    if due is None or due > view.now:
+        return None
+    why = reasons.of_lost_registration if slot.phase is Phase.READY else reasons.of_no_registration
+    return Kill(slot.key, slot.occupant.name, why(slot.occupant, view.now), blameless=False)
+
+
+def _farewell(slot: Slot, desired: Desired, view: View) -> Action | None:
+    if slot.occupant is None:
+        return None
+    name = slot.occupant.name
+    match desired.stop:
+        case Stop.KILL:
+            return Kill(slot.key, name, "stopping at once", blameless=True)
+        case Stop.DRAIN:
+            return Drain(slot.key, name, "stopping", blameless=True)
+        case Stop.NO:
+            return Drain(slot.key, name, reasons.of_surplus(slot, view), blameless=True)
+
+
+def _escalation(slot: Slot, desired: Desired, view: View) -> Action | None:
+    """A drain that outlives its grace becomes a kill; a kill is repeated until the tree is gone."""
+    hurry = desired.stop is Stop.KILL and not slot.killing
+    overdue = slot.deadline is not None and slot.deadline <= view.now
+    if slot.occupant is None or not (hurry or overdue):
+        return None
+    return Kill(slot.key, slot.occupant.name, slot.reason, blameless=slot.blameless)
+
+
+@dataclass(frozen=True, slots=True)
+class _Launches:
+    spawns: tuple[Spawn, ...]
+    deferred: tuple[int, ...]
+    holds: tuple[str, ...]
+
+
+def _launches(view: View, wanting: list[int]) -> _Launches:
+    places = allowance(view.window, len(view.in_flight))
+    tokens = refilled(view.budget, view.now, view.policy).tokens
+    spawns: list[Spawn] = []
+    queue = chain(view.waiting, wanting)
+    short_of_tokens = False
+    for key in queue:
+        slot = view.slots[key]
+        again = slot.generation != 0
+        short_of_tokens = again and tokens < 1.0
+        if len(spawns) == places or short_of_tokens:
+            break
+        tokens -= again
+        spawns.append(_spawn(view, slot))
+    launched = {spawn.key for spawn in spawns}
+    deferred = tuple(key for key in wanting if key not in launched)
+    left = len(view.waiting) + len(wanting) - len(spawns)
+    return _Launches(
+        tuple(spawns), deferred, _launch_holds(view, left, short_of_tokens=short_of_tokens)
+    )
+
+
+def _spawn(view: View, slot: Slot) -> Spawn:
+    generation = max(slot.generation + 1, view.generation_base)
+    return Spawn(slot.key, Incarnation(slot.key, generation), slot.reason)
+
+
+def _launch_holds(view: View, left: int, *, short_of_tokens: bool) -> tuple[str, ...]:
+    if not left:
+        return ()
+    if short_of_tokens:
+        per_s = f"{view.policy.budget_burst} at once, {view.policy.budget_per_s:g} per second"
+        return (f"launches wait: the group's restart budget is spent ({per_s})",)
+    return ("launches wait for those under way to succeed (slow start)",)
+
+
+def _store_holds(view: View) -> tuple[str, ...]:
+    if view.store is not Store.CONNECTED:
+        return (f"ZooKeeper session {view.store.value}: nothing is concluded from registrations",)
+    if view.now < view.trust_from:
+        return ("ZooKeeper is back: workers have time to register again before any is missed",)
+    return ()
+
+
+def _registry_work(view: View) -> tuple[Action, ...]:
+    if view.store is not Store.CONNECTED:
+        return ()
+    discards = tuple(Discard(name) for name in sorted(view.doomed))
+    inspections = tuple(Inspect(name) for name in sorted(view.to_inspect, key=str))
+    return (*discards, *inspections)

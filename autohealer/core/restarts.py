@@ -1,0 +1,54 @@
+"""When a slot may be filled again after a death: at once, or after which pause, and in which phase it waits.
+
+At once if it had been ready, unless that happened too often lately; else back-off. A stable run wipes the
+slate. Nothing is ever given up: a slot that keeps failing is quarantined, which is a long pause with a
+loud name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from autohealer.core import reasons
+from autohealer.core.backoff import backoff_s, restart_pause_s
+from autohealer.core.intensity import may_restart_at_once, recent
+from autohealer.core.model import Death, Phase, Slot, View
+
+
+def after_death(view: View, empty: Slot, death: Death) -> Slot:
+    """At once if it had been ready, unless that gets too frequent; else after a growing pause."""
+    ready_at = death.occupant.ready_at
+    if ready_at is None:
+        return _after_failed_start(view, empty, death)
+    if view.now - ready_at >= view.policy.stable_s:
+        empty = replace(empty, crowded=0)
+    restarts = recent(empty.recent_restarts, view.now, view.policy)
+    if not empty.crowded and may_restart_at_once(restarts, view.now, view.policy):
+        return replace(empty, recent_restarts=(*restarts, view.now), reason=death.cause)
+    crowded = empty.crowded + 1
+    delay_s = restart_pause_s(view.policy, crowded, death.jitter)
+    parked = crowded > view.policy.restart_pauses
+    say = reasons.of_quarantine if parked else reasons.of_crowding
+    return replace(
+        _parked(view, empty, delay_s, parked=parked),
+        crowded=crowded,
+        reason=say(death.cause, crowded, delay_s),
+    )
+
+
+def _after_failed_start(view: View, empty: Slot, death: Death) -> Slot:
+    failures = empty.failures + 1
+    delay_s = backoff_s(view.policy, failures, death.jitter)
+    parked = failures >= view.policy.quarantine_failures
+    say = reasons.of_quarantine if parked else reasons.of_backoff
+    return replace(
+        _parked(view, empty, delay_s, parked=parked),
+        failures=failures,
+        unseen=death,
+        reason=say(death.cause, failures, delay_s),
+    )
+
+
+def _parked(view: View, empty: Slot, delay_s: float, *, parked: bool) -> Slot:
+    phase = Phase.QUARANTINED if parked else Phase.BACKOFF
+    return replace(empty, phase=phase, deadline=view.now + delay_s)

@@ -1,0 +1,90 @@
+"""Carry out a plan: each action becomes one call of a port, and what comes of it becomes a fact.
+
+Spawning and signalling are immediate system calls and happen in the order of the plan; deleting and
+reading registrations go on in the background and hold nothing up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import assert_never
+
+from autohealer.contract import MANUAL_PREFIX
+from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Spawn
+from autohealer.core.events import RegistrantDead, RegistrationRead, SpawnFailed, WorkerSpawned
+from autohealer.core.model import Incarnation, Standing
+from autohealer.daemon.ports import Gone, Post, Processes, Registry, SpawnError, Unreadable
+
+READS_AT_ONCE = 16
+"""Unfamiliar registrations read in parallel: enough for a start beside strangers, far below kazoo's queue limit."""
+
+
+class Executor:
+    """The only caller of the ports."""
+
+    def __init__(
+        self, processes: Processes, registry: Registry, post: Post, rng: random.Random
+    ) -> None:
+        self._processes = processes
+        self._registry = registry
+        self._post = post
+        self._rng = rng
+        self._reads: set[asyncio.Task[None]] = set()
+        self._read_places = asyncio.Semaphore(READS_AT_ONCE)
+
+    def execute(self, plan: Plan) -> None:
+        """Start everything the plan says, in its order."""
+        for action in plan.actions:
+            self._carry_out(action)
+
+    def cancel(self) -> None:
+        """Give up what is still being read; used once, at the end."""
+        for task in self._reads:
+            task.cancel()
+
+    def _carry_out(self, action: Action) -> None:
+        match action:
+            case Spawn(_, name):
+                self._spawn(name)
+            case Drain(_, name):
+                self._processes.terminate(name)
+            case Kill(_, name):
+                self._processes.kill(name)
+            case Discard(name):
+                self._registry.discard(name)
+            case Inspect(name):
+                task = asyncio.get_running_loop().create_task(self._inspect(name))
+                self._reads.add(task)
+                task.add_done_callback(self._reads.discard)
+            case _:
+                assert_never(action)
+
+    def _spawn(self, name: Incarnation) -> None:
+        try:
+            pid = self._processes.spawn(name)
+        except SpawnError as error:
+            self._post(SpawnFailed(name, str(error), self._rng.random()))
+        else:
+            self._post(WorkerSpawned(name, pid))
+
+    async def _inspect(self, name: Incarnation | str) -> None:
+        try:
+            async with self._read_places:
+                record = await self._registry.read(name)
+        except Gone:
+            return
+        except Unreadable:
+            self._post(RegistrationRead(name, Standing.GARBAGE))
+            return
+        if isinstance(name, str):
+            standing = Standing.MANUAL if name.startswith(MANUAL_PREFIX) else Standing.UNKNOWN
+            self._post(RegistrationRead(name, standing, record.pid, record.host))
+            return
+        found = self._processes.look_into(name, record)
+        if found is None:
+            return
+        if found is Standing.DEAD:
+            self._post(RegistrantDead(name))
+        else:
+            self._post(RegistrationRead(name, found, record.pid, record.host))

@@ -1,0 +1,67 @@
+"""What the daemon needs from the world; adapters provide it, tests verify them against the same suites.
+
+Facts come back through the `Post` each adapter was given, never as return values, with two exceptions
+that cannot wait: the pid of a spawned process, and the answer to a read the executor itself asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from autohealer.contract import WorkerRecord
+from autohealer.core.actions import Plan
+from autohealer.core.events import Event
+from autohealer.core.model import Incarnation, Standing, View
+
+Post = Callable[[Event], None]
+
+
+class SpawnError(Exception):
+    """A process could not be launched; the message says why."""
+
+
+class Unreadable(Exception):  # noqa: N818 - it is an answer, not a failure
+    """A registration's data is not a worker record; the message says what it is instead."""
+
+
+class Gone(Exception):  # noqa: N818 - it is an answer, not a failure
+    """A registration vanished before it could be read, or the store is away."""
+
+
+class Processes(Protocol):
+    """Local processes. Posts `WorkerExited`, `TreeEmptied`, `WorkerAdopted`."""
+
+    def spawn(self, name: Incarnation) -> int:
+        """Launch an incarnation and return its pid. Raises `SpawnError`."""
+
+    def terminate(self, name: Incarnation) -> None:
+        """Ask the whole process group to end; a no-op for what is gone."""
+
+    def kill(self, name: Incarnation) -> None:
+        """End everything the incarnation is and started; a no-op for what is gone."""
+
+    def look_into(self, name: Incarnation, record: WorkerRecord) -> Standing | None:
+        """Whose process a record names: adopted if proven ours (posted, and None), else its standing."""
+
+
+class Registry(Protocol):
+    """The children of `/workers`. Posts `StoreChanged` and `WorkersListed`."""
+
+    def discard(self, name: Incarnation) -> None:
+        """Delete a dead incarnation's registration, in the background."""
+
+    async def read(self, name: Incarnation | str) -> WorkerRecord:
+        """Read a registration's data. Raises `Unreadable` or `Gone`."""
+
+
+class Clock(Protocol):
+    """The one monotonic clock."""
+
+    def __call__(self) -> float:
+        """Seconds since some fixed instant."""
+
+
+Observer = Callable[[Sequence[Event], Plan, View], None]
+"""Somebody who tells of decisions (logs, progress display, systemd), called once a round after the plan is under
+way: the facts folded, the plan made, the view afterwards. Must not change anything."""

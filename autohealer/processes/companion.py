@@ -1,0 +1,96 @@
+"""One helper process of the daemon's own: the embedded ZooKeeper server.
+
+It runs in a session of its own, so it outlives a crashed daemon; the next one finds it by its token and
+takes it over. It is not a slot: it has no registration and cannot be scaled. Whoever owns this object
+says when to launch it and is told when it ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+
+import psutil
+
+from autohealer.processes.identity import age_s, environment_of
+from autohealer.processes.reaper import Reaper, Watched
+from autohealer.processes.spawn import spawn_detached
+
+ENV_COMPANION = "AUTOHEALER_COMPANION"
+STOP_GRACE_S = 5.0
+
+
+class Companion:
+    """One process or none; used from the event loop's thread only."""
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        token: str,
+        output: Callable[[], int],
+        reaper: Reaper,
+        on_end: Callable[[int, float], None],
+    ) -> None:
+        """`output` opens what it writes to; `on_end` gets the pid and how long it lived, in seconds."""
+        self._argv = list(argv)
+        self._environment = dict(environment)
+        self._token = token
+        self._output = output
+        self._reaper = reaper
+        self._on_end = on_end
+        self._process: Watched | None = None
+        self._gone = asyncio.Event()
+
+    @property
+    def pid(self) -> int | None:
+        """The process, if it lives."""
+        return None if self._process is None else self._process.pid
+
+    def adopt(self) -> bool:
+        """Take over one an earlier daemon left behind; one whose daemon lives belongs to that."""
+        for process in psutil.process_iter():
+            token, _, launcher = environment_of(process.pid).get(ENV_COMPANION, "").partition(":")
+            if token == self._token and not _is_parent(process, launcher):
+                self._hold(process.pid)
+                return True
+        return False
+
+    def launch(self) -> None:
+        """Start it. Raises `OSError` when it cannot be exec'd."""
+        environment = self._environment | {ENV_COMPANION: f"{self._token}:{os.getpid()}"}
+        self._hold(spawn_detached(self._argv, environment, self._output()))
+
+    async def stop(self) -> None:
+        """TERM, a grace, KILL; returns when it is gone."""
+        if self._process is None:
+            return
+        self._process.signal(signal.SIGTERM)
+        self._process.signal(signal.SIGCONT)
+        try:
+            async with asyncio.timeout(STOP_GRACE_S):
+                await self._gone.wait()
+        except TimeoutError:
+            self._process.signal(signal.SIGKILL)
+            await self._gone.wait()
+
+    def _hold(self, pid: int) -> None:
+        self._gone.clear()
+        self._process = self._reaper.watch(pid, self._ended)
+
+    def _ended(self, watched: Watched) -> None:
+        lived_s = age_s(watched.pid)
+        self._reaper.reap(watched)
+        self._process = None
+        self._gone.set()
+        self._on_end(watched.pid, lived_s)
+
+
+def _is_parent(process: psutil.Process, launcher: str) -> bool:
+    """Whether a process is still the child of the daemon that launched it, which therefore lives."""
+    try:
+        return str(process.ppid()) == launcher
+    except psutil.Error:
+        return True

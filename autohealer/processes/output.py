@@ -1,0 +1,106 @@
+"""Where workers write: one append-only file per slot, cut by size, its end shown when a worker dies.
+
+A worker holds the file itself, not a pipe to the daemon, so it never blocks on us and goes on writing
+while the daemon is away. Because files are opened for append, one can be cut under its writer: what it
+holds is copied to `<name>.1` and the file truncated; lines written between the two steps are lost, which
+is the price of workers that need no log process.
+
+When a file cannot be opened (disk full, permissions) the worker writes to /dev/null and healing goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+TAIL_BYTES = 4096
+TAIL_LINES = 5
+LOOK_FAST_S = 2.0
+LOOK_SLOW_S = 15.0
+"""Between two looks at the files' sizes: a worker that suddenly writes 100 MB/s gets 1.5 GB ahead at worst."""
+
+
+class OutputFiles:
+    """The output files of one group, in one folder."""
+
+    def __init__(self, folder: Path, rotate_bytes: int, warn: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._rotate_bytes = rotate_bytes
+        self._warn = warn
+        self._warned = False
+        self._sizes: dict[Path, int] = {}
+        self._fastest_bytes = 0
+
+    def path(self, slot: int) -> Path:
+        """The file of a slot."""
+        return self._folder / f"slot-{slot}.log"
+
+    def open(self, slot: int) -> int:
+        """A descriptor for a worker to write to; /dev/null if the file cannot be had."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        try:
+            descriptor = os.open(self.path(slot), flags, 0o640)
+        except OSError as error:
+            self._complain(
+                f"{self.path(slot)} cannot be opened, so output is thrown away: {error.strerror}"
+            )
+            return os.open(os.devnull, os.O_WRONLY)
+        return descriptor
+
+    def size_bytes(self, slot: int) -> int:
+        """How much a slot's file holds now; marks where a dying worker's output ends."""
+        return _size_bytes(self.path(slot))
+
+    def tail(self, slot: int, end_bytes: int) -> list[str]:
+        """The last lines written before offset `end_bytes`."""
+        try:
+            with self.path(slot).open("rb") as file:
+                file.seek(max(0, end_bytes - TAIL_BYTES))
+                raw = file.read(min(TAIL_BYTES, end_bytes))
+        except OSError:
+            return []
+        return [line[:500] for line in raw.decode(errors="replace").splitlines()[-TAIL_LINES:]]
+
+    def find_grown(self) -> list[Path]:
+        """The files that outgrew the limit; also notes how fast the fastest grows."""
+        sizes = {file: _size_bytes(file) for file in self._folder.glob("slot-*.log")}
+        grown_bytes = [size - self._sizes.get(file, size) for file, size in sizes.items()]
+        self._fastest_bytes = max(grown_bytes, default=0)
+        self._sizes = sizes
+        return [file for file, size in sizes.items() if size > self._rotate_bytes]
+
+    def seconds_to_next_look(self) -> float:
+        """Soon while something grows fast, seldom while nothing does."""
+        is_fast = self._fastest_bytes > self._rotate_bytes / 10
+        return LOOK_FAST_S if is_fast else LOOK_SLOW_S
+
+    def cut(self, files: list[Path]) -> None:
+        """Keep a copy of each file beside it and start it anew; may take a while, so not for the loop's thread."""
+        for file in files:
+            try:
+                _cut(file)
+            except OSError as error:
+                self._complain(f"{file} cannot be rotated: {error.strerror}")
+
+    def _complain(self, sentence: str) -> None:
+        """Say it once; a full disk would otherwise fill the log too."""
+        if not self._warned:
+            self._warned = True
+            self._warn(sentence)
+
+
+def _size_bytes(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
+
+
+def _cut(file: Path) -> None:
+    try:
+        shutil.copyfile(file, file.with_suffix(".log.1"))
+    finally:
+        # Truncated even when there is no room for the copy: keeping the disk usable comes first.
+        os.truncate(file, 0)

@@ -1,0 +1,112 @@
+"""Learn of a process's end through its pidfd, and collect every exit status exactly once.
+
+A pidfd becomes readable the moment its process ends, child or not. A child's status is then collected
+with `waitid`; a non-child's cannot be known. Because the daemon is a child subreaper, descendants whose
+parents died become its children too: SIGCHLD tells of their end, and they are collected as strays, never
+before the processes watched here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from autohealer.core.model import Exit
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A process held through its pidfd, so that no signal can reach another that took its pid."""
+
+    pid: int
+    pidfd: int
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to exactly this process; a no-op once it is gone."""
+        try:
+            signal.pidfd_send_signal(self.pidfd, number)
+        except ProcessLookupError:
+            return
+
+
+class Reaper:
+    """Owner of all pidfds; used from the event loop's thread only."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._watched: dict[int, Watched] = {}
+        self._on_next_stray: list[Callable[[], None]] = []
+
+    def start(self) -> None:
+        """Become the parent of orphaned descendants and listen for their end."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+        self._loop.add_signal_handler(signal.SIGCHLD, self._child_ended)
+
+    def close(self) -> None:
+        """Stop watching; the processes are not touched."""
+        self._loop.remove_signal_handler(signal.SIGCHLD)
+        for watched in list(self._watched.values()):
+            self._release(watched)
+
+    def watch(self, pid: int, on_end: Callable[[Watched], None]) -> Watched:
+        """Call `on_end` once the process has ended and before it is reaped. Raises `ProcessLookupError`."""
+        watched = Watched(pid, os.pidfd_open(pid))
+        self._watched[pid] = watched
+        self._loop.add_reader(watched.pidfd, on_end, watched)
+        return watched
+
+    def reap(self, watched: Watched) -> Exit:
+        """Collect an ended process's status and let go of it; `Exit()` when it was not our child."""
+        try:
+            status = os.waitid(os.P_PIDFD, watched.pidfd, os.WEXITED | os.WNOHANG)
+        except ChildProcessError:
+            status = None
+        self._release(watched)
+        if status is None:
+            return Exit()
+        if status.si_code == os.CLD_EXITED:
+            return Exit(code=status.si_status)
+        return Exit(signal=status.si_status)
+
+    def forget(self, watched: Watched) -> None:
+        """Stop watching a process that lives."""
+        self._release(watched)
+
+    def collect_strays(self) -> None:
+        """Reap ended children nobody watches, up to the first one somebody does."""
+        while True:
+            try:
+                status = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if status is None or status.si_pid in self._watched:
+                return
+            os.waitid(os.P_PID, status.si_pid, os.WEXITED | os.WNOHANG)
+
+    def on_next_stray(self, callback: Callable[[], None]) -> None:
+        """Call back once, after the next SIGCHLD was dealt with."""
+        self._on_next_stray.append(callback)
+
+    def is_watched(self, pid: int) -> bool:
+        """Whether somebody here waits for the end of `pid`."""
+        return pid in self._watched
+
+    def _child_ended(self) -> None:
+        self.collect_strays()
+        callbacks, self._on_next_stray = self._on_next_stray, []
+        for callback in callbacks:
+            callback()
+
+    def _release(self, watched: Watched) -> None:
+        if self._watched.get(watched.pid) is watched:
+            del self._watched[watched.pid]
+            self._loop.remove_reader(watched.pidfd)
+            os.close(watched.pidfd)

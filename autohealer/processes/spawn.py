@@ -1,0 +1,34 @@
+"""Exec a program into a session of its own, so that it survives the daemon."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+
+_DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
+"""Python ignores these; a program starts with the system's defaults."""
+
+
+def spawn_detached(argv: Sequence[str], environment: Mapping[str, str], output: int) -> int:
+    """Launch `argv` with its output going to the descriptor `output`, which is closed here; its pid.
+
+    Raises:
+        OSError: it could not be exec'd, or the system is out of something.
+    """
+    try:
+        return os.posix_spawn(
+            argv[0],
+            tuple(argv),
+            environment,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, output, 1),
+                (os.POSIX_SPAWN_DUP2, output, 2),
+            ],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=_DEFAULT_SIGNALS,
+        )
+    finally:
+        os.close(output)

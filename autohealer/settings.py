@@ -1,0 +1,182 @@
+"""What the operator may set, each default with its unit and its reason.
+
+Theory of operation. The command line (and systemd's environment) is turned into one frozen `Settings`
+before anything starts; whatever is wrong with it is said in one sentence, as `SettingsError`, and
+nothing has happened yet.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from autohealer.contract import DEFAULT_SESSION_TIMEOUT_S, is_group_name
+from autohealer.core.model import Policy
+
+REPLICAS_MAX = 10_000
+"""What one daemon is built for; a larger number is more likely a typing error than a wish."""
+
+EMBEDDED_PORT = 2181
+"""ZooKeeper's own port, so that every client's default finds it."""
+
+CONNECT_TIMEOUT_S = 5.0
+"""How long a ZooKeeper may take to answer at start; a slower one is as good as none to somebody waiting."""
+
+ROTATE_BYTES = 10 * 1024 * 1024
+"""A worker's output file is cut at this size and one older file kept: 20 MiB a slot, as Nomad and Kubernetes keep."""
+
+REGISTRATION_TIMEOUT_S = 30.0
+"""A cold Python or Java worker registers within seconds; half a minute allows for a loaded machine."""
+
+GRACE_S = 10.0
+"""From TERM to KILL, as supervisord and docker stop have it."""
+
+REJOIN_GRACE_MAX_S = 0.5
+"""A worker that lost its session only to a hiccup registers again in some 10 ms; longer means frozen or broken."""
+
+_HOST = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+)(?::(?P<port>\d{1,5}))?")
+
+
+class SettingsError(ValueError):
+    """A setting cannot be; the message is one sentence for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class AutoTarget:
+    """Use what answers on this machine's ZooKeeper port, else start the embedded server there."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedTarget:
+    """Start the embedded server on `port` of the loopback address."""
+
+    port: int = EMBEDDED_PORT
+
+
+@dataclass(frozen=True, slots=True)
+class EnsembleTarget:
+    """Use a running ZooKeeper: `connection` is what its clients take, `HOST:PORT,HOST:PORT[/chroot]`."""
+
+    connection: str
+
+
+Target = AutoTarget | EmbeddedTarget | EnsembleTarget
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One daemon's settings; `argv` is the resolved command of a worker."""
+
+    replicas: int
+    argv: tuple[str, ...]
+    group: str
+    target: Target
+    state_dir: Path
+    session_timeout_s: float = DEFAULT_SESSION_TIMEOUT_S
+    registration_timeout_s: float = REGISTRATION_TIMEOUT_S
+    grace_s: float = GRACE_S
+
+    @property
+    def group_dir(self) -> Path:
+        """Where this group's lock, control socket and output files live."""
+        return group_dir(self.state_dir, self.group)
+
+    def policy(self) -> Policy:
+        """The rules of restarting these settings imply.
+
+        The settle time after a reconnect is one session timeout and a tick: by then a worker whose session
+        survived has shown it, and one whose session died has registered again. The restart budget lets the
+        whole group fall three times at once and then once a second, which is what the slots' own rules allow.
+        """
+        return Policy(
+            registration_timeout_s=self.registration_timeout_s,
+            rejoin_grace_s=min(REJOIN_GRACE_MAX_S, self.session_timeout_s / 4),
+            settle_s=self.session_timeout_s + 2.0,
+            grace_s=self.grace_s,
+            budget_burst=3 * self.replicas + 10,
+            budget_per_s=max(1.0, float(self.replicas)),
+        )
+
+
+def parse_target(text: str) -> Target:
+    """Read `--zookeeper`: `auto`, `embedded[:PORT]` or `HOST[:PORT],…[/chroot]`. Raises `SettingsError`."""
+    if text == "auto":
+        return AutoTarget()
+    if text == "embedded":
+        return EmbeddedTarget()
+    if text.startswith("embedded:"):
+        return EmbeddedTarget(_port(text.removeprefix("embedded:"), text))
+    return EnsembleTarget(_connection(text))
+
+
+def parse_replicas(text: str) -> int:
+    """Read N. Raises `SettingsError`."""
+    try:
+        replicas = int(text)
+    except ValueError:
+        raise SettingsError(f"the number of workers must be a whole number, not {text!r}") from None
+    if replicas < 0:
+        raise SettingsError(f"the number of workers cannot be negative, as {replicas} is")
+    if replicas > REPLICAS_MAX:
+        raise SettingsError(f"{replicas} workers are more than the {REPLICAS_MAX} one daemon keeps")
+    return replicas
+
+
+def parse_group(text: str) -> str:
+    """Read a group's name. Raises `SettingsError`."""
+    if not is_group_name(text):
+        raise SettingsError(
+            f"{text!r} cannot name a group: use up to 64 letters, digits and ._-, starting with a letter or digit, "
+            "and not `manual`"
+        )
+    return text
+
+
+def group_of_program(program: str) -> str:
+    """The group a program belongs to unless told: its own name without folder and ending."""
+    stem = Path(program).name.removesuffix(".py").removesuffix(".jar").removesuffix(".sh")
+    cleaned = re.sub(r"[^A-Za-z0-9._-]", "_", stem).lstrip("._-")[:64]
+    return cleaned if is_group_name(cleaned) else "workers"
+
+
+def default_state_dir() -> Path:
+    """systemd's state directory if it gave one, else the XDG one of this user."""
+    if given := os.environ.get("STATE_DIRECTORY"):
+        return Path(given.split(":")[0])
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "autohealer"
+
+
+def group_dir(state_dir: Path, group: str) -> Path:
+    """A group's own folder in the state directory."""
+    return state_dir / "groups" / group
+
+
+def _connection(text: str) -> str:
+    hosts, slash, chroot = text.partition("/")
+    if not hosts:
+        raise SettingsError(f"--zookeeper {text!r} names no host: use HOST:PORT,HOST:PORT[/chroot]")
+    addresses = ",".join(_address(host, text) for host in hosts.split(","))
+    return addresses + (_chroot(slash + chroot, text) if slash else "")
+
+
+def _address(host: str, text: str) -> str:
+    match = _HOST.fullmatch(host)
+    if match is None:
+        raise SettingsError(f"--zookeeper {text!r}: {host!r} is not HOST or HOST:PORT")
+    return f"{match['host']}:{_port(match['port'] or str(EMBEDDED_PORT), text)}"
+
+
+def _port(digits: str, text: str) -> int:
+    if not digits.isdecimal() or not 0 < int(digits) < 65536:
+        raise SettingsError(f"--zookeeper {text!r}: {digits!r} is not a port (1 to 65535)")
+    return int(digits)
+
+
+def _chroot(path: str, text: str) -> str:
+    parts = path.split("/")[1:]
+    if any(part in {"", ".", ".."} or not part.isprintable() for part in parts):
+        raise SettingsError(f"--zookeeper {text!r}: {path!r} is not a chroot such as /apps/blue")
+    return path

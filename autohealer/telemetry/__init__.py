@@ -1,0 +1,1 @@
+"""How the daemon tells of itself: logs and systemd's notify protocol."""

@@ -1,0 +1,147 @@
+"""Tell what happened and what was decided, one log line per fact, with the reason the decider gave.
+
+Event names are stable: programs read them. A line about a worker carries slot, generation and pid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import assert_never
+
+import structlog
+
+from autohealer.core import events
+from autohealer.core.actions import Drain, Kill, Plan, Spawn
+from autohealer.core.model import Incarnation, Occupant, Phase, Slot, Standing, Store, View
+from autohealer.core.reasons import of_exit
+
+_NEXT = {
+    Phase.STARTING: "restarted at once",
+    Phase.READY: "restarted at once",
+    Phase.BACKOFF: "waits",
+    Phase.QUARANTINED: "quarantined",
+    Phase.VACANT: "waits for its turn",
+    Phase.DRAINING: "ends what it left behind",
+}
+
+
+class Narrator:
+    """An observer of decisions that writes log lines; O(facts), never O(N)."""
+
+    def __init__(
+        self, logger: structlog.typing.FilteringBoundLogger, last_output: Callable[[int], list[str]]
+    ) -> None:
+        self._logger = logger
+        self._last_output = last_output
+        self._known = frozenset[Incarnation]()
+        self._holds: tuple[str, ...] = ()
+        self._launched: frozenset[int] = frozenset()
+
+    def __call__(self, facts: Sequence[events.Event], plan: Plan, view: View) -> None:
+        """One round."""
+        self._launched = frozenset(a.key for a in plan.actions if isinstance(a, Spawn))
+        for fact in facts:
+            self._tell_fact(fact, view)
+        for action in plan.actions:
+            if isinstance(action, Drain | Kill):
+                self._tell_ending(action, view)
+        if plan.holds != self._holds:
+            self._tell_holds(plan.holds)
+        if plan.finished:
+            self._logger.info("stopped")
+
+    def _tell_fact(self, fact: events.Event, view: View) -> None:  # noqa: C901, PLR0912 - one arm per fact
+        match fact:
+            case events.WorkerSpawned(name, pid):
+                reason = view.slots[name.slot].reason if name.slot in view.slots else ""
+                self._worker(name, pid).info("worker_started", reason=reason)
+            case events.WorkerAdopted(name, pid, age_s):
+                self._worker(name, pid).info("worker_adopted", age_s=round(age_s, 1))
+            case events.SpawnFailed(name, error, _):
+                self._worker(name, None).error("worker_start_failed", error=error)
+            case events.WorkerExited() as exited:
+                self._tell_exit(exited, view)
+            case events.TreeEmptied(name, _):
+                self._worker(name, None).info("worker_tree_gone")
+            case events.StoreChanged(store):
+                tell = self._logger.info if store is Store.CONNECTED else self._logger.warning
+                tell(f"zookeeper_{store.value}")
+            case events.WorkersListed(ours, _):
+                self._tell_listed(ours, view)
+            case events.RegistrationRead(name, standing, pid, host):
+                self._tell_stranger(name, standing, pid, host)
+            case events.RegistrantDead(name):
+                self._worker(name, None).info("stale_registration_deleted")
+            case events.StopRequested():
+                self._logger.info("stopping", how=view.desired.stop.value, workers=len(view.key_of))
+            case events.InvariantBroken(violations):
+                self._logger.critical("invariant_broken", violations=violations)
+            case events.Ticked() | events.ReplicasSet() | events.Decided():
+                pass
+            case _:
+                assert_never(fact)
+
+    def _tell_exit(self, exited: events.WorkerExited, view: View) -> None:
+        number = exited.name.slot
+        worker = self._worker(exited.name, exited.pid)
+        how = of_exit(exited.exit)
+        slot = view.slots.get(number)
+        if slot is None or not view.wants(number) or not self._held(exited.name, slot):
+            worker.info("worker_stopped", how=how)
+            return
+        worker.warning(
+            "worker_exited",
+            how=how,
+            reason=slot.reason,
+            then=_NEXT[slot.phase] if exited.tree_empty else _NEXT[Phase.DRAINING],
+            last_output=self._last_output(number),
+        )
+
+    def _held(self, name: Incarnation, slot: Slot) -> bool:
+        """Whether an ended incarnation was the slot's own: it still is, nobody is, or its heir was just launched."""
+        return slot.occupant is None or slot.occupant.name == name or slot.key in self._launched
+
+    def _tell_ending(self, action: Drain | Kill, view: View) -> None:
+        slot = view.slots.get(action.key)
+        pid = slot.occupant.pid if slot is not None and slot.occupant is not None else None
+        worker = self._worker(action.name, pid)
+        tell = worker.info if action.blameless else worker.warning
+        tell(
+            "worker_draining" if isinstance(action, Drain) else "worker_killed",
+            reason=action.reason,
+        )
+
+    def _tell_listed(self, ours: frozenset[Incarnation], view: View) -> None:
+        for name in sorted(ours - self._known):
+            occupant = _occupant(view, name)
+            if occupant is not None:
+                progress = f"{view.ready_count()}/{view.desired.replicas} registered"
+                self._worker(name, occupant.pid).info("worker_registered", progress=progress)
+        self._known = ours
+
+    def _tell_stranger(
+        self, name: Incarnation | str, standing: Standing, pid: int | None, host: str
+    ) -> None:
+        self._logger.warning(
+            "unknown_registration",
+            name=str(name),
+            standing=standing.value,
+            pid=pid,
+            host=host,
+            action="left alone",
+        )
+
+    def _tell_holds(self, holds: tuple[str, ...]) -> None:
+        for hold in holds:
+            if hold not in self._holds:
+                self._logger.info("holding", why=hold)
+        self._holds = holds
+
+    def _worker(self, name: Incarnation, pid: int | None) -> structlog.typing.FilteringBoundLogger:
+        pid_field = {"pid": pid} if pid else {}
+        return self._logger.bind(slot=name.slot, **pid_field, generation=name.generation)
+
+
+def _occupant(view: View, name: Incarnation) -> Occupant | None:
+    key = view.key_of.get(name)
+    return None if key is None else view.slots[key].occupant

@@ -1,0 +1,1 @@
+"""The bundled worker: registers itself, works visibly, then fails in a way you choose."""
