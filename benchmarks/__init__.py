@@ -1,0 +1,1 @@
+"""The figures in the README, each reproducible with one command."""

@@ -1,0 +1,1 @@
+"""The tests of autohealer; the tree mirrors the code."""

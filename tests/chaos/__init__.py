@@ -1,0 +1,1 @@
+"""Real processes under fire, on seeded schedules."""

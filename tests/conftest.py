@@ -1,0 +1,71 @@
+"""Fixtures every test may use: ZooKeeper servers of both kinds and a client.
+
+Theory of operation: `zookeeper` gives a test a corner of its own (a chroot) on a server that works;
+`own_zookeeper` gives it a whole server that it may kill and freeze. Both run the test once per kind
+of server. The JVM is started once for all tests that only need a corner of it.
+
+Limits: what a fixture starts it stops, by process id.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+
+from tests.support.apache import ApacheZooKeeper, apache_is_installed
+from tests.support.clients import connected, with_chroot
+from tests.support.embedded import EmbeddedZooKeeper
+from tests.support.require import require
+from tests.support.servers import ServerProcess, ZooKeeperServer, ZooKeeperUnderTest, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from kazoo.client import KazooClient
+
+# How long one example takes says something about the machine, nothing about the code.
+settings.register_profile("unhurried", deadline=None, print_blob=True)
+settings.load_profile("unhurried")
+
+KINDS = ("embedded", "apache")
+
+
+@pytest.fixture(scope="session")
+def shared_apache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """The one JVM of the test run; a test must not kill or freeze it."""
+    require("Apache ZooKeeper", apache_is_installed())
+    with running(ApacheZooKeeper(tmp_path_factory.mktemp("apache"))) as server:
+        yield server
+
+
+@pytest.fixture(params=KINDS)
+def zookeeper(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ZooKeeperUnderTest]:
+    """A chroot, empty and already created, on a working server of each kind."""
+    if request.param == "apache":
+        yield with_chroot(request.getfixturevalue("shared_apache"))
+        return
+    with running(EmbeddedZooKeeper(tmp_path / "zookeeper")) as server:
+        yield with_chroot(server)
+
+
+@pytest.fixture(params=KINDS)
+def own_zookeeper(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ZooKeeperServer]:
+    """A whole server of each kind, without chroot, that the test may kill, freeze and restart."""
+    server: ServerProcess
+    if request.param == "apache":
+        require("Apache ZooKeeper", apache_is_installed())
+        server = ApacheZooKeeper(tmp_path / "zookeeper")
+    else:
+        server = EmbeddedZooKeeper(tmp_path / "zookeeper")
+    with running(server):
+        yield server
+
+
+@pytest.fixture
+def zk_client(zookeeper: ZooKeeperUnderTest) -> Iterator[KazooClient]:
+    """A started KazooClient in the test's own chroot."""
+    with connected(zookeeper.connection) as client:
+        yield client

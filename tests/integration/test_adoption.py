@@ -1,0 +1,167 @@
+"""The daemon dies, its workers do not: the next one proves which they are and takes them over."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from autohealer.contract import (
+    ENV_GENERATION,
+    ENV_GROUP,
+    ENV_SLOT,
+    ENV_TOKEN,
+    ENV_ZNODE,
+    ZnodeName,
+)
+from autohealer.core.model import Incarnation
+from autohealer.processes.identity import load_secret, token_of
+from tests.support.daemon import IMMORTAL, Daemon, exists
+from tests.support.eventually import eventually
+from tests.support.servers import ZooKeeperUnderTest
+
+
+def test_a_killed_daemons_workers_run_on_and_are_adopted(
+    zookeeper: ZooKeeperUnderTest, tmp_path: Path
+) -> None:
+    """A crash of the daemon would restart, orphan or double every worker."""
+    daemon = Daemon(tmp_path / "state", zookeeper.connection)
+    with daemon:
+        before = daemon.becomes_whole()
+        daemon.kill()
+        assert all(exists(pid) for pid in before.values())
+        daemon.start()
+        eventually(lambda: len(daemon.log("worker_adopted")) == 10, within_s=30, view=daemon.view)
+        assert daemon.becomes_whole() == before
+        assert len(daemon.workers_alive()) == 10
+        assert all(slot.adopted for slot in daemon.slots())
+
+
+def test_adopted_workers_are_healed_and_stopped_like_any_other(
+    zookeeper: ZooKeeperUnderTest, tmp_path: Path
+) -> None:
+    """After one crash of the daemon nothing would be kept alive or be stopped any more."""
+    daemon = Daemon(tmp_path / "state", zookeeper.connection, replicas=3)
+    with daemon:
+        before = daemon.becomes_whole()
+        daemon.kill()
+        daemon.start()
+        assert daemon.becomes_whole() == before
+        os.kill(before[0], signal.SIGKILL)
+        os.kill(before[1], signal.SIGSTOP)
+        daemon.replaces({0: before[0], 1: before[1]}, within_s=30)
+        assert daemon.stop() == 0
+        assert daemon.everything_started() == []
+
+
+def test_what_died_while_no_daemon_ran_is_replaced(
+    zookeeper: ZooKeeperUnderTest, tmp_path: Path
+) -> None:
+    """Workers lost between two daemons would be missed, or their znodes taken for workers."""
+    daemon = Daemon(tmp_path / "state", zookeeper.connection, replicas=4)
+    with daemon:
+        before = daemon.becomes_whole()
+        daemon.kill()
+        os.kill(before[2], signal.SIGKILL)
+        daemon.start()
+        after = daemon.replaces({2: before[2]}, within_s=30)
+        assert {s: after[s] for s in (0, 1, 3)} == {s: before[s] for s in (0, 1, 3)}
+
+
+def test_fewer_wanted_after_a_restart_drains_the_surplus(
+    zookeeper: ZooKeeperUnderTest, tmp_path: Path
+) -> None:
+    """Lowering N would leave the rest running, uncounted."""
+    with Daemon(tmp_path / "state", zookeeper.connection, replicas=6) as many:
+        before = many.becomes_whole()
+        many.kill()
+        with Daemon(tmp_path / "state", zookeeper.connection, replicas=2) as few:
+            assert few.becomes_whole() == {slot: before[slot] for slot in (0, 1)}
+            eventually(lambda: len(few.workers_alive()) == 2, within_s=20, view=few.view)
+
+
+def test_a_duplicate_of_a_slot_is_drained(zookeeper: ZooKeeperUnderTest, tmp_path: Path) -> None:
+    """Two processes would serve as slot 1 for ever."""
+    daemon = Daemon(tmp_path / "state", zookeeper.connection, replicas=2)
+    with daemon:
+        before = daemon.becomes_whole()
+        older = worker_environment(daemon, before[1], generation=7)
+        daemon.kill()
+        command = [sys.executable, "-m", "flaky_worker", *IMMORTAL]
+        double = subprocess.Popen(
+            command, env=older, stdout=subprocess.DEVNULL, start_new_session=True
+        )
+        try:
+            daemon.start()
+            eventually(
+                lambda: len(daemon.log("worker_adopted")) == 3, within_s=30, view=daemon.view
+            )
+            assert daemon.becomes_whole() == before
+            assert double.wait(20) == 0, "it was asked to end, and did"
+            (drained,) = daemon.log("worker_draining")
+            assert (drained["generation"], "surplus" in str(drained["reason"])) == (7, True)
+        finally:
+            double.kill()
+            double.wait()
+
+
+def worker_environment(daemon: Daemon, pid: int, generation: int) -> dict[str, str]:
+    """The environment of a live worker, but as another generation of its slot, proof included."""
+    environment = psutil.Process(pid).environ()
+    name = Incarnation(int(environment[ENV_SLOT]), generation)
+    secret = load_secret(daemon.state_dir / "secret")
+    return environment | {
+        ENV_GENERATION: str(generation),
+        ENV_ZNODE: ZnodeName(daemon.group, name.slot, generation).path,
+        ENV_TOKEN: token_of(secret, daemon.group, name),
+    }
+
+
+def test_what_a_worker_started_is_not_taken_for_a_worker(
+    zookeeper: ZooKeeperUnderTest, tmp_path: Path
+) -> None:
+    """A worker's child carries its proof too: it would be adopted in its place."""
+    daemon = Daemon(tmp_path / "state", zookeeper.connection, replicas=1)
+    with daemon:
+        before = daemon.becomes_whole()
+        inherited = psutil.Process(before[0]).environ()
+        child = subprocess.Popen(
+            [sys.executable, "-c", "input()"], env=inherited, stdin=subprocess.PIPE
+        )
+        try:
+            daemon.kill()
+            daemon.start()
+            eventually(lambda: daemon.log("worker_adopted"), within_s=30, view=daemon.view)
+            assert daemon.becomes_whole() == before
+            assert child.poll() is None
+        finally:
+            child.kill()
+            child.communicate()
+
+
+def test_a_stranger_with_a_forged_token_is_never_touched(
+    zookeeper: ZooKeeperUnderTest, tmp_path: Path
+) -> None:
+    """A process that only looks like a worker, or reuses its pid, would be killed."""
+    forged = dict(os.environ) | {
+        ENV_GROUP: "flaky_worker",
+        ENV_SLOT: "0",
+        ENV_GENERATION: "7",
+        ENV_TOKEN: "0" * 32,
+    }
+    stranger = subprocess.Popen(
+        [sys.executable, "-c", "input()"], env=forged, stdin=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        with Daemon(tmp_path / "state", zookeeper.connection, replicas=1) as daemon:
+            pids = daemon.becomes_whole()
+            assert pids[0] != stranger.pid
+            assert daemon.stop() == 0
+            assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.communicate()

@@ -1,0 +1,1 @@
+"""Test tools: waiting for a fact, real ZooKeeper servers, components a test may require."""

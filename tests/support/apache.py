@@ -1,0 +1,49 @@
+"""Apache ZooKeeper as installed by Debian's `zookeeper` package, one node, for tests.
+
+Theory of operation: the JVM is told to start fast (C1 compiler, serial collector) and to stay
+small. Every four-letter word is allowed; the HTTP admin server is off because it would claim port
+8080.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.support.servers import HOST, ServerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_JARS = Path("/usr/share/java")
+_JVM_OPTIONS = ("-XX:TieredStopAtLevel=1", "-Xmx256m", "-XX:+UseSerialGC")
+_MAIN = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
+
+
+def apache_is_installed() -> bool:
+    """Whether this machine has both a Java runtime and ZooKeeper's jar."""
+    return shutil.which("java") is not None and (_JARS / "zookeeper.jar").exists()
+
+
+class ApacheZooKeeper(ServerProcess):
+    """One Apache ZooKeeper node; sessions last from 2 to 20 ticks."""
+
+    def __init__(self, data_dir: Path, port: int | None = None, tick_ms: int = 500) -> None:
+        super().__init__(data_dir, port)
+        self._tick_ms = tick_ms
+
+    def _command(self) -> Sequence[str]:
+        settings = {
+            "tickTime": self._tick_ms,
+            "dataDir": self.data_dir,
+            "clientPort": self.port,
+            "clientPortAddress": HOST,
+            "maxClientCnxns": 0,
+            "admin.enableServer": "false",
+            "4lw.commands.whitelist": "*",
+        }
+        config = self.data_dir / "zoo.cfg"
+        config.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+        class_path = f"{_JARS / 'zookeeper.jar'}:{_JARS}/*"
+        return ("java", *_JVM_OPTIONS, "-cp", class_path, _MAIN, str(config))

@@ -1,0 +1,1 @@
+"""The architecture and the style of the source, held as tests."""

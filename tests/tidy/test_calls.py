@@ -1,0 +1,113 @@
+"""Calls that belong in few places: clocks of the day, signals, sleeping."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+import pytest
+
+from tests.tidy.source import Source, source_of, sources
+
+DAY_CLOCKS = ("time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "date.today")
+SIGNALS = ("os.kill", "os.killpg", "os.tgkill", "signal.pidfd_send_signal")
+SLEEPS = ("time.sleep", "asyncio.sleep")
+
+PLACES: dict[tuple[str, ...], tuple[str, ...]] = {
+    DAY_CLOCKS: (
+        "autohealer/assembly/daemon.py",  # generations are ordered over restarts and reboots
+        "autohealer/zkserver/server.py",  # ZooKeeper's ctime and mtime are times of day
+        "tests",
+        "benchmarks",
+    ),
+    SIGNALS: ("autohealer/processes", "flaky_worker", "tests", "benchmarks"),
+    SLEEPS: (
+        "autohealer/assembly/daemon.py",  # between two checks of the output files' sizes
+        "autohealer/assembly/zookeeper.py",  # between two looks at a server that starts
+        "autohealer/worker/registration.py",  # between two attempts to register, on a thread of its own
+        "autohealer/zkserver/server.py",  # zero seconds: lets transports close
+        "flaky_worker/misbehave.py",  # hanging is its purpose
+        "benchmarks",
+        "tests/support/eventually.py",  # the one place where tests wait
+        "tests/conformance",  # waits for servers that only answer when asked
+        "tests/integration/test_worker_sdk.py",  # inside the text of a worker that hangs
+        "tests/unit/zkserver/test_server.py",  # a freeze that has to last
+        "tests/unit/zkserver/test_shell.py",  # zero seconds: lets tasks run
+    ),
+}
+"""Where each kind of call may stand, with the reason where it is not plain."""
+
+
+def misplaced_calls(source: Source) -> Iterator[str]:
+    """Calls of a restricted function outside its places."""
+    for node in ast.walk(source.tree):
+        if not isinstance(node, ast.Attribute | ast.ImportFrom):
+            continue
+        for name in _names_of(node):
+            if not all(_is_at_home(name, source.path, *pair) for pair in PLACES.items()):
+                yield f"{source.path}:{node.lineno} uses {name}"
+
+
+def _names_of(node: ast.Attribute | ast.ImportFrom) -> list[str]:
+    """The dotted names a node speaks of."""
+    if isinstance(node, ast.ImportFrom):
+        return [f"{node.module}.{alias.name}" for alias in node.names]
+    return [ast.unparse(node)]
+
+
+def _is_at_home(name: str, path: str, restricted: tuple[str, ...], places: tuple[str, ...]) -> bool:
+    is_free = not any(is_named(name, full) for full in restricted)
+    return is_free or any(_is_at(path, place) for place in places)
+
+
+def is_named(name: str, full: str) -> bool:
+    """Whether a dotted name ends with another, part by part."""
+    return name == full or name.endswith(f".{full}")
+
+
+def _is_at(path: str, place: str) -> bool:
+    return path == place or path.startswith(f"{place}/")
+
+
+def unused_places() -> Iterator[str]:
+    """Files named as places that are no longer there."""
+    paths = [source.path for source in sources()]
+    for place in {place for places in PLACES.values() for place in places}:
+        if not any(_is_at(path, place) for path in paths):
+            yield place
+
+
+def test_clocks_signals_and_sleeps_stay_in_their_places() -> None:
+    """A clock set back could end workers, a signal reach a stranger, a sleep hold up healing."""
+    assert [line for source in sources() for line in misplaced_calls(source)] == []
+
+
+def test_the_places_named_exist() -> None:
+    """A permission would outlive what it was for."""
+    assert list(unused_places()) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import time\ntime.time()",
+        "import time\nf(clock=time.time)",
+        "from time import time",
+        "import datetime\ndatetime.datetime.now()",
+        "import os\nos.kill(1, 9)",
+        "from os import killpg",
+        "import asyncio\nasync def f():\n    await asyncio.sleep(1)",
+        "import time\ntime.sleep(1)",
+    ],
+)
+def test_a_misplaced_call_is_noticed(text: str) -> None:
+    """The check of the calls would pass whatever is called."""
+    assert len(list(misplaced_calls(source_of("autohealer/daemon/loop.py", text)))) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["import time\ntime.monotonic()", "x.kill(1)", "from os import path"]
+)
+def test_a_harmless_call_is_not(text: str) -> None:
+    """The check of the calls would object to everything."""
+    assert list(misplaced_calls(source_of("autohealer/daemon/loop.py", text))) == []

@@ -1,0 +1,203 @@
+"""Who may import whom: the rooms of the architecture and their doors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.tidy.source import Source, imports_of, is_below, source_of, within
+
+CORE = "autohealer.core"
+CONTRACT = "autohealer.contract"
+DAEMON = "autohealer.daemon"
+PORTS = "autohealer.daemon.ports"
+SETTINGS = "autohealer.settings"
+KAZOO_CLIENT = "autohealer.zkclient"
+"""How both the daemon and every worker set up kazoo; part of the contract in all but name."""
+
+DOORS: dict[str, tuple[str, ...]] = {
+    "autohealer/core": (CORE,),
+    "autohealer/contract.py": (),
+    "autohealer/zkclient.py": (),
+    "autohealer/settings.py": (f"{CORE}.model", CONTRACT),
+    "autohealer/daemon": (CORE, CONTRACT, DAEMON),
+    "autohealer/processes": (CORE, CONTRACT, PORTS, "autohealer.processes"),
+    "autohealer/coordination": (CORE, CONTRACT, PORTS, KAZOO_CLIENT, "autohealer.coordination"),
+    "autohealer/telemetry": (CORE, CONTRACT, PORTS, "autohealer.telemetry"),
+    "autohealer/control": (CORE, CONTRACT, PORTS, "autohealer.control"),
+    "autohealer/worker": (CONTRACT, KAZOO_CLIENT, "autohealer.worker"),
+    "autohealer/zkserver": ("autohealer.zkserver",),
+    "flaky_worker": ("autohealer.worker", CONTRACT, "flaky_worker"),
+}
+"""What of the project each room may import."""
+
+ROOMS_OF_LIBRARIES: dict[str, tuple[str, ...]] = {
+    "kazoo": ("autohealer/coordination", "autohealer/worker", "autohealer/zkclient.py"),
+    "psutil": ("autohealer/processes",),
+    "typer": ("autohealer/cli",),
+    "click": ("autohealer/cli",),
+    "rich": ("autohealer/cli",),
+    "structlog": ("autohealer/telemetry", "autohealer/assembly"),
+    "aiohttp": ("autohealer/control",),
+    "pydantic": ("autohealer/control",),
+}
+"""Where each library may be imported; `assembly` names structlog's types only."""
+
+PURE = (
+    "__future__",
+    "collections",
+    "dataclasses",
+    "enum",
+    "heapq",
+    "itertools",
+    "signal.Signals",
+    "typing",
+)
+"""The parts of the standard library that neither wait, nor look at the world, nor draw lots."""
+
+
+def doors_broken(source: Source, allowed: tuple[str, ...]) -> Iterator[str]:
+    """Imports from rooms of the project that are closed to a module."""
+    for name in imports_of(source):
+        of_project = is_below(name, "autohealer") or is_below(name, "flaky_worker")
+        if of_project and not any(is_below(name, door) for door in allowed):
+            yield f"{source.path} imports {name}"
+
+
+def libraries_astray(source: Source) -> Iterator[str]:
+    """Imports of a library outside its room."""
+    for name in imports_of(source):
+        rooms = ROOMS_OF_LIBRARIES.get(name.split(".")[0])
+        if rooms is not None and not _is_in(source, rooms):
+            yield f"{source.path} imports {name}"
+
+
+def impurities(source: Source) -> Iterator[str]:
+    """Imports of the core that could wait, look at the world or draw lots."""
+    for name in imports_of(source):
+        if is_below(name, "typing.Any"):
+            yield f"{source.path} imports Any"
+        elif not any(is_below(name, pure) for pure in (*PURE, CORE)):
+            yield f"{source.path} imports {name}"
+
+
+def _is_in(source: Source, rooms: tuple[str, ...]) -> bool:
+    return any(source.path == room or source.path.startswith(f"{room}/") for room in rooms)
+
+
+@pytest.mark.parametrize("room", DOORS)
+def test_imports_go_one_way(room: str) -> None:
+    """A change in one part of the program would break another that should not know of it."""
+    found = [line for source in within(room) for line in doors_broken(source, DOORS[room])]
+    assert found == []
+
+
+def test_nobody_imports_the_command_line_but_itself() -> None:
+    """The daemon could not be used without a terminal."""
+    found = [
+        f"{source.path} imports {name}"
+        for source in within("autohealer")
+        if not _is_in(source, ("autohealer/cli", "autohealer/__main__.py"))
+        for name in imports_of(source)
+        if is_below(name, "autohealer.cli")
+    ]
+    assert found == []
+
+
+def test_only_the_command_line_imports_the_assembly() -> None:
+    """The composition root would become part of what it composes."""
+    found = [
+        f"{source.path} imports {name}"
+        for source in within("autohealer")
+        if not _is_in(source, ("autohealer/cli", "autohealer/assembly"))
+        for name in imports_of(source)
+        if is_below(name, "autohealer.assembly")
+    ]
+    assert found == []
+
+
+def test_each_library_stays_in_its_room() -> None:
+    """Replacing a library would touch the whole program; the SDK would need more than kazoo."""
+    found = [line for s in within("autohealer", "flaky_worker") for line in libraries_astray(s)]
+    assert found == []
+
+
+def test_the_core_is_pure() -> None:
+    """A decision could wait, or come out differently from the same facts."""
+    found = [line for source in within("autohealer/core") for line in impurities(source)]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "room"),
+    [
+        ("autohealer/core/x.py", "from autohealer import contract", "autohealer/core"),
+        ("autohealer/core/x.py", "from ..daemon import ports", "autohealer/core"),
+        (
+            "autohealer/processes/x.py",
+            "import autohealer.coordination.session",
+            "autohealer/processes",
+        ),
+        ("autohealer/processes/x.py", "from autohealer.daemon import loop", "autohealer/processes"),
+        (
+            "autohealer/zkserver/x.py",
+            "from autohealer.contract import RecordError",
+            "autohealer/zkserver",
+        ),
+        (
+            "autohealer/worker/x.py",
+            "def f():\n    from autohealer.core import model",
+            "autohealer/worker",
+        ),
+        ("flaky_worker/x.py", "from autohealer import core", "flaky_worker"),
+        ("autohealer/settings.py", "from autohealer.core import evolve", "autohealer/settings.py"),
+    ],
+)
+def test_a_closed_door_is_noticed(path: str, text: str, room: str) -> None:
+    """The check of the doors would pass whatever is imported."""
+    assert len(list(doors_broken(source_of(path, text), DOORS[room]))) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "room"),
+    [
+        ("autohealer/core/x.py", "from . import model", "autohealer/core"),
+        (
+            "autohealer/processes/x.py",
+            "from autohealer.daemon.ports import Post",
+            "autohealer/processes",
+        ),
+        ("flaky_worker/x.py", "from autohealer.worker import run", "flaky_worker"),
+    ],
+)
+def test_an_open_door_is_open(path: str, text: str, room: str) -> None:
+    """The check of the doors would object to everything."""
+    assert list(doors_broken(source_of(path, text), DOORS[room])) == []
+
+
+@pytest.mark.parametrize("library", ROOMS_OF_LIBRARIES)
+def test_a_library_astray_is_noticed(library: str) -> None:
+    """The check of the libraries would pass wherever they are used."""
+    for text in (f"import {library}", f"def f():\n    from {library} import x"):
+        assert len(list(libraries_astray(source_of("autohealer/settings.py", text)))) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import asyncio",
+        "import time",
+        "from os import environ",
+        "import random",
+        "import logging",
+        "import socket",
+        "import threading",
+        "import signal",
+        "from typing import Any",
+        "import json",
+    ],
+)
+def test_an_impurity_is_noticed(text: str) -> None:
+    """The check of purity would pass a core that waits or looks at the clock."""
+    assert len(list(impurities(source_of("autohealer/core/x.py", text)))) == 1

@@ -1,0 +1,113 @@
+"""The control socket: only its owner may open it, however long its path."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+from pathlib import Path
+
+import pytest
+
+from autohealer.control import socket_path
+from autohealer.control.client import NoAnswer, fetch_status, parse_status
+from autohealer.control.records import StatusRecord
+from autohealer.control.server import ControlServer
+
+STATUS = StatusRecord(
+    group="web",
+    daemon_pid=99,
+    version="0.1.0",
+    zookeeper="127.0.0.1:2181",
+    store="connected",
+    store_age_s=None,
+    desired=0,
+    ready=0,
+    stopping=False,
+    holds=("launches wait",),
+    slots=(),
+    strangers=(),
+)
+
+
+@pytest.fixture
+def long_folder(tmp_path: Path) -> Path:
+    """A folder whose socket's path does not fit into an address."""
+    folder = tmp_path / ("d" * 100) / ("e" * 100)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def asked_of(folder: Path) -> StatusRecord:
+    """What a client reads while a server serves there."""
+
+    async def ask() -> bytes:
+        server = ControlServer(folder, lambda: STATUS)
+        await server.start()
+        try:
+            return await asyncio.to_thread(fetch_status, folder)
+        finally:
+            await server.stop()
+
+    return parse_status(asyncio.run(ask()))
+
+
+def test_the_status_arrives_as_it_was_given(tmp_path: Path) -> None:
+    """`autohealer status` would show something else than the daemon said."""
+    assert asked_of(tmp_path) == STATUS
+
+
+def test_a_long_path_works(long_folder: Path) -> None:
+    """In a deep state directory the daemon could not be asked anything."""
+    assert len(str(long_folder / socket_path.SOCKET_NAME)) > 107
+    assert asked_of(long_folder) == STATUS
+
+
+def test_only_its_owner_may_open_it(tmp_path: Path) -> None:
+    """Every user of the machine could command the daemon."""
+    with socket_path.listen(tmp_path):
+        mode = (tmp_path / socket_path.SOCKET_NAME).stat().st_mode
+        assert mode & 0o777 == 0o600
+
+
+def test_a_dead_daemons_socket_is_replaced(tmp_path: Path) -> None:
+    """After a crash the next daemon could not be asked anything."""
+    socket_path.listen(tmp_path).close()
+    assert (tmp_path / socket_path.SOCKET_NAME).exists()
+    assert asked_of(tmp_path) == STATUS
+    assert not (tmp_path / socket_path.SOCKET_NAME).exists()
+
+
+def test_nobody_there_is_said_with_the_group(tmp_path: Path) -> None:
+    """A user would see a traceback where no daemon runs."""
+    with pytest.raises(NoAnswer, match="no daemon answers for group 'web'"):
+        fetch_status(tmp_path / "web")
+    socket_path.listen(tmp_path).close()
+    with pytest.raises(NoAnswer, match="no daemon answers for group"):
+        fetch_status(tmp_path)
+
+
+def test_what_is_not_there_is_not_found(tmp_path: Path) -> None:
+    """A typing error in a script would look like an answer."""
+
+    async def ask() -> int:
+        server = ControlServer(tmp_path, lambda: STATUS)
+        await server.start()
+        try:
+            return await asyncio.to_thread(status_code_of, tmp_path, "/v1/stat")
+        finally:
+            await server.stop()
+
+    assert asyncio.run(ask()) == http.client.NOT_FOUND
+
+
+def status_code_of(folder: Path, path: str) -> int:
+    """The HTTP status of a plain GET."""
+    connection = http.client.HTTPConnection("localhost")
+    connection.sock = socket_path.connect(folder, 10.0)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        response.read()
+        return response.status
+    finally:
+        connection.close()

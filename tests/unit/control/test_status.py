@@ -1,0 +1,161 @@
+"""The status never says more than is known, and `ready` only of what serves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from autohealer.control.records import SlotRecord, StatusRecord
+from autohealer.control.status import About, Health, status_of
+from autohealer.core.actions import Drain, Kill, Plan, Spawn
+from autohealer.core.events import (
+    Decided,
+    Event,
+    RegistrationRead,
+    ReplicasSet,
+    SpawnFailed,
+    StopRequested,
+    StoreChanged,
+    Ticked,
+    WorkerAdopted,
+    WorkerExited,
+    WorkersListed,
+    WorkerSpawned,
+)
+from autohealer.core.evolve import evolve
+from autohealer.core.model import Budget, Exit, Incarnation, Policy, Standing, Store, View
+
+NAME = Incarnation(0, 1)
+PID = 4711
+ABOUT = About("web", 99, "0.1.0", "127.0.0.1:2181")
+LIST = WorkersListed(frozenset({NAME}), frozenset())
+EMPTY = WorkersListed(frozenset(), frozenset())
+CONNECTED = StoreChanged(Store.CONNECTED)
+WANTED = (ReplicasSet(1), CONNECTED, EMPTY)
+ORDERED = (*WANTED, Decided(Plan((Spawn(0, NAME, "first start"),))))
+LAUNCHED = (*ORDERED, WorkerSpawned(NAME, PID))
+READY = (*LAUNCHED, LIST)
+
+Examine = Callable[[int], Health | None]
+
+
+def in_state(state: str) -> Examine:
+    """A process the kernel says this of."""
+    return lambda _pid: Health(state, rss_bytes=1 << 20, cpu_s=0.5)
+
+
+ASLEEP = in_state("sleeping")
+
+
+def view_after(*facts: Event) -> View:
+    """Fold facts at second 100."""
+    view = View(policy=Policy(), budget=Budget(30.0), now=100.0)
+    for fact in (Ticked(100.0), *facts):
+        evolve(view, fact)
+    return view
+
+
+def status_after(*facts: Event, examine: Examine = ASLEEP, now: float = 100.0) -> StatusRecord:
+    """The status once facts were folded."""
+    return status_of(ABOUT, view_after(*facts), now, (), examine)
+
+
+def slot_after(*facts: Event, examine: Examine = ASLEEP, now: float = 100.0) -> SlotRecord:
+    """The first slot's row."""
+    return status_after(*facts, examine=examine, now=now).slots[0]
+
+
+@pytest.mark.parametrize("state", ["running", "sleeping", "disk-sleep", "idle"])
+def test_a_registered_live_worker_is_ready(state: str) -> None:
+    """A group that serves would look broken."""
+    status = status_after(*READY, examine=in_state(state))
+    assert (status.ready, status.desired) == (1, 1)
+    assert status.slots[0].ready
+    assert (status.slots[0].registration, status.slots[0].health) == ("present", state)
+
+
+@pytest.mark.parametrize("state", ["stopped", "tracing-stop", "zombie", "dead"])
+def test_one_that_cannot_serve_is_not(state: str) -> None:
+    """A frozen worker would be called ready until its session expires."""
+    status = status_after(*READY, examine=in_state(state))
+    assert status.ready == 0
+    assert not status.slots[0].ready
+    assert status.slots[0].health == state
+
+
+@pytest.mark.parametrize(
+    ("facts", "phase", "registration"),
+    [
+        (WANTED, "vacant", "absent"),
+        (ORDERED, "starting", "absent"),
+        (LAUNCHED, "starting", "absent"),
+        ((*READY, EMPTY), "ready", "absent"),
+        ((*READY, StoreChanged(Store.SUSPENDED)), "ready", "unknown"),
+        ((*READY, StoreChanged(Store.LOST)), "ready", "unknown"),
+        ((*READY, StoreChanged(Store.SUSPENDED), CONNECTED), "ready", "unknown"),
+        ((*READY, Decided(Plan((Drain(0, NAME, "x", blameless=True),)))), "draining", "present"),
+        ((*READY, Decided(Plan((Kill(0, NAME, "x", blameless=False),)))), "draining", "present"),
+        ((*READY, WorkerExited(NAME, Exit(signal=9), False, 0.0, PID)), "draining", "present"),
+        ((*READY, WorkerExited(NAME, Exit(signal=9), True, 0.0, PID)), "vacant", "absent"),
+        ((*LAUNCHED, WorkerExited(NAME, Exit(code=1), True, 0.0, PID)), "backoff", "absent"),
+        ((*ORDERED, SpawnFailed(NAME, "no such file", 0.0)), "backoff", "absent"),
+        ((CONNECTED, EMPTY, ReplicasSet(1), WorkerAdopted(NAME, PID, 60.0)), "starting", "absent"),
+    ],
+)
+def test_nothing_else_is_ready(facts: tuple[Event, ...], phase: str, registration: str) -> None:
+    """Status would show a worker as serving that is not, or of which nobody can know."""
+    status = status_after(*facts)
+    (slot,) = status.slots
+    assert (slot.ready, status.ready) == (False, 0)
+    assert (slot.phase, slot.registration) == (phase, registration)
+
+
+def test_one_that_is_gone_already_is_not_ready() -> None:
+    """Between a death and its fact the dead would be called ready."""
+    slot = slot_after(*READY, examine=lambda _pid: None)
+    assert not slot.ready
+    assert (slot.health, slot.rss_bytes, slot.cpu_s) == ("no process", None, None)
+
+
+def test_every_fact_has_its_age() -> None:
+    """A user could not tell a slow start from a hung one."""
+    slot = slot_after(*READY, now=107.5)
+    assert (slot.phase_age_s, slot.pid_age_s, slot.registration_age_s) == (7.5, 7.5, 7.5)
+    adopted = slot_after(CONNECTED, LIST, ReplicasSet(1), WorkerAdopted(NAME, PID, 60.0), now=101.0)
+    assert adopted.adopted
+    assert adopted.pid_age_s == 61.0
+
+
+def test_the_age_of_a_registration_is_as_of_now() -> None:
+    """On a quiet group every registration would look as old as at the last event, be it days ago."""
+    assert slot_after(*READY, now=107.5).registration_age_s == 7.5
+
+
+def test_a_pause_says_when_it_ends() -> None:
+    """A user would not know whether to wait for the next try."""
+    failed = (*ORDERED, SpawnFailed(NAME, "no such file", 0.0))
+    assert slot_after(*failed, now=100.04).next_try_s == pytest.approx(0.06)
+    assert slot_after(*failed, now=200.0).next_try_s == 0.0
+    assert slot_after(*READY).next_try_s is None
+
+
+def test_what_was_never_observed_has_no_age() -> None:
+    """An infinite age would break every reader of the JSON."""
+    status = status_after(ReplicasSet(1))
+    assert status.store == "suspended"
+    assert status.store_age_s is None
+    assert status.slots[0].registration_age_s is None
+    assert status.slots[0].pid_age_s is None
+
+
+def test_strangers_and_stopping_are_shown() -> None:
+    """Nobody would know of a second daemon's workers, or that a stop is under way."""
+    listed = WorkersListed(frozenset(), frozenset({"manual-a-1-s2", "Worker1"}))
+    read = [
+        RegistrationRead(label, Standing.MANUAL, 1, "a") for label in ("manual-a-1-s2", "Worker1")
+    ]
+    status = status_after(ReplicasSet(0), CONNECTED, listed, *read, StopRequested())
+    assert [stranger.name for stranger in status.strangers] == ["Worker1", "manual-a-1-s2"]
+    assert status.strangers[0].standing == "manual"
+    assert status.stopping

@@ -1,0 +1,66 @@
+"""What may be concluded about a registration."""
+
+from __future__ import annotations
+
+import pytest
+
+from autohealer.core.membership import absence_deadline, presence_of, presence_since
+from autohealer.core.model import NEVER, Occupant, Presence
+from tests.unit.core.notation import NOW_S, Scene
+
+
+def _occupant(scene: Scene) -> Occupant:
+    occupant = scene.view.slots[0].occupant
+    assert occupant is not None
+    return occupant
+
+
+@pytest.mark.parametrize(
+    ("slots", "store", "presence", "age_s"),
+    [
+        ("0:ready(60s)", "connected", Presence.PRESENT, 60.0),
+        ("0:absent(0.3s)", "connected", Presence.ABSENT, 0.3),
+        ("0:starting(3s)", "connected", Presence.ABSENT, None),
+        ("0:ready(60s)", "suspended(2s)", Presence.UNKNOWN, 2.0),
+        ("0:absent(9s)", "lost(2s)", Presence.UNKNOWN, 2.0),
+        ("0:ready(60s)", "reconnected(1s)", Presence.UNKNOWN, 1.0),
+    ],
+)
+def test_what_is_known_and_since_when(
+    slots: str, store: str, presence: Presence, age_s: float | None
+) -> None:
+    """Status would call a worker lost that nobody could ask about."""
+    scene = Scene(slots, store=store)
+    assert presence_of(_occupant(scene), scene.view) is presence
+    since = NEVER if age_s is None else NOW_S - age_s
+    assert presence_since(_occupant(scene), scene.view) == pytest.approx(since)
+
+
+@pytest.mark.parametrize(
+    ("slots", "store", "in_s"),
+    [
+        ("0:ready", "connected", None),
+        ("0:absent(0.2s)", "connected", 0.3),
+        ("0:starting(3s)", "connected", 27.0),
+        ("0:draining(2s)", "connected", None),
+        ("0:backoff(0.4s)", "connected", None),
+        ("0:-", "connected", None),
+        ("0:absent(0.2s)", "suspended(9s)", None),
+        ("0:absent(20s)", "reconnected(1s)", None),
+    ],
+)
+def test_when_a_missing_registration_becomes_a_verdict(
+    slots: str, store: str, in_s: float | None
+) -> None:
+    """A worker would be killed too early, or a frozen one never."""
+    scene = Scene(slots, store=store)
+    due = absence_deadline(scene.view.slots[0], scene.view)
+    assert (due is None) if in_s is None else (due == pytest.approx(NOW_S + in_s))
+
+
+def test_after_a_reconnect_the_clock_starts_when_trust_does() -> None:
+    """Workers that lost their sessions in the same outage would be killed at its end."""
+    scene = Scene("0:absent(20s)", store="reconnected(1s)")
+    scene.decide(scene.lists())
+    due = absence_deadline(scene.view.slots[0], scene.view)
+    assert due == pytest.approx(NOW_S - 1.0 + scene.policy.settle_s + scene.policy.rejoin_grace_s)

@@ -1,0 +1,1 @@
+"""The loop, its mailbox and its executor, on verified fakes and virtual time."""

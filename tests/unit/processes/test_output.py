@@ -1,0 +1,162 @@
+"""Output files: what a worker wrote last, and files that stay small under their writers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from autohealer.processes.output import LOOK_FAST_S, LOOK_SLOW_S, OutputFiles
+
+LIMIT_BYTES = 1000
+
+
+class Bench:
+    """Output files in a folder, and what was complained of."""
+
+    def __init__(self, folder: Path) -> None:
+        self.warnings: list[str] = []
+        self.files = OutputFiles(folder, LIMIT_BYTES, self.warnings.append)
+        self._open: list[int] = []
+
+    def writer(self, slot: int) -> int:
+        """What a worker of a slot holds."""
+        descriptor = self.files.open(slot)
+        self._open.append(descriptor)
+        return descriptor
+
+    def wrote(self, slot: int, text: str) -> int:
+        """Have a worker write and end; where its output ends."""
+        os.write(self.writer(slot), text.encode())
+        return self.files.size_bytes(slot)
+
+    def rotate(self) -> None:
+        """Do what the daemon does every few seconds."""
+        self.files.cut(self.files.find_grown())
+
+    def close(self) -> None:
+        """Close what workers held."""
+        for descriptor in self._open:
+            os.close(descriptor)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """Files in an empty folder."""
+    bench = Bench(tmp_path)
+    yield bench
+    bench.close()
+
+
+def test_the_tail_is_the_last_lines(bench: Bench) -> None:
+    """A traceback's last line, which says what is wrong, would be cut off."""
+    end = bench.wrote(0, "".join(f"line {number}\n" for number in range(2000)))
+    assert bench.files.tail(0, end) == [f"line {number}" for number in range(1995, 2000)]
+
+
+def test_the_tail_ends_where_the_worker_did(bench: Bench) -> None:
+    """The first words of a replacement would be shown as the last of the dead."""
+    end = bench.wrote(0, "goodbye\n")
+    bench.wrote(0, "hello\n")
+    assert bench.files.tail(0, end) == ["goodbye"]
+
+
+@pytest.mark.parametrize(
+    ("text", "tail"),
+    [("", []), ("no newline", ["no newline"]), ("\n\n", ["", ""]), ("x" * 9000, ["x" * 500])],
+)
+def test_the_tail_of_odd_output(bench: Bench, text: str, tail: list[str]) -> None:
+    """A worker that prints no newline, or one endless line, would break the log."""
+    assert bench.files.tail(0, bench.wrote(0, text)) == tail
+
+
+def test_output_that_is_no_text_does_no_harm(bench: Bench) -> None:
+    """A worker that prints bytes would crash the daemon when it dies."""
+    os.write(bench.writer(0), b"\xff\xfe\x00bye\n")
+    (line,) = bench.files.tail(0, bench.files.size_bytes(0))
+    assert line.endswith("bye")
+
+
+def test_nothing_written_is_nothing_shown(bench: Bench) -> None:
+    """A worker whose file is gone could not be reaped."""
+    assert bench.files.size_bytes(7) == 0
+    assert bench.files.tail(7, 100) == []
+
+
+def test_a_grown_file_is_cut_and_what_it_held_is_kept(bench: Bench) -> None:
+    """A chatty worker would fill the disk, or its last megabytes would be lost."""
+    text = "x" * (LIMIT_BYTES + 1)
+    bench.wrote(0, text)
+    bench.rotate()
+    assert bench.files.path(0).read_text() == ""
+    assert bench.files.path(0).with_suffix(".log.1").read_text() == text
+
+
+def test_a_small_file_is_left_alone(bench: Bench) -> None:
+    """Output would be cut every few seconds."""
+    bench.wrote(0, "x" * LIMIT_BYTES)
+    bench.rotate()
+    assert bench.files.size_bytes(0) == LIMIT_BYTES
+    assert not bench.files.path(0).with_suffix(".log.1").exists()
+
+
+def test_a_writer_goes_on_after_the_cut(bench: Bench) -> None:
+    """After the first cut a worker's file would have a hole as large as what was cut."""
+    writer = bench.writer(0)
+    os.write(writer, b"x" * (LIMIT_BYTES + 1))
+    bench.rotate()
+    os.write(writer, b"still here\n")
+    assert bench.files.path(0).read_bytes() == b"still here\n"
+
+
+def test_only_one_older_file_is_kept(bench: Bench) -> None:
+    """The limit on the disk space of a slot would not hold."""
+    for letter in "abc":
+        bench.wrote(0, letter * (LIMIT_BYTES + 1))
+        bench.rotate()
+    names = sorted(path.name for path in bench.files.path(0).parent.iterdir())
+    assert names == ["slot-0.log", "slot-0.log.1"]
+    assert bench.files.path(0).with_suffix(".log.1").read_text() == "c" * (LIMIT_BYTES + 1)
+
+
+def test_an_unusable_folder_costs_the_output_and_one_warning(tmp_path: Path) -> None:
+    """A full disk would stop healing, or fill the log with complaints."""
+    bench = Bench(tmp_path / "missing")
+    for slot in range(3):
+        assert Path(f"/proc/self/fd/{bench.writer(slot)}").readlink() == Path(os.devnull)
+    assert len(bench.warnings) == 1
+    assert "slot-0.log cannot be opened, so output is thrown away" in bench.warnings[0]
+    bench.close()
+
+
+def test_a_file_without_room_for_a_copy_is_cut_all_the_same(bench: Bench) -> None:
+    """A full disk would stay full for ever."""
+    bench.wrote(0, "x" * (LIMIT_BYTES + 1))
+    bench.files.path(0).with_suffix(".log.1").mkdir()
+    bench.rotate()
+    assert bench.files.size_bytes(0) == 0
+    assert len(bench.warnings) == 1
+
+
+def test_one_file_without_room_does_not_keep_the_others_from_being_cut(bench: Bench) -> None:
+    """On a full disk one chatty worker would keep the space of all the others occupied."""
+    for slot in range(5):
+        bench.wrote(slot, "x" * (LIMIT_BYTES + 1))
+        bench.files.path(slot).with_suffix(".log.1").mkdir()
+    bench.rotate()
+    assert [bench.files.size_bytes(slot) for slot in range(5)] == [0] * 5
+
+
+def test_files_that_grow_fast_are_looked_at_often(bench: Bench) -> None:
+    """A worker gone mad would fill the disk between two looks; a quiet group would be looked at for nothing."""
+    bench.wrote(0, "hello\n")
+    bench.files.find_grown()
+    bench.files.find_grown()
+    assert bench.files.seconds_to_next_look() == LOOK_SLOW_S
+    bench.wrote(0, "x" * (LIMIT_BYTES // 2))
+    bench.files.find_grown()
+    assert bench.files.seconds_to_next_look() == LOOK_FAST_S
+    bench.files.find_grown()
+    assert bench.files.seconds_to_next_look() == LOOK_SLOW_S

@@ -1,0 +1,1 @@
+"""Log lines and what systemd is told."""

@@ -1,0 +1,169 @@
+"""Finding the program to run: a file, then a Python module, then a command on PATH."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from autohealer.processes.program import ProgramError, is_runnable_module, resolve_program
+
+SCRIPT = "#!/bin/sh\n"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder, and a PATH of one folder beside it."""
+    folder, on_path = tmp_path / "here", tmp_path / "bin"
+    folder.mkdir()
+    on_path.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PATH", str(on_path))
+    return folder
+
+
+def _file(path: Path, text: str = SCRIPT, mode: int = 0o644) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def test_an_executable_is_run_as_it_is(here: Path) -> None:
+    """`./worker` would not start, or start from the wrong folder."""
+    path = _file(here / "worker", mode=0o755)
+    assert resolve_program("./worker") == (str(path),)
+    assert resolve_program("worker") == (str(path),)
+    assert resolve_program(str(path)) == (str(path),)
+
+
+def test_a_python_script_need_not_be_executable(here: Path) -> None:
+    """`autohealer 3 worker.py` would fail for want of chmod."""
+    path = _file(here / "worker.py", "print()")
+    assert resolve_program("worker.py") == (sys.executable, str(path))
+
+
+def test_an_executable_python_script_chooses_its_interpreter(here: Path) -> None:
+    """A script with a shebang of its own would run in the daemon's environment."""
+    path = _file(here / "worker.py", "#!/usr/bin/env python3\n", 0o755)
+    assert resolve_program("worker.py") == (str(path),)
+
+
+def test_a_jar_is_run_by_java(here: Path) -> None:
+    """A Java worker would need a wrapper script."""
+    java = _file(here.parent / "bin" / "java", mode=0o755)
+    path = _file(here / "FlakyWorker.jar")
+    assert resolve_program("FlakyWorker.jar") == (str(java), "-jar", str(path))
+
+
+def test_a_jar_without_java_says_so(here: Path) -> None:
+    """The operator would see a file that plainly exists called missing."""
+    _file(here / "FlakyWorker.jar")
+    with pytest.raises(ProgramError, match="needs Java"):
+        resolve_program("FlakyWorker.jar")
+
+
+def test_a_file_that_is_not_executable_says_what_to_do(here: Path) -> None:
+    """The operator would learn it from a worker that never starts."""
+    _file(here / "worker")
+    with pytest.raises(ProgramError, match=r"chmod \+x"):
+        resolve_program("worker")
+
+
+@contextmanager
+def _as_nobody() -> Iterator[None]:
+    """Without the rights of root, who may read every file; nothing changes for anybody else."""
+    before = os.geteuid()
+    os.seteuid(65534 if before == 0 else before)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+def test_a_file_that_cannot_be_read_says_so(here: Path) -> None:
+    """The operator would see a Python traceback in every worker's output."""
+    _file(here / "worker.py", mode=0o000)
+    here.chmod(0o755)
+    with _as_nobody(), pytest.raises(ProgramError, match="cannot be read"):
+        resolve_program("worker.py")
+
+
+def test_a_folder_is_not_a_program(here: Path) -> None:
+    """A folder would be called missing."""
+    (here / "worker").mkdir()
+    with pytest.raises(ProgramError, match="is a folder"):
+        resolve_program("./worker")
+
+
+@pytest.mark.parametrize("program", ["./absent", "no/such/program"])
+def test_a_path_that_is_not_there_says_so(here: Path, program: str) -> None:
+    """The operator would be told about modules and PATH instead of the path given."""
+    with pytest.raises(ProgramError, match="does not exist"):
+        resolve_program(program)
+
+
+@pytest.mark.parametrize("program", ["no-such-program", "no_such_module", "a..b", ".", "..", ""])
+def test_what_is_nowhere_is_refused_in_one_sentence(here: Path, program: str) -> None:
+    """A typing error would be launched over and over."""
+    with pytest.raises(ProgramError) as refusal:
+        resolve_program(program)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_command_is_found_on_path(here: Path) -> None:
+    """`autohealer 3 nginx` would need an absolute path."""
+    path = _file(here.parent / "bin" / "serve", mode=0o755)
+    assert resolve_program("serve") == (str(path),)
+
+
+def test_a_package_with_main_is_run_as_a_module(here: Path) -> None:
+    """`autohealer 10 flaky_worker` would not work in a checkout."""
+    _file(here / "pack" / "__init__.py", "")
+    _file(here / "pack" / "__main__.py", "print()")
+    assert resolve_program("pack") == (sys.executable, "-m", "pack")
+
+
+def test_a_package_without_main_is_not_a_program(here: Path) -> None:
+    """A library would be launched and end at once, over and over."""
+    _file(here / "pack" / "__init__.py", "")
+    with pytest.raises(ProgramError, match="not a Python module with __main__"):
+        resolve_program("pack")
+
+
+def test_a_module_inside_a_package_is_found(here: Path) -> None:
+    """`autohealer 3 pack.worker` would not work."""
+    _file(here / "pack" / "__init__.py", "")
+    _file(here / "pack" / "worker.py", "if __name__ == '__main__': print()")
+    assert resolve_program("pack.worker") == (sys.executable, "-m", "pack.worker")
+
+
+def test_a_module_that_is_only_imported_is_not_a_program(here: Path) -> None:
+    """A library of the standard kind would hide a command of the same name."""
+    _file(here / "serve.py", "x = 1")
+    path = _file(here.parent / "bin" / "serve", mode=0o755)
+    assert resolve_program("serve") == (str(path),)
+
+
+def test_looking_for_a_module_runs_nothing(here: Path) -> None:
+    """The worker's code would run inside the daemon."""
+    _file(here / "pack" / "__init__.py", "raise SystemExit('it ran')")
+    _file(here / "pack" / "__main__.py", "raise SystemExit('it ran')")
+    assert is_runnable_module("pack")
+    assert "pack" not in sys.modules
+
+
+def test_a_folder_does_not_hide_a_module_of_its_name(here: Path) -> None:
+    """A package in the current folder could not be given by name."""
+    _file(here / "pack" / "__main__.py", "print()")
+    assert resolve_program("pack") == (sys.executable, "-m", "pack")
+
+
+@pytest.mark.parametrize("name", ["sys", "math", "email", "os.path", "class", "1a", "a-b", "", "."])
+def test_what_only_looks_like_a_module_is_not_run(here: Path, name: str) -> None:
+    """Built-in and library modules would be launched as workers."""
+    assert is_runnable_module(name) is False

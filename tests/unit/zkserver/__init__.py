@@ -1,0 +1,1 @@
+"""The embedded server: its pure parts alone, then the real process."""
