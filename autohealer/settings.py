@@ -27,6 +27,9 @@ CONNECT_TIMEOUT_S = 5.0
 ROTATE_BYTES = 10 * 1024 * 1024
 """A worker's output file is cut at this size and one older file kept: 20 MiB a slot, as Nomad and Kubernetes keep."""
 
+HISTORY_BYTES = 1024 * 1024
+"""The history of a group is cut at this size and one older file kept: some 5,000 deaths."""
+
 REGISTRATION_TIMEOUT_S = 30.0
 """A cold Python or Java worker registers within seconds; half a minute allows for a loaded machine."""
 

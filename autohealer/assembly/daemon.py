@@ -26,7 +26,7 @@ from autohealer.control.status import About, Health, status_of
 from autohealer.coordination.registry import Registry
 from autohealer.coordination.session import Session
 from autohealer.core.actions import Plan
-from autohealer.core.events import Event, ReplicasSet, StopRequested
+from autohealer.core.events import DetachRequested, Event, ReplicasSet, StopRequested
 from autohealer.core.model import Budget, Store, View
 from autohealer.daemon.executor import Executor
 from autohealer.daemon.loop import Loop
@@ -45,9 +45,11 @@ from autohealer.processes.platform import (
 from autohealer.processes.reaper import Reaper
 from autohealer.settings import (
     CONNECT_TIMEOUT_S,
+    HISTORY_BYTES,
     ROTATE_BYTES,
     Settings,
 )
+from autohealer.telemetry.history import History
 from autohealer.telemetry.narrator import Narrator
 from autohealer.telemetry.systemd import SystemdNotifier, watchdog_heartbeat_s
 
@@ -93,10 +95,18 @@ async def _keep(
             embedded = EmbeddedServer(
                 choice.embedded_port, settings.state_dir, secret, reaper, logger
             )
-            undo.push_async_callback(embedded.stop)
+            undo.push_async_callback(_end_server, embedded, daemon)
             await embedded.start()
             daemon.subscribe(embedded.store_changed)
         await daemon.run(observers)
+
+
+async def _end_server(embedded: EmbeddedServer, daemon: _Daemon) -> None:
+    """The server goes with the last worker; as long as workers run on, so does what they are registered with."""
+    if daemon.leaves_workers:
+        embedded.release()
+    else:
+        await embedded.stop()
 
 
 def _prepare_state(
@@ -164,7 +174,18 @@ class _Daemon:
             post,
             rng,
         )
+        self._history = History(
+            settings.group_dir,
+            HISTORY_BYTES,
+            self._last_output,
+            lambda sentence: logger.warning("history_lost", why=sentence),
+        )
         self._executor = Executor(self._processes, self._registry, post, rng)
+
+    @property
+    def leaves_workers(self) -> bool:
+        """Whether workers would outlive this daemon now: it was detached, or it failed."""
+        return bool(self._view.key_of)
 
     def subscribe(self, listener: Callable[[Store], None]) -> None:
         """Call `listener` at every change of the daemon's own session."""
@@ -195,7 +216,8 @@ class _Daemon:
             executor=self._executor,
             clock=time.monotonic,
             observers=(
-                Narrator(self._logger, lambda slot: self._processes.last_output.get(slot, [])),
+                Narrator(self._logger, self._last_output),
+                self._history,
                 self._remember_holds,
                 SystemdNotifier(os.environ.get("NOTIFY_SOCKET")),
                 *observers,
@@ -210,11 +232,16 @@ class _Daemon:
             loop.add_signal_handler(number, self._mailbox.put, StopRequested())
             undo.callback(loop.remove_signal_handler, number)
 
+    def _last_output(self, slot: int) -> list[str]:
+        return self._processes.last_output.get(slot, [])
+
     def _remember_holds(self, _facts: Sequence[Event], plan: Plan, _view: View) -> None:
         self._holds = plan.holds
 
     async def _serve_control(self) -> None:
-        server = ControlServer(self._settings.group_dir, self._status)
+        server = ControlServer(
+            self._settings.group_dir, self._status, lambda: self._mailbox.put(DetachRequested())
+        )
         try:
             await server.start()
         except OSError as error:

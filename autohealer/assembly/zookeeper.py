@@ -133,10 +133,18 @@ class EmbeddedServer:
 
     async def stop(self) -> None:
         """Take it down, if it is ours."""
+        self._look_no_more()
+        await self._companion.stop()
+
+    def release(self) -> None:
+        """Leave it running for the next daemon to take over."""
+        self._look_no_more()
+        self._companion.release()
+
+    def _look_no_more(self) -> None:
         self._stopping = True
         if self._look is not None:
             self._look.cancel()
-        await self._companion.stop()
 
     def store_changed(self, store: Store) -> None:
         """The daemon's own session tells whether a server is there at all."""

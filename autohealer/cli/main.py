@@ -1,4 +1,4 @@
-"""The commands: run (the default), status, zkserver. Mistakes become one sentence and an exit code."""
+"""The commands: run (the default), status, why, detach, zkserver. Mistakes become one sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 from autohealer.cli.default_command import DefaultCommandGroup
 from autohealer.cli.exit_codes import ExitCode
 from autohealer.contract import DEFAULT_SESSION_TIMEOUT_S
+from autohealer.control.socket_path import SOCKET_NAME
 from autohealer.settings import (
     EMBEDDED_PORT,
     GRACE_S,
@@ -195,7 +196,7 @@ def status(
 
     base = (state_dir or default_state_dir()).absolute()
     try:
-        body = fetch_status(group_dir(base, group or _only_group(base)))
+        body = fetch_status(group_dir(base, group or _only_group(base, SOCKET_NAME)))
     except NoAnswer as error:
         fail(ExitCode.NO_DAEMON, error)
     if json:
@@ -204,13 +205,65 @@ def status(
         print_status(parse_status(body), Console(soft_wrap=False))
 
 
-def _only_group(state_dir: Path) -> str:
-    """The one group with a control socket."""
-    names = sorted(path.parent.name for path in state_dir.glob("groups/*/control.sock"))
+@app.command()
+def why(
+    slot: Annotated[int | None, typer.Argument(min=0, help="Only what befell this slot.")] = None,
+    last: Annotated[int, typer.Option(min=1, help="How many of the newest events.")] = 20,
+    group: Annotated[str | None, typer.Option(help="Which group, where there are several.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+    state_dir: StateDir = None,
+) -> None:
+    """Tell why workers ended, with their last words; also what befell earlier daemons. Needs no running daemon."""
+    from autohealer.cli.history_lines import print_history
+    from autohealer.telemetry.history import HISTORY_NAME, read_history
+
+    base = (state_dir or default_state_dir()).absolute()
+    folder = group_dir(base, group or _only_group(base, HISTORY_NAME))
+    try:
+        entries = [entry for entry in read_history(folder) if slot is None or entry.slot == slot]
+    except OSError as error:
+        fail(ExitCode.ENVIRONMENT, f"the history in {folder} cannot be read: {error.strerror}")
+    print_history(entries[-last:], as_json=json)
+
+
+@app.command()
+def detach(
+    group: Annotated[str | None, typer.Option(help="Which group, where several run.")] = None,
+    state_dir: StateDir = None,
+) -> None:
+    """End the daemon and leave its workers running: the next daemon of the group adopts them.
+
+    For upgrades: detach, install, start again. No worker is restarted.
+    """
+    from autohealer.control.client import NoAnswer, fetch_status, parse_status
+    from autohealer.control.client import detach as ask_to_detach
+
+    base = (state_dir or default_state_dir()).absolute()
+    folder = group_dir(base, group or _only_group(base, SOCKET_NAME))
+    try:
+        status = parse_status(fetch_status(folder))
+        if status.stopping:
+            fail(ExitCode.NO_DAEMON, f"the daemon of group {status.group!r} is stopping already")
+        ask_to_detach(folder, status.daemon_pid)
+    except NoAnswer as error:
+        fail(ExitCode.NO_DAEMON, error)
+    left = sum(slot.pid is not None for slot in status.slots)
+    print(  # noqa: T201
+        f"{status.group}: the daemon (pid {status.daemon_pid}) is gone, its {left} workers run on; "
+        "start it again to adopt them"
+    )
+
+
+def _only_group(state_dir: Path, has: str) -> str:
+    """The one group whose folder has a certain file."""
+    names = sorted(path.parent.name for path in state_dir.glob(f"groups/*/{has}"))
     if not names:
-        fail(ExitCode.NO_DAEMON, f"no daemon runs with the state directory {state_dir}")
+        what = "daemon runs with" if has == SOCKET_NAME else "group has a history in"
+        fail(ExitCode.NO_DAEMON, f"no {what} the state directory {state_dir}")
     if len(names) > 1:
-        fail(ExitCode.USAGE, f"several groups run here ({', '.join(names)}): name one with --group")
+        fail(
+            ExitCode.USAGE, f"there are several groups ({', '.join(names)}): name one with --group"
+        )
     return names[0]
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import http.client
+import os
+import select
 from pathlib import Path
 
 from autohealer.control import socket_path
 from autohealer.control.records import StatusRecord
 
 ANSWER_TIMEOUT_S = 10.0
+DETACH_TIMEOUT_S = 30.0
 
 
 class NoAnswer(Exception):  # noqa: N818 - says what is the case
@@ -28,16 +31,37 @@ class _UnixConnection(http.client.HTTPConnection):
 
 def fetch_status(folder: Path) -> bytes:
     """The status of the group whose folder this is, as JSON. Raises `NoAnswer`."""
+    return _ask(folder, "GET", "/v1/status")
+
+
+def detach(folder: Path, daemon_pid: int) -> None:
+    """Have the daemon end and leave its workers running; returns when its process is gone. Raises `NoAnswer`."""
+    try:
+        process = os.pidfd_open(daemon_pid)
+    except ProcessLookupError as error:
+        raise NoAnswer(f"the daemon of group {folder.name!r} has just ended") from error
+    try:
+        _ask(folder, "POST", "/v1/detach")
+        ended, _, _ = select.select([process], [], [], DETACH_TIMEOUT_S)
+    finally:
+        os.close(process)
+    if not ended:
+        raise NoAnswer(
+            f"the daemon with pid {daemon_pid} was asked to detach and still runs after {DETACH_TIMEOUT_S:g} s"
+        )
+
+
+def _ask(folder: Path, method: str, path: str) -> bytes:
     connection = _UnixConnection(folder)
     try:
-        connection.request("GET", "/v1/status")
+        connection.request(method, path)
         response = connection.getresponse()
         body = response.read()
     except (OSError, http.client.HTTPException) as error:
         raise NoAnswer(f"no daemon answers for group {folder.name!r} ({error})") from error
     finally:
         connection.close()
-    if response.status != http.client.OK:
+    if response.status not in {http.client.OK, http.client.ACCEPTED}:
         raise NoAnswer(
             f"the daemon of group {folder.name!r} answered with HTTP status {response.status}"
         )

@@ -1,4 +1,4 @@
-"""Serve the control interface: `GET /v1/status`.
+"""Serve the control interface: `GET /v1/status`, `POST /v1/detach`.
 
 aiohttp takes a fifth of a second to import, so it is imported when the server starts, which is after the
 first workers were launched.
@@ -7,6 +7,7 @@ first workers were launched.
 from __future__ import annotations
 
 import asyncio
+import http
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -22,9 +23,13 @@ if TYPE_CHECKING:
 class ControlServer:
     """Answers from the daemon's own loop, so an answer is as of one decision."""
 
-    def __init__(self, folder: Path, status: Callable[[], StatusRecord]) -> None:
+    def __init__(
+        self, folder: Path, status: Callable[[], StatusRecord], detach: Callable[[], None]
+    ) -> None:
+        """`status` is asked for the answer, `detach` is called to end the daemon and leave its workers."""
         self._folder = folder
         self._status = status
+        self._detach = detach
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -39,8 +44,14 @@ class ControlServer:
             )
             return response
 
+        async def detach(_request: web.Request) -> web.Response:
+            self._detach()
+            response: web.Response = aiohttp_web.Response(status=http.HTTPStatus.ACCEPTED)
+            return response
+
         app = aiohttp_web.Application()
         app.router.add_get("/v1/status", status)
+        app.router.add_post("/v1/detach", detach)
         self._runner = aiohttp_web.AppRunner(app, access_log=None, handle_signals=False)
         await self._runner.setup()
         await aiohttp_web.SockSite(self._runner, socket_path.listen(self._folder)).start()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from autohealer.control.records import SlotRecord, StatusRecord, StrangerRecord
 from autohealer.core.membership import presence_of, presence_since
 from autohealer.core.model import NEVER, Phase, Presence, Slot, Stop, View
+from autohealer.core.reasons import of_holdouts
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def _slot_record(
         cpu_s=health.cpu_s if health else None,
         restarts=slot.restarts,
         failures=slot.failures,
-        reason=slot.reason,
+        reason=of_holdouts(slot.reason, slot.holdouts),
         next_try_s=_next_try_s(slot, now),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autohealer.core.model import Incarnation
+from autohealer.core.model import Ending, Incarnation
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +23,17 @@ class Drain:
     key: int
     name: Incarnation
     reason: str
-    blameless: bool
+    ending: Ending
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """End an incarnation's whole process group (KILL)."""
+    """End an incarnation's whole process group (KILL); `ending` is None for what one that ended by itself left."""
 
     key: int
     name: Incarnation
     reason: str
-    blameless: bool
+    ending: Ending | None
 
 
 @dataclass(frozen=True, slots=True)

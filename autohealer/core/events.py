@@ -33,6 +33,11 @@ class StopRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class DetachRequested:
+    """The operator wants the daemon gone and its workers left running; ignored once they are being stopped."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerAdopted:
     """A live process was proven to be an incarnation launched by an earlier daemon."""
 
@@ -75,6 +80,14 @@ class TreeEmptied:
 
     name: Incarnation
     jitter: float
+
+
+@dataclass(frozen=True, slots=True)
+class TreeResists:
+    """Processes of an incarnation that live on after a repeated kill, each in words: `pid 7 (disk-sleep, python3)`."""
+
+    name: Incarnation
+    holdouts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +140,13 @@ Event = (
     Ticked
     | ReplicasSet
     | StopRequested
+    | DetachRequested
     | WorkerAdopted
     | WorkerSpawned
     | SpawnFailed
     | WorkerExited
     | TreeEmptied
+    | TreeResists
     | StoreChanged
     | WorkersListed
     | RegistrationRead

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import assert_never
 
 from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Spawn
-from autohealer.core.model import Incarnation, View
+from autohealer.core.model import Ending, Incarnation, Phase, Store, View
 
 
 def violations_of(view: View, plan: Plan) -> tuple[str, ...]:
@@ -45,7 +45,9 @@ def _of_action(view: View, action: Action) -> Iterator[str]:
     match action:
         case Spawn(key, name):
             yield from _of_spawn(view, key, name)
-        case Drain(key, name) | Kill(key, name):
+        case Drain(key, name, _, ending) | Kill(key, name, _, ending):
+            if ending is Ending.REGISTRATION_LOST and view.slots[key].phase is Phase.READY:
+                yield from _of_lost(view, name)
             if view.key_of.get(name) != key:
                 yield f"{name} is to be ended but does not fill slot {key}"
         case Discard(name):
@@ -56,6 +58,13 @@ def _of_action(view: View, action: Action) -> Iterator[str]:
                 yield f"{name} is ours but is to be inspected"
         case _:
             assert_never(action)
+
+
+def _of_lost(view: View, name: Incarnation) -> Iterator[str]:
+    if view.store is not Store.CONNECTED or not view.fresh or view.now < view.trust_from:
+        yield f"{name} is to be ended for a registration of which nothing is known"
+    if view.brake.on and view.now < view.brake.hold_until:
+        yield f"{name} is to be ended although the mass-loss brake holds"
 
 
 def _of_spawn(view: View, key: int, name: Incarnation) -> Iterator[str]:

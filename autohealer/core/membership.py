@@ -7,7 +7,7 @@ workers whose sessions went with the same outage have time to register again.
 
 from __future__ import annotations
 
-from autohealer.core.model import Occupant, Phase, Presence, Slot, View
+from autohealer.core.model import NEVER, Occupant, Phase, Presence, Slot, View
 
 
 def presence_of(occupant: Occupant, view: View) -> Presence:
@@ -28,7 +28,10 @@ def absence_deadline(slot: Slot, view: View) -> float | None:
     if occupant is None or occupant.listed or not view.fresh:
         return None
     if slot.phase is Phase.READY:
-        return max(occupant.listed_changed, view.trust_from) + view.policy.rejoin_grace_s
+        held_until = view.brake.hold_until if view.brake.on else NEVER
+        return (
+            max(occupant.listed_changed, view.trust_from, held_until) + view.policy.rejoin_grace_s
+        )
     if slot.phase is Phase.STARTING:
         return max(slot.phase_since, view.trust_from) + view.policy.registration_timeout_s
     return None

@@ -55,11 +55,26 @@ class Store(Enum):
 
 
 class Stop(Enum):
-    """How far the operator wants us gone."""
+    """How far the operator wants us gone: `detach` means only the daemon, workers run on for the next one."""
 
     NO = "no"
+    DETACH = "detach"
     DRAIN = "drain"
     KILL = "kill"
+
+
+class Ending(Enum):
+    """Why we end an incarnation ourselves."""
+
+    STOPPED = "stopped"
+    SURPLUS = "surplus"
+    NEVER_REGISTERED = "never_registered"
+    REGISTRATION_LOST = "registration_lost"
+
+    @property
+    def is_blameless(self) -> bool:
+        """Whether it says nothing about the worker's health."""
+        return self in {Ending.STOPPED, Ending.SURPLUS}
 
 
 class Standing(Enum):
@@ -81,6 +96,8 @@ class Policy:
     registration_timeout_s: float = 30.0
     rejoin_grace_s: float = 0.5
     settle_s: float = 5.0
+    brake_min: int = 2
+    brake_share: float = 0.3
     grace_s: float = 10.0
     kill_retry_s: float = 1.0
     stable_s: float = 10.0
@@ -107,10 +124,15 @@ class Desired:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a process ended; both None when it was not our child and nobody could tell."""
+    """How a process ended; code and signal are None when it was not our child and nobody could tell.
+
+    `oom`: the kernel ended it for want of memory. `frozen`: it was stopped (SIGSTOP) when we ended it.
+    """
 
     code: int | None = None
     signal: int | None = None
+    oom: bool = False
+    frozen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +165,23 @@ class Death:
 
 
 @dataclass(frozen=True, slots=True)
+class Obituary:
+    """What is known of an incarnation's end; `exit` is None when it could not even be launched.
+
+    `ending` is why it was told to end, None when nobody told it to; `cause` says it all in words.
+    """
+
+    occupant: Occupant
+    exit: Exit | None
+    ending: Ending | None
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class Slot:
     """One place to fill. `deadline` is the single instant it waits for, `reason` why it is where it is.
 
+    `ending` is why its incarnation was told to end, if it was; `holdouts` the processes that outlive the kill.
     `failures` counts launches in a row that never got ready, `crowded` restarts in a row that came too soon after
     the ones before, until a stable run. `unseen` is the last death before any list showed the registration.
     """
@@ -157,7 +193,8 @@ class Slot:
     occupant: Occupant | None = None
     generation: int = 0
     killing: bool = False
-    blameless: bool = False
+    ending: Ending | None = None
+    holdouts: tuple[str, ...] = ()
     failures: int = 0
     crowded: int = 0
     unseen: Death | None = None
@@ -185,14 +222,31 @@ class Budget:
 
 
 @dataclass(slots=True)
+class Brake:
+    """What is remembered of a mass loss (see `autohealer.core.brake`).
+
+    Nobody is ended for a lost registration before `hold_until`, then as many at a time as `window` says; `probes` are
+    the slots ended since then, each until when it is waited for. `losses` are the latest such endings without brake.
+    """
+
+    on: bool = False
+    hold_until: float = NEVER
+    window: int = 1
+    probes: dict[int, float] = field(default_factory=dict)
+    losses: tuple[float, ...] = ()
+
+
+@dataclass(slots=True)
 class View:
     """Everything observed, owned by the loop and changed only by `evolve`.
 
     Slots keyed below zero are berths for surplus incarnations found at start: never wanted, so drained.
     `touched` are the slots changed since the last decision, `waiting` those whose launch was deferred
-    (first come, first served), `alarms` a heap of (deadline, key) with stale entries skipped. `ghosts` are
+    (first come, first served), `alarms` a heap of (deadline, key) with stale entries skipped, `missing` the
+    ready slots whose registration the last list did not show. `ghosts` are
     registrations whose process is proven dead, `doomed` those of them not yet ordered away. `retired` keeps
-    the newest generation of slots given up, so that none is used twice when they are wanted again.
+    the newest generation of slots given up, so that none is used twice when they are wanted again. `obituaries`
+    are the deaths of this round, for those who tell of them; the next round begins without.
     """
 
     policy: Policy
@@ -207,6 +261,8 @@ class View:
     alarms: list[tuple[float, int]] = field(default_factory=list)
     counts: dict[Phase, int] = field(default_factory=lambda: dict.fromkeys(Phase, 0))
     in_flight: set[int] = field(default_factory=set)
+    missing: set[int] = field(default_factory=set)
+    brake: Brake = field(default_factory=Brake)
     window: int = 1
     store: Store = Store.SUSPENDED
     store_since: float = NEVER
@@ -220,6 +276,7 @@ class View:
     to_inspect: set[Incarnation | str] = field(default_factory=set)
     retired: dict[int, int] = field(default_factory=dict)
     strangers: dict[Incarnation | str, Stranger] = field(default_factory=dict)
+    obituaries: list[Obituary] = field(default_factory=list)
     violations: tuple[str, ...] = ()
 
     def wants(self, key: int) -> bool:

@@ -9,6 +9,8 @@ from autohealer.core.model import Exit, Occupant, Slot, View
 
 def of_exit(exit_: Exit) -> str:
     """How a process ended: `exited with code 1`, `ended by signal 9 (SIGKILL)`."""
+    if exit_.oom:
+        return "ended by the kernel for want of memory (signal 9)"
     if exit_.signal is not None:
         return f"ended by signal {exit_.signal} ({_signal_name(exit_.signal)})"
     if exit_.code is not None:
@@ -59,6 +61,32 @@ def of_lost_registration(occupant: Occupant, now: float) -> str:
     """Why a live process is replaced."""
     gone_s = now - occupant.listed_changed
     return f"registration gone for {gone_s:.1f} s while the process lives (frozen, or its session was lost)"
+
+
+def of_ending(ordered: str, exit_: Exit) -> str:
+    """How an incarnation ended that was told to, for the reason `ordered`."""
+    return f"{ordered}; it was stopped (SIGSTOP)" if exit_.frozen else ordered
+
+
+def of_mass_loss(view: View) -> str:
+    """What set the brake off, with its numbers."""
+    return (
+        f"{len(view.missing)} of {view.desired.replicas} registrations vanished together while their processes live: "
+        "a fault of ZooKeeper or the network is likelier than as many deaths"
+    )
+
+
+def of_mass_loss_hold(view: View) -> str:
+    """What the brake holds back, in the same words for as long as it is on."""
+    return (
+        f"mass loss of registrations: no worker is ended for it until {view.policy.settle_s:g} s have passed, "
+        "then one, and more only as replacements register"
+    )
+
+
+def of_holdouts(reason: str, holdouts: tuple[str, ...]) -> str:
+    """Why a slot cannot be used again yet."""
+    return f"{reason}; still there after a kill: {', '.join(holdouts)}" if holdouts else reason
 
 
 def of_surplus(slot: Slot, view: View) -> str:

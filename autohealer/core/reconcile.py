@@ -6,6 +6,7 @@ restart budget allow; the rest wait, first come, first served. Only then come th
 dead and of strangers, which never hold a launch up.
 
 An unknown registration (the store is away, or the list is stale) justifies nothing; a proven death does.
+Under the mass-loss brake lost registrations are answered one by one, as `brake` says.
 Deciding changes nothing: the loop folds the plan back as `Decided`. Looking at every slot
 (`every_slot=True`) gives the same plan as looking at the touched ones; a test holds us to it.
 """
@@ -17,9 +18,20 @@ from itertools import chain
 
 from autohealer.core import reasons
 from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Spawn
+from autohealer.core.brake import next_turn, replaceable_under_brake
 from autohealer.core.intensity import refilled, seconds_to_token
 from autohealer.core.membership import absence_deadline
-from autohealer.core.model import Desired, Incarnation, Phase, Slot, Stop, Store, View
+from autohealer.core.model import (
+    Desired,
+    Ending,
+    Incarnation,
+    Occupant,
+    Phase,
+    Slot,
+    Stop,
+    Store,
+    View,
+)
 from autohealer.core.pacing import allowance
 
 
@@ -29,8 +41,11 @@ def reconcile(desired: Desired, view: View, *, every_slot: bool = False) -> Plan
         # Asked to stop, a frozen daemon leaves its workers running: the next one adopts them.
         hold = f"all actions frozen, workers left as they are: {view.violations[0]}"
         return Plan(holds=(hold,), finished=desired.stop is not Stop.NO)
+    if desired.stop is Stop.DETACH:
+        return Plan(finished=True)
     keys = sorted(view.slots if every_slot else view.touched)
     endings = [a for key in keys if (a := _ending(view.slots[key], desired, view)) is not None]
+    endings += [_replacement(view.slots[key], view) for key in replaceable_under_brake(view)]
     wanting = [
         key for key in keys if is_launchable(view.slots[key], view) and key not in view.waiting
     ]
@@ -38,7 +53,7 @@ def reconcile(desired: Desired, view: View, *, every_slot: bool = False) -> Plan
     return Plan(
         actions=(*launches.spawns, *endings, *_registry_work(view)),
         deferred=launches.deferred,
-        holds=(*launches.holds, *_store_holds(view)),
+        holds=(*launches.holds, *_store_holds(view), *_brake_holds(view)),
         finished=desired.stop is not Stop.NO and not view.key_of,
     )
 
@@ -48,6 +63,8 @@ def next_wake(view: View) -> float | None:
     if view.violations:
         return None
     due = [view.alarms[0][0]] if view.alarms else []
+    if (turn := next_turn(view)) is not None:
+        due.append(turn)
     if view.waiting and allowance(view.window, len(view.in_flight)):
         due.append(
             view.now + seconds_to_token(refilled(view.budget, view.now, view.policy), view.policy)
@@ -73,8 +90,21 @@ def _ending(slot: Slot, desired: Desired, view: View) -> Action | None:
     due = absence_deadline(slot, view)
     if due is None or due > view.now:
         return None
-    why = reasons.of_lost_registration if slot.phase is Phase.READY else reasons.of_no_registration
-    return Kill(slot.key, slot.occupant.name, why(slot.occupant, view.now), blameless=False)
+    if slot.phase is Phase.READY:
+        return None if view.brake.on else _lost(slot.key, slot.occupant, view)
+    why = reasons.of_no_registration(slot.occupant, view.now)
+    return Kill(slot.key, slot.occupant.name, why, Ending.NEVER_REGISTERED)
+
+
+def _lost(key: int, occupant: Occupant, view: View) -> Kill:
+    why = reasons.of_lost_registration(occupant, view.now)
+    return Kill(key, occupant.name, why, Ending.REGISTRATION_LOST)
+
+
+def _replacement(slot: Slot, view: View) -> Kill:
+    """End one of the many that are missing, because its turn has come."""
+    assert slot.occupant is not None, f"slot {slot.key} misses a registration and holds nobody"
+    return _lost(slot.key, slot.occupant, view)
 
 
 def _farewell(slot: Slot, desired: Desired, view: View) -> Action | None:
@@ -83,11 +113,13 @@ def _farewell(slot: Slot, desired: Desired, view: View) -> Action | None:
     name = slot.occupant.name
     match desired.stop:
         case Stop.KILL:
-            return Kill(slot.key, name, "stopping at once", blameless=True)
+            return Kill(slot.key, name, "stopping at once", Ending.STOPPED)
         case Stop.DRAIN:
-            return Drain(slot.key, name, "stopping", blameless=True)
+            return Drain(slot.key, name, "stopping", Ending.STOPPED)
         case Stop.NO:
-            return Drain(slot.key, name, reasons.of_surplus(slot, view), blameless=True)
+            return Drain(slot.key, name, reasons.of_surplus(slot, view), Ending.SURPLUS)
+        case Stop.DETACH:
+            return None
 
 
 def _escalation(slot: Slot, desired: Desired, view: View) -> Action | None:
@@ -96,7 +128,7 @@ def _escalation(slot: Slot, desired: Desired, view: View) -> Action | None:
     overdue = slot.deadline is not None and slot.deadline <= view.now
     if slot.occupant is None or not (hurry or overdue):
         return None
-    return Kill(slot.key, slot.occupant.name, slot.reason, blameless=slot.blameless)
+    return Kill(slot.key, slot.occupant.name, slot.reason, slot.ending)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +180,10 @@ def _store_holds(view: View) -> tuple[str, ...]:
     if view.now < view.trust_from:
         return ("ZooKeeper is back: workers have time to register again before any is missed",)
     return ()
+
+
+def _brake_holds(view: View) -> tuple[str, ...]:
+    return (reasons.of_mass_loss_hold(view),) if view.brake.on else ()
 
 
 def _registry_work(view: View) -> tuple[Action, ...]:

@@ -57,6 +57,8 @@ def _index(view: View, slot: Slot) -> None:
         return
     view.key_of[slot.occupant.name] = slot.key
     view.waiting.pop(slot.key, None)
+    if slot.phase is Phase.READY and not slot.occupant.listed:
+        view.missing.add(slot.key)
     if slot.phase is Phase.STARTING and not slot.occupant.proven:
         view.in_flight.add(slot.key)
 
@@ -64,6 +66,7 @@ def _index(view: View, slot: Slot) -> None:
 def _unindex(view: View, slot: Slot) -> None:
     view.counts[slot.phase] -= 1
     view.in_flight.discard(slot.key)
+    view.missing.discard(slot.key)
     if slot.occupant is not None and view.key_of.get(slot.occupant.name) == slot.key:
         del view.key_of[slot.occupant.name]
 

@@ -76,6 +76,12 @@ class Companion:
             self._process.signal(signal.SIGKILL)
             await self._gone.wait()
 
+    def release(self) -> None:
+        """Leave it running for the next daemon to take over."""
+        if self._process is not None:
+            self._reaper.forget(self._process)
+            self._process = None
+
     def _hold(self, pid: int) -> None:
         self._gone.clear()
         self._process = self._reaper.watch(pid, self._ended)

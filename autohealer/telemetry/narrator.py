@@ -12,8 +12,8 @@ import structlog
 
 from autohealer.core import events
 from autohealer.core.actions import Drain, Kill, Plan, Spawn
-from autohealer.core.model import Incarnation, Occupant, Phase, Slot, Standing, Store, View
-from autohealer.core.reasons import of_exit
+from autohealer.core.model import Incarnation, Occupant, Phase, Slot, Standing, Stop, Store, View
+from autohealer.core.reasons import of_exit, of_mass_loss
 
 _NEXT = {
     Phase.STARTING: "restarted at once",
@@ -36,6 +36,7 @@ class Narrator:
         self._known = frozenset[Incarnation]()
         self._holds: tuple[str, ...] = ()
         self._launched: frozenset[int] = frozenset()
+        self._braking = False
 
     def __call__(self, facts: Sequence[events.Event], plan: Plan, view: View) -> None:
         """One round."""
@@ -45,10 +46,12 @@ class Narrator:
         for action in plan.actions:
             if isinstance(action, Drain | Kill):
                 self._tell_ending(action, view)
+        if view.brake.on is not self._braking:
+            self._tell_brake(view)
         if plan.holds != self._holds:
             self._tell_holds(plan.holds)
         if plan.finished:
-            self._logger.info("stopped")
+            self._tell_end(view)
 
     def _tell_fact(self, fact: events.Event, view: View) -> None:  # noqa: C901, PLR0912 - one arm per fact
         match fact:
@@ -63,6 +66,8 @@ class Narrator:
                 self._tell_exit(exited, view)
             case events.TreeEmptied(name, _):
                 self._worker(name, None).info("worker_tree_gone")
+            case events.TreeResists(name, holdouts):
+                self._worker(name, None).error("worker_tree_resists", still_there=holdouts)
             case events.StoreChanged(store):
                 tell = self._logger.info if store is Store.CONNECTED else self._logger.warning
                 tell(f"zookeeper_{store.value}")
@@ -76,7 +81,9 @@ class Narrator:
                 self._logger.info("stopping", how=view.desired.stop.value, workers=len(view.key_of))
             case events.InvariantBroken(violations):
                 self._logger.critical("invariant_broken", violations=violations)
-            case events.Ticked() | events.ReplicasSet() | events.Decided():
+            case (
+                events.Ticked() | events.ReplicasSet() | events.DetachRequested() | events.Decided()
+            ):
                 pass
             case _:
                 assert_never(fact)
@@ -105,7 +112,11 @@ class Narrator:
         slot = view.slots.get(action.key)
         pid = slot.occupant.pid if slot is not None and slot.occupant is not None else None
         worker = self._worker(action.name, pid)
-        tell = worker.info if action.blameless else worker.warning
+        tell = (
+            worker.info
+            if action.ending is not None and action.ending.is_blameless
+            else worker.warning
+        )
         tell(
             "worker_draining" if isinstance(action, Drain) else "worker_killed",
             reason=action.reason,
@@ -130,6 +141,19 @@ class Narrator:
             host=host,
             action="left alone",
         )
+
+    def _tell_brake(self, view: View) -> None:
+        self._braking = view.brake.on
+        if self._braking:
+            self._logger.error("mass_loss", why=of_mass_loss(view))
+        else:
+            self._logger.info("mass_loss_over")
+
+    def _tell_end(self, view: View) -> None:
+        if view.desired.stop is Stop.DETACH:
+            self._logger.info("detached", workers_left_running=len(view.key_of))
+        else:
+            self._logger.info("stopped")
 
     def _tell_holds(self, holds: tuple[str, ...]) -> None:
         for hold in holds:

@@ -6,10 +6,11 @@ import asyncio
 import http.client
 from pathlib import Path
 
+import psutil
 import pytest
 
 from autohealer.control import socket_path
-from autohealer.control.client import NoAnswer, fetch_status, parse_status
+from autohealer.control.client import NoAnswer, detach, fetch_status, parse_status
 from autohealer.control.records import StatusRecord
 from autohealer.control.server import ControlServer
 
@@ -41,7 +42,7 @@ def asked_of(folder: Path) -> StatusRecord:
     """What a client reads while a server serves there."""
 
     async def ask() -> bytes:
-        server = ControlServer(folder, lambda: STATUS)
+        server = ControlServer(folder, lambda: STATUS, nobody_asks)
         await server.start()
         try:
             return await asyncio.to_thread(fetch_status, folder)
@@ -90,7 +91,7 @@ def test_what_is_not_there_is_not_found(tmp_path: Path) -> None:
     """A typing error in a script would look like an answer."""
 
     async def ask() -> int:
-        server = ControlServer(tmp_path, lambda: STATUS)
+        server = ControlServer(tmp_path, lambda: STATUS, nobody_asks)
         await server.start()
         try:
             return await asyncio.to_thread(status_code_of, tmp_path, "/v1/stat")
@@ -98,6 +99,33 @@ def test_what_is_not_there_is_not_found(tmp_path: Path) -> None:
             await server.stop()
 
     assert asyncio.run(ask()) == http.client.NOT_FOUND
+
+
+def test_detaching_waits_for_the_daemons_process_to_end(tmp_path: Path) -> None:
+    """A script would start the next daemon while the old one still holds the group."""
+
+    async def ask() -> bool:
+        stand_in = await asyncio.create_subprocess_exec("sleep", "1000")
+        server = ControlServer(tmp_path, lambda: STATUS, stand_in.kill)
+        await server.start()
+        try:
+            await asyncio.to_thread(detach, tmp_path, stand_in.pid)
+            return stand_in.returncode is not None or not is_running(stand_in.pid)
+        finally:
+            await server.stop()
+            await stand_in.wait()
+
+    assert asyncio.run(ask())
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process lives; a zombie does not."""
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def nobody_asks() -> None:
+    """The answer to a request that must not come."""
+    raise AssertionError("nobody asked to detach")
 
 
 def status_code_of(folder: Path, path: str) -> int:

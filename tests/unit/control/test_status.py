@@ -24,7 +24,16 @@ from autohealer.core.events import (
     WorkerSpawned,
 )
 from autohealer.core.evolve import evolve
-from autohealer.core.model import Budget, Exit, Incarnation, Policy, Standing, Store, View
+from autohealer.core.model import (
+    Budget,
+    Ending,
+    Exit,
+    Incarnation,
+    Policy,
+    Standing,
+    Store,
+    View,
+)
 
 NAME = Incarnation(0, 1)
 PID = 4711
@@ -94,8 +103,12 @@ def test_one_that_cannot_serve_is_not(state: str) -> None:
         ((*READY, StoreChanged(Store.SUSPENDED)), "ready", "unknown"),
         ((*READY, StoreChanged(Store.LOST)), "ready", "unknown"),
         ((*READY, StoreChanged(Store.SUSPENDED), CONNECTED), "ready", "unknown"),
-        ((*READY, Decided(Plan((Drain(0, NAME, "x", blameless=True),)))), "draining", "present"),
-        ((*READY, Decided(Plan((Kill(0, NAME, "x", blameless=False),)))), "draining", "present"),
+        ((*READY, Decided(Plan((Drain(0, NAME, "x", Ending.SURPLUS),)))), "draining", "present"),
+        (
+            (*READY, Decided(Plan((Kill(0, NAME, "x", Ending.REGISTRATION_LOST),)))),
+            "draining",
+            "present",
+        ),
         ((*READY, WorkerExited(NAME, Exit(signal=9), False, 0.0, PID)), "draining", "present"),
         ((*READY, WorkerExited(NAME, Exit(signal=9), True, 0.0, PID)), "vacant", "absent"),
         ((*LAUNCHED, WorkerExited(NAME, Exit(code=1), True, 0.0, PID)), "backoff", "absent"),

@@ -36,7 +36,17 @@ from autohealer.core.events import (
 )
 from autohealer.core.evolve import evolve
 from autohealer.core.invariants import violations_of
-from autohealer.core.model import Budget, Exit, Incarnation, Phase, Policy, Slot, Store, View
+from autohealer.core.model import (
+    Budget,
+    Ending,
+    Exit,
+    Incarnation,
+    Phase,
+    Policy,
+    Slot,
+    Store,
+    View,
+)
 from autohealer.core.reconcile import reconcile
 
 BASE = 100
@@ -243,9 +253,9 @@ def _turn(key: int, state: str, adopted: bool) -> Event | _Leaves:
         case "absent":
             return _Leaves(name)
         case "draining":
-            return Decided(Plan((Drain(key, name, "asked to", blameless=True),)))
+            return Decided(Plan((Drain(key, name, "asked to", Ending.SURPLUS),)))
         case "killing":
-            return Decided(Plan((Kill(key, name, "had to", blameless=False),)))
+            return Decided(Plan((Kill(key, name, "had to", Ending.REGISTRATION_LOST),)))
     raise AssertionError(f"{state!r} is not a state")
 
 

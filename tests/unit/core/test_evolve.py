@@ -19,8 +19,9 @@ from autohealer.core.events import (
     WorkersListed,
     WorkerSpawned,
 )
-from autohealer.core.evolve import STRANGERS_MAX, evolve
+from autohealer.core.evolve import evolve
 from autohealer.core.model import Exit, Incarnation, Phase, Standing, Store, View
+from autohealer.core.registrations import STRANGERS_MAX
 from tests.unit.core.notation import BASE, NOW_S, Scene
 
 GONE = Incarnation(0, 7)

@@ -7,7 +7,7 @@ import pytest
 from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Spawn
 from autohealer.core.events import InvariantBroken, ReplicasSet
 from autohealer.core.invariants import violations_of
-from autohealer.core.model import Incarnation, Phase, Policy
+from autohealer.core.model import Ending, Incarnation, Phase, Policy
 from autohealer.core.reconcile import reconcile
 from tests.unit.core.notation import BASE, Scene
 
@@ -20,8 +20,8 @@ LIVE = Incarnation(0, BASE)
         (Spawn(0, Incarnation(0, BASE + 1), "why"), "slot 0 is to be filled but holds"),
         (Spawn(1, Incarnation(1, BASE), "why"), "would reuse a generation"),
         (Spawn(3, Incarnation(3, BASE), "why"), "slot 3 is to be filled but not wanted"),
-        (Kill(0, Incarnation(0, 7), "why", blameless=False), "does not fill slot 0"),
-        (Drain(1, LIVE, "why", blameless=False), "does not fill slot 1"),
+        (Kill(0, Incarnation(0, 7), "why", Ending.REGISTRATION_LOST), "does not fill slot 0"),
+        (Drain(1, LIVE, "why", Ending.REGISTRATION_LOST), "does not fill slot 1"),
         (Discard(LIVE), "registration of the live"),
         (Inspect(LIVE), "is ours but is to be inspected"),
     ],
@@ -36,7 +36,10 @@ def test_an_action_that_breaks_a_promise_is_named(action: Action, says: str) -> 
 def test_two_actions_for_one_slot_are_named() -> None:
     """A worker would be ended and its slot filled in one breath."""
     scene = Scene("0:ready")
-    both = (Drain(0, LIVE, "a", blameless=False), Kill(0, LIVE, "b", blameless=False))
+    both = (
+        Drain(0, LIVE, "a", Ending.REGISTRATION_LOST),
+        Kill(0, LIVE, "b", Ending.REGISTRATION_LOST),
+    )
     assert violations_of(scene.view, Plan(both)) == ("two actions for slot 0 in one plan",)
 
 

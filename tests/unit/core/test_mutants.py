@@ -12,7 +12,16 @@ from dataclasses import replace
 
 import pytest
 
-from autohealer.core import backoff, evolve, membership, pacing, reconcile, restarts, slots
+from autohealer.core import (
+    backoff,
+    evolve,
+    membership,
+    pacing,
+    reconcile,
+    registrations,
+    restarts,
+    slots,
+)
 from autohealer.core.actions import Action, Discard, Spawn
 from autohealer.core.model import NEVER, Budget, Incarnation, Occupant, Phase, Policy, Slot, View
 from tests.unit.core.test_properties import WEIGHTED
@@ -153,7 +162,7 @@ MUTANTS: dict[str, list[Patch]] = {
     "restarts without killing": [(reconcile, "is_launchable", _restarts_without_killing)],
     "counts the dead as live": [(evolve, "_vacate", _counts_the_dead_as_live)],
     "never discards": [(reconcile, "_registry_work", _never_discards)],
-    "takes strangers for the dead": [(evolve, "_appeared", _discards_what_is_absent)],
+    "takes strangers for the dead": [(registrations, "_appeared", _discards_what_is_absent)],
     "never wakes": [(reconcile, "next_wake", _gives_up_quietly)],
     "never escalates": [(reconcile, "_escalation", _believes_drain_is_death)],
 }

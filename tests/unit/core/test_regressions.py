@@ -100,7 +100,7 @@ def test_adopting_a_better_incarnation_does_not_inherit_the_pardon_of_the_worse(
     scene.decide(scene.lists(OLDER))
     scene.decide(WorkerAdopted(OLDER, 9, 5.0))
     assert scene.name(0) == OLDER
-    assert not scene.view.slots[0].blameless
+    assert scene.view.slots[0].ending is None
 
 
 def test_the_double_of_a_draining_incarnation_is_still_insisted_on() -> None:

@@ -311,7 +311,7 @@ class World:
         key = process.name.slot
         if key >= self.wanted or self.view.key_of.get(process.name, key) != key:
             return
-        if self.view.slots[key].blameless:
+        if (ending := self.view.slots[key].ending) is not None and ending.is_blameless:
             return
         if process.seen_at is None:
             process.counted_failed = True

@@ -20,7 +20,7 @@ from autohealer.core.events import (
     WorkersListed,
     WorkerSpawned,
 )
-from autohealer.core.model import Incarnation, Standing
+from autohealer.core.model import Ending, Incarnation, Standing
 from autohealer.daemon.executor import READS_AT_ONCE, Executor
 from tests.support.fakes import FakeHost, FakeProcesses, FakeRegistry
 from tests.support.virtual_time import pass_time
@@ -95,7 +95,7 @@ async def test_endings_and_deletions_reach_their_port() -> None:
     bench = Bench()
     bench.registry.register(Incarnation(0, 6), b"")
     spawns = (Spawn(0, NAME, ""), Spawn(1, OTHER, ""))
-    endings = (Drain(0, NAME, "", blameless=True), Kill(1, OTHER, "", blameless=False))
+    endings = (Drain(0, NAME, "", Ending.SURPLUS), Kill(1, OTHER, "", Ending.REGISTRATION_LOST))
     bench.executor.execute(Plan((*spawns, *endings, Discard(Incarnation(0, 6)))))
     assert bench.processes.signals == [(NAME, 15), (OTHER, 9)]
     await pass_time(0.01)

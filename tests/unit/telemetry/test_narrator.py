@@ -12,7 +12,16 @@ import structlog
 from autohealer.core import events
 from autohealer.core.actions import Drain, Kill, Plan, Spawn
 from autohealer.core.evolve import evolve
-from autohealer.core.model import Budget, Exit, Incarnation, Policy, Standing, Store, View
+from autohealer.core.model import (
+    Budget,
+    Ending,
+    Exit,
+    Incarnation,
+    Policy,
+    Standing,
+    Store,
+    View,
+)
 from autohealer.core.reconcile import reconcile
 from autohealer.telemetry.logs import LogFormat, configure
 from autohealer.telemetry.narrator import Narrator
@@ -24,6 +33,7 @@ ONE_OF_EACH: dict[type, tuple[events.Event, str | None]] = {
     events.Ticked: (events.Ticked(1.0), None),
     events.ReplicasSet: (events.ReplicasSet(4), None),
     events.StopRequested: (events.StopRequested(), "stopping"),
+    events.DetachRequested: (events.DetachRequested(), None),
     events.WorkerAdopted: (events.WorkerAdopted(NAME, PID, 5.0), "worker_adopted"),
     events.WorkerSpawned: (events.WorkerSpawned(NAME, PID), "worker_started"),
     events.SpawnFailed: (events.SpawnFailed(NAME, "no such file", 0.5), "worker_start_failed"),
@@ -32,6 +42,10 @@ ONE_OF_EACH: dict[type, tuple[events.Event, str | None]] = {
         "worker_exited",
     ),
     events.TreeEmptied: (events.TreeEmptied(NAME, 0.5), "worker_tree_gone"),
+    events.TreeResists: (
+        events.TreeResists(NAME, ("pid 7 (disk-sleep, python3)",)),
+        "worker_tree_resists",
+    ),
     events.StoreChanged: (events.StoreChanged(Store.SUSPENDED), "zookeeper_suspended"),
     events.WorkersListed: (
         events.WorkersListed(frozenset({NAME}), frozenset()),
@@ -117,8 +131,8 @@ def test_a_workers_line_says_which_worker(fact: events.Event, pid: int | None) -
 @pytest.mark.parametrize(
     ("action", "event", "level"),
     [
-        (Drain(3, NAME, "surplus", blameless=True), "worker_draining", "info"),
-        (Kill(3, NAME, "frozen", blameless=False), "worker_killed", "warning"),
+        (Drain(3, NAME, "surplus", Ending.SURPLUS), "worker_draining", "info"),
+        (Kill(3, NAME, "frozen", Ending.REGISTRATION_LOST), "worker_killed", "warning"),
     ],
 )
 def test_an_ending_is_told_with_its_reason(action: Drain | Kill, event: str, level: str) -> None:

@@ -1,0 +1,147 @@
+"""Fold what the store says: the session's state, the list of `/workers`, and whose unfamiliar registrations are.
+
+Theory of operation. A list is complete and fresh; it is compared with the last one, so only its changes
+cost. What appears belongs to a live incarnation (which is ready then), to one that died before a list showed it (whose
+death is judged again, and whose registration is a ghost to be deleted), or to nobody known here (looked into).
+
+Must never know: clocks, I/O, what will be decided.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from autohealer.core import reasons
+from autohealer.core.brake import note_registered, review_losses
+from autohealer.core.model import (
+    Death,
+    Incarnation,
+    Occupant,
+    Phase,
+    Slot,
+    Standing,
+    Store,
+    Stranger,
+    View,
+)
+from autohealer.core.pacing import grown
+from autohealer.core.restarts import after_death
+from autohealer.core.slots import newest_generation, occupied_by, put
+
+STRANGERS_MAX = 1000
+"""Registrations of others kept for the status page; more than this are counted by nobody."""
+
+
+def store_changed(view: View, store: Store) -> None:
+    """The session changed: whatever was listed is of unknown age until the next list."""
+    if store is view.store:
+        return
+    view.store, view.store_since, view.fresh = store, view.now, False
+    if store is Store.CONNECTED:
+        if view.ever_connected:
+            view.trust_from = view.now + view.policy.settle_s
+        view.ever_connected = True
+
+
+def listed(view: View, ours: frozenset[Incarnation], strange: frozenset[str]) -> None:
+    """A complete list of what is registered."""
+    if view.store is not Store.CONNECTED:
+        return  # an answer that outlived its connection
+    came_back, view.fresh = not view.fresh, True
+    appeared, vanished = ours - view.listed, view.listed - ours
+    view.listed = ours
+    for name in sorted(appeared):
+        _appeared(view, name)
+    for name in sorted(vanished):
+        _vanished(view, name)
+    view.doomed |= view.ghosts
+    _strange_listed(view, strange)
+    if came_back:
+        _resume_judgement(view)
+    review_losses(view)
+
+
+def _appeared(view: View, name: Incarnation) -> None:
+    slot, occupant = occupied_by(view, name)
+    if slot is not None and occupant is not None:
+        _registered(view, slot, occupant)
+    elif view.generation_base <= name.generation <= newest_generation(view, name.slot):
+        haunt(view, name)
+        _registered_after_all(view, name)
+    elif len(view.strangers) < STRANGERS_MAX:
+        view.to_inspect.add(name)
+
+
+def _registered(view: View, slot: Slot, occupant: Occupant) -> None:
+    if slot.phase is Phase.STARTING:
+        if not occupant.proven:
+            view.window = grown(view.window, view.policy)
+        note_registered(view, slot.key)
+        slot = replace(slot, phase=Phase.READY, phase_since=view.now, failures=0)
+        occupant = replace(occupant, proven=True, ready_at=view.now)
+    put(view, replace(slot, occupant=replace(occupant, listed=True, listed_changed=view.now)))
+
+
+def _vanished(view: View, name: Incarnation) -> None:
+    view.ghosts.discard(name)
+    view.doomed.discard(name)
+    view.to_inspect.discard(name)
+    view.strangers.pop(name, None)
+    slot, occupant = occupied_by(view, name)
+    if slot is not None and occupant is not None:
+        put(view, replace(slot, occupant=replace(occupant, listed=False, listed_changed=view.now)))
+
+
+def _strange_listed(view: View, strange: frozenset[str]) -> None:
+    for label in view.strange - strange:
+        view.strangers.pop(label, None)
+        view.to_inspect.discard(label)
+    for label in strange - view.strange:
+        if len(view.strangers) + len(view.to_inspect) < STRANGERS_MAX:
+            view.to_inspect.add(label)
+    view.strange = strange
+
+
+def _resume_judgement(view: View) -> None:
+    """The first list of a connection: what is missing from it counts from now on, what was unread is read again."""
+    for key in list(view.key_of.values()):
+        slot = view.slots[key]
+        if slot.occupant is not None and not slot.occupant.listed:
+            put(view, slot)
+    view.to_inspect |= {n for n, s in view.strangers.items() if s.standing is Standing.UNREAD}
+
+
+def registration_read(view: View, name: Incarnation | str, stranger: Stranger) -> None:
+    """Whose an unfamiliar registration is."""
+    if name in view.listed or name in view.strange:
+        view.strangers[name] = stranger
+
+
+def haunt(view: View, name: Incarnation) -> None:
+    """Remember a registration whose process is proven dead until it is gone."""
+    view.strangers.pop(name, None)
+    view.ghosts.add(name)
+    view.doomed.add(name)
+
+
+def registrant_dead(view: View, name: Incarnation) -> None:
+    """The process behind an unfamiliar registration is gone: so must it be."""
+    if name in view.listed and name not in view.key_of:
+        haunt(view, name)
+
+
+def _registered_after_all(view: View, name: Incarnation) -> None:
+    """The list that shows a registration came after its owner's death: judge that death again, as a ready worker's."""
+    slot = view.slots.get(name.slot)
+    if (
+        slot is None
+        or slot.occupant is not None
+        or slot.unseen is None
+        or slot.unseen.occupant.name != name
+    ):
+        return
+    occupant = replace(slot.unseen.occupant, ready_at=view.now)
+    death = Death(occupant, reasons.of_late_registration(slot.unseen.cause), slot.unseen.jitter)
+    vacant = replace(slot, phase=Phase.VACANT, deadline=None, failures=0, unseen=None)
+    view.window = grown(view.window, view.policy)
+    put(view, after_death(view, vacant, death))

@@ -1,0 +1,221 @@
+"""The durable answer to "why was it restarted?": one JSON line per event, bounded, readable without a daemon.
+
+Theory of operation. An observer appends what ended and why, what was adopted, and what befell the daemon and
+its store; one file per group, and one older one when the first is full, so the newest events of every past
+daemon are there. Lines are written after the plan is under way, and a full disk costs lines, never healing. A
+line cut short by a crash or a full disk is skipped by the reader.
+
+Must never know: how to heal. Limits: not synced, so a power cut may cost the last lines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+
+from autohealer.core import events
+from autohealer.core.actions import Plan
+from autohealer.core.model import Ending, Exit, Incarnation, Obituary, Stop, View
+from autohealer.core.reasons import of_mass_loss
+
+HISTORY_NAME = "history.jsonl"
+
+
+class Cause(str, Enum):  # noqa: UP042 - written to JSON as its value
+    """Why an incarnation ended."""
+
+    EXIT_CODE = "exit_code"
+    SIGNAL = "signal"
+    OUT_OF_MEMORY = "out_of_memory"
+    REGISTRATION_TIMEOUT = "registration_timeout"
+    REGISTRATION_LOST = "registration_lost"
+    FROZEN = "frozen"
+    OPERATOR = "operator"
+    SURPLUS = "surplus"
+    NOT_LAUNCHED = "not_launched"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line. `at` is UTC in ISO form; what does not apply to an event is None."""
+
+    at: str
+    event: str
+    why: str
+    daemon_pid: int
+    slot: int | None = None
+    generation: int | None = None
+    pid: int | None = None
+    cause: str | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    lived_s: float | None = None
+    was_ready: bool | None = None
+    last_output: tuple[str, ...] = ()
+
+
+def cause_of(obituary: Obituary) -> Cause:
+    """Sort a death: what it was told comes first, because a worker told to end may end in any way."""
+    exit_ = obituary.exit
+    if exit_ is None:
+        return Cause.NOT_LAUNCHED
+    match obituary.ending:
+        case Ending.STOPPED:
+            return Cause.OPERATOR
+        case Ending.SURPLUS:
+            return Cause.SURPLUS
+        case Ending.NEVER_REGISTERED:
+            return Cause.REGISTRATION_TIMEOUT
+        case Ending.REGISTRATION_LOST:
+            return Cause.FROZEN if exit_.frozen else Cause.REGISTRATION_LOST
+        case None:
+            return _cause_of_exit(exit_)
+
+
+def _cause_of_exit(exit_: Exit) -> Cause:
+    if exit_.oom:
+        return Cause.OUT_OF_MEMORY
+    if exit_.signal is not None:
+        return Cause.SIGNAL
+    return Cause.UNKNOWN if exit_.code is None else Cause.EXIT_CODE
+
+
+class History:
+    """An observer of decisions that appends to the group's history file."""
+
+    def __init__(
+        self,
+        folder: Path,
+        limit_bytes: int,
+        last_output: Callable[[int], list[str]],
+        warn: Callable[[str], None],
+    ) -> None:
+        """`last_output` gives a slot's last lines, `warn` is told once when lines are lost."""
+        self._path = folder / HISTORY_NAME
+        self._limit_bytes = limit_bytes
+        self._last_output = last_output
+        self._warn = warn
+        self._warned = False
+        self._braking = False
+        self._is_torn = self._ends_torn()
+
+    def __call__(self, facts: Sequence[events.Event], plan: Plan, view: View) -> None:
+        """One round."""
+        for fact in facts:
+            self._note_fact(fact)
+        for obituary in view.obituaries:
+            self._note_death(obituary, view.now)
+        if view.brake.on is not self._braking:
+            self._braking = view.brake.on
+            why = (
+                of_mass_loss(view) if self._braking else "no ready worker's registration is missing"
+            )
+            self._note("mass_loss" if self._braking else "mass_loss_over", why)
+        if plan.finished:
+            detached = view.desired.stop is Stop.DETACH
+            self._note(
+                "daemon_detached" if detached else "daemon_stopped",
+                f"as asked; {len(view.key_of)} workers left running",
+            )
+
+    def _note_fact(self, fact: events.Event) -> None:
+        match fact:
+            case events.ReplicasSet(replicas):
+                self._note("replicas_set", f"{replicas} wanted")
+            case events.WorkerAdopted(name, pid, age_s):
+                self._note(
+                    "adopted",
+                    f"alive since {age_s:.1f} s, launched by an earlier daemon",
+                    name,
+                    pid,
+                )
+            case events.StoreChanged(store):
+                self._note(f"zookeeper_{store.value}", "the daemon's own session")
+            case events.TreeResists(name, holdouts):
+                self._note("tree_resists", ", ".join(holdouts), name)
+            case events.InvariantBroken(violations):
+                self._note("invariant_broken", "; ".join(violations))
+            case _:
+                pass
+
+    def _note_death(self, obituary: Obituary, now: float) -> None:
+        occupant = obituary.occupant
+        exit_ = obituary.exit or Exit()
+        self._append(
+            Entry(
+                at=_now(),
+                event="ended",
+                why=obituary.cause,
+                daemon_pid=os.getpid(),
+                slot=occupant.name.slot,
+                generation=occupant.name.generation,
+                pid=occupant.pid,
+                cause=cause_of(obituary).value,
+                exit_code=exit_.code,
+                signal=exit_.signal,
+                lived_s=round(now - occupant.since, 3),
+                was_ready=occupant.ready_at is not None,
+                last_output=tuple(self._last_output(occupant.name.slot)),
+            )
+        )
+
+    def _note(
+        self, event: str, why: str, name: Incarnation | None = None, pid: int | None = None
+    ) -> None:
+        slot, generation = (None, None) if name is None else name
+        self._append(Entry(_now(), event, why, os.getpid(), slot, generation, pid))
+
+    def _append(self, entry: Entry) -> None:
+        line = json.dumps({k: v for k, v in asdict(entry).items() if v is not None}) + "\n"
+        raw = (b"\n" if self._is_torn else b"") + line.encode()
+        try:
+            self._make_room(len(raw))
+            with self._path.open("ab", buffering=0) as file:
+                self._is_torn = file.write(raw) != len(raw)
+        except OSError as error:
+            if not self._warned:
+                self._warn(f"{self._path} cannot be written: {error.strerror}")
+            self._warned = True
+
+    def _make_room(self, bytes_: int) -> None:
+        size = self._path.stat().st_size if self._path.exists() else 0
+        if size and size + bytes_ > self._limit_bytes:
+            self._path.replace(_older(self._path))
+            self._is_torn = False
+
+    def _ends_torn(self) -> bool:
+        """Whether a predecessor was ended in the middle of a line."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(-1, os.SEEK_END)
+                return file.read(1) != b"\n"
+        except OSError:
+            return False  # none there yet, or empty
+
+
+def read_history(folder: Path) -> Iterator[Entry]:
+    """The entries of a group's folder, oldest first; lines cut short are skipped. Raises `OSError`."""
+    path = folder / HISTORY_NAME
+    for file in (_older(path), path):
+        if not file.exists():
+            continue
+        for line in file.read_bytes().splitlines():
+            try:
+                fields = json.loads(line)
+                yield Entry(**fields | {"last_output": tuple(fields["last_output"])})
+            except (ValueError, TypeError, KeyError):
+                continue
+
+
+def _older(path: Path) -> Path:
+    return path.with_name(f"{path.name}.1")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
