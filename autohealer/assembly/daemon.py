@@ -82,6 +82,9 @@ def run_daemon(
 async def _keep(
     settings: Settings, logger: FilteringBoundLogger, observers: Sequence[Observer]
 ) -> None:
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _loop, context: logger.error("internal_error", what=str(context))
+    )
     async with AsyncExitStack() as undo:
         secret, output = _prepare_state(settings, logger, undo)
         choice = choose(settings.target)

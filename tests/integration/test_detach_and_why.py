@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,6 @@ import pytest
 from autohealer.telemetry.history import Entry, read_history
 from tests.integration.test_command_line import autohealer
 from tests.support.daemon import Daemon, exists
-from tests.support.eventually import eventually
 from tests.support.servers import ZooKeeperUnderTest, free_port
 
 
@@ -93,13 +93,38 @@ def test_why_without_a_history_says_so(tmp_path: Path) -> None:
     assert "no group" in done.stderr
 
 
+WITH_A_BUG = """
+import pathlib, sys
+from autohealer.cli.main import main
+from autohealer.daemon import loop
+
+decide = loop.reconcile
+
+def decide_badly(desired, view):
+    if pathlib.Path(sys.argv[0]).exists():
+        raise RuntimeError("a bug shows")
+    return decide(desired, view)
+
+loop.reconcile = decide_badly
+sys.argv = sys.argv[1:]
+main()
+"""
+
+
 def test_a_daemon_that_fails_leaves_its_server_to_the_workers(tmp_path: Path) -> None:
     """A bug in the daemon would take the registry away from workers that run on."""
-    with Daemon(tmp_path / "state", f"embedded:{free_port()}", replicas=2) as daemon:
+    trigger = tmp_path / "the bug shows"
+    daemon = Daemon(tmp_path / "state", f"embedded:{free_port()}", replicas=3)
+    sound = daemon.command
+    daemon.command = [sys.executable, "-c", WITH_A_BUG, str(trigger), *sound[3:]]
+    with daemon:
         before = daemon.becomes_whole()
-        os.kill(daemon.pid, signal.SIGABRT)
-        assert daemon.wait() != 0
-        assert len(daemon.everything_started()) == 3
+        trigger.touch()
+        os.kill(before.pop(0), signal.SIGKILL)
+        assert daemon.wait() == 1
+        assert "RuntimeError: a bug shows" in daemon.output.read_text()
+        assert len(daemon.everything_started()) == 3, "two workers and the server"
+        daemon.command = sound
         daemon.start()
-        eventually(lambda: len(daemon.log("worker_adopted")) == 2, within_s=30, view=daemon.view)
-        assert daemon.becomes_whole() == before
+        after = daemon.becomes_whole()
+        assert {slot: after[slot] for slot in before} == before

@@ -18,6 +18,8 @@ from autohealer.core.events import (
     StopRequested,
     StoreChanged,
     Ticked,
+    TreeEmptied,
+    TreeResists,
     WorkerAdopted,
     WorkerExited,
     WorkersListed,
@@ -172,3 +174,17 @@ def test_strangers_and_stopping_are_shown() -> None:
     assert [stranger.name for stranger in status.strangers] == ["Worker1", "manual-a-1-s2"]
     assert status.strangers[0].standing == "manual"
     assert status.stopping
+
+
+def test_a_slot_whose_tree_resists_names_the_processes() -> None:
+    """A slot would stay empty and nobody could see which process holds it."""
+    resisting = (
+        *READY,
+        WorkerExited(NAME, Exit(signal=9), False, 0.0, PID),
+        TreeResists(NAME, ("pid 7 (disk-sleep, python3)", "pid 8 (running, nfsd)")),
+    )
+    reason = slot_after(*resisting).reason
+    assert reason.endswith(
+        "still there after a kill: pid 7 (disk-sleep, python3), pid 8 (running, nfsd)"
+    )
+    assert "pid 7" not in slot_after(*resisting, TreeEmptied(NAME, 0.0)).reason

@@ -199,6 +199,33 @@ def test_the_end_is_told() -> None:
     assert record["event"] == "stopped"
 
 
+def test_the_end_of_a_detached_daemon_says_who_is_left() -> None:
+    """A detached daemon's log would claim that everything was stopped."""
+    view = view_after(events.DetachRequested())
+    (record,) = Log().of(view=view, plan=Plan(finished=True))
+    assert (record["event"], record["workers_left_running"]) == ("detached", 1)
+
+
+def test_a_mass_loss_is_one_loud_line_and_its_end_another() -> None:
+    """A fault of the store would be told as one loss after another, or not at all."""
+    names = frozenset({NAME, *(Incarnation(key, 50) for key in range(3))})
+    launched = events.Decided(Plan(tuple(Spawn(n.slot, n, "") for n in names - {NAME})))
+    view = view_after(launched, events.StoreChanged(Store.CONNECTED))
+    log = Log()
+    for listed, told in (
+        (names, None),
+        (frozenset[Incarnation](), "mass_loss"),
+        (names, "mass_loss_over"),
+    ):
+        evolve(view, events.WorkersListed(listed, frozenset()))
+        records = log.of(view=view)
+        assert [record["event"] for record in records] == ([told] if told else [])
+        assert log.of(view=view) == []
+        if told == "mass_loss":
+            assert records[0]["level"] == "error"
+            assert str(records[0]["why"]).startswith("4 of 4 registrations vanished together")
+
+
 @pytest.mark.parametrize("kind", ONE_OF_EACH)
 def test_people_are_told_the_same(kind: type) -> None:
     """A daemon started in a terminal would crash on a line that only JSON can take."""
