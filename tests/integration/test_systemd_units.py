@@ -3,7 +3,7 @@
 Theory of operation: systemd's own tools judge the unit files without installing them. For the
 protocol the test is systemd: it gives the daemon a socket and listens.
 
-Limits: what a booted systemd does with the units is not seen here.
+Limits: what a booted systemd does with the units is seen in tests/systemd.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ WATCHDOG_S = 2.0
 TOLD_WITHIN_S = 30.0
 
 _DIRECTIVE = re.compile(r"[A-Z]\w*=")
-_OF_THE_INSTANCE = {"EnvironmentFile", "ExecStart"}
+_OF_THE_INSTANCE = {"EnvironmentFile", "ExecStart", "ExecReload"}
 
 
 # --- the files --------------------------------------------------------------------------------

@@ -1,0 +1,209 @@
+"""A control group of its own for every incarnation, where the daemon's own group was delegated to it.
+
+Theory of operation. A process can leave its process group, its session and its parents and clear its
+environment, but it cannot leave its cgroup unseen: what an incarnation starts stays in its leaf
+`worker-<slot>-<generation>`, `cgroup.kill` ends all of it at once and without racing forks, and the leaf says
+who is still there. Leaves are found again by name, so a restarted daemon needs no memory of its predecessor's.
+
+Delegated means that whoever manages the tree says so: systemd marks the group of a unit with `Delegate=yes`
+by an extended attribute. Write permission proves nothing (root may write everywhere), so without the mark
+nothing is touched. The daemon stays where it was started: were controllers enabled for its children, the
+kernel would let no process into the group itself, and systemd could not start the next daemon there while
+workers live on. Only a daemon started in the subgroup `daemon` (`DelegateSubgroup=daemon`, systemd 254) leaves
+the group itself free: then the memory controller is enabled, and a leaf counts its own out-of-memory kills.
+
+Must never know: policy, or which process is whose; it is told names and pids.
+
+Limits: `posix_spawn` cannot start a process in a leaf, so it is moved there a moment after its start, and
+what it started before that stays outside: the group kill and the sweep for the token reach that. A worker
+of the daemon's own user can move itself out again on purpose. A kernel without `cgroup.kill` (before 5.14),
+and cgroup v1, are treated as not delegated.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from autohealer.core.model import Incarnation
+
+SUBGROUP = "daemon"
+"""Where `DelegateSubgroup=` puts the daemon."""
+
+_MARKS = ("user.delegate", "trusted.delegate")
+_LEAF = re.compile(r"worker-(-?\d+)-(\d+)")
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerCgroups:
+    """The leaves of all incarnations, directly below the delegated group `root`."""
+
+    root: Path
+
+    @staticmethod
+    def find() -> WorkerCgroups | None:
+        """The group delegated to this process; None where there is none. Empty leaves in it are removed."""
+        own = _own_group("cgroup2", "")
+        if own is None:
+            return None
+        root = own.parent if own.name == SUBGROUP else own
+        if not _is_delegated(root):
+            return None
+        if root != own:
+            _enable_memory(root)
+        groups = WorkerCgroups(root)
+        for name in groups.names():
+            groups.remove(name)
+        return groups
+
+    def names(self) -> list[Incarnation]:
+        """Every incarnation that has a leaf, an earlier daemon's as well."""
+        matches = (_LEAF.fullmatch(name) for name in os.listdir(self.root))  # noqa: PTH208 - names suffice
+        return [Incarnation(int(found[1]), int(found[2])) for found in matches if found]
+
+    def place(self, name: Incarnation, pid: int) -> None:
+        """Move a process into the leaf of its incarnation, which is made for it. Raises `OSError`."""
+        leaf = self._leaf(name)
+        leaf.mkdir(exist_ok=True)
+        try:
+            _write(leaf / "cgroup.procs", str(pid))
+        except OSError:
+            self.remove(name)
+            raise
+
+    def kill(self, name: Incarnation) -> None:
+        """End everything in the leaf; nothing happens without one.
+
+        What the machine cannot do just now is not reported: who is left shows in `members`.
+        """
+        with contextlib.suppress(OSError):
+            _write(self._leaf(name) / "cgroup.kill", "1")
+
+    def members(self, name: Incarnation) -> list[int]:
+        """The live processes of an incarnation (zombies are none). Raises `OSError` when it cannot be told."""
+        return [pid for group in _tree_of(self._leaf(name)) for pid in _pids_in(group)]
+
+    def oom_kills(self, name: Incarnation) -> int:
+        """How many processes of an incarnation the kernel ended for memory; 0 where leaves do not count."""
+        return _count_in(self._leaf(name) / "memory.events") or 0
+
+    def remove(self, name: Incarnation) -> None:
+        """Remove the leaf if nothing lives in it; harmless otherwise."""
+        with contextlib.suppress(OSError):
+            for group in reversed(list(_tree_of(self._leaf(name)))):
+                group.rmdir()
+
+    def _leaf(self, name: Incarnation) -> Path:
+        return self.root / f"worker-{name.slot}-{name.generation}"
+
+
+def own_oom_kills() -> int | None:
+    """How many processes the kernel ended for memory in the group this process is charged to; None if unknown.
+
+    Workers without a counting leaf of their own are charged there too: a KILL that nobody here sent, while
+    this number rose, was probably the kernel's.
+    """
+    own = _own_group("cgroup2", "")
+    while own is not None and (own / "cgroup.procs").exists():
+        if (count := _count_in(own / "memory.events")) is not None:
+            return count
+        own = own.parent  # without the controller in its own group, a process is charged further up
+    v1 = _own_group("cgroup", "memory")
+    return _count_in(v1 / "memory.oom_control") if v1 is not None else None
+
+
+def _own_group(kind: str, controller: str) -> Path | None:
+    """The directory of the group this process is in: of cgroup v2 (no controller), or of a v1 controller."""
+    try:
+        memberships = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    for line in memberships:
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(","):
+            return _directory_of(path, kind, controller, mounts)
+    return None
+
+
+def _directory_of(path: str, kind: str, controller: str, mounts: list[str]) -> Path | None:
+    """Where a group is mounted; a container often sees only a part of the tree."""
+    for line in mounts:
+        place, _, source = line.partition(" - ")
+        root, mount_point = (_unescaped(field) for field in place.split(" ")[3:5])
+        fs_type, _, options = source.split(" ", 2)
+        if fs_type != kind or (controller and controller not in options.split(",")):
+            continue
+        if not Path(path).is_relative_to(root):
+            continue
+        directory = Path(mount_point) / Path(path).relative_to(root)
+        if directory.is_dir():
+            return directory
+    return None
+
+
+def _unescaped(field: str) -> str:
+    """A field of mountinfo, where blanks are written in octal."""
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 8)), field)
+
+
+def _is_delegated(group: Path) -> bool:
+    if not (os.access(group, os.W_OK) and (group / "cgroup.kill").exists()):
+        return False
+    for mark in _MARKS:
+        with contextlib.suppress(OSError):
+            if os.getxattr(group, mark) == b"1":
+                return True
+    return False
+
+
+def _enable_memory(root: Path) -> None:
+    """Have leaves count their memory; without it they still hold their processes together."""
+    with contextlib.suppress(OSError):
+        _write(root / "cgroup.subtree_control", "+memory")
+
+
+def _tree_of(group: Path) -> Iterator[Path]:
+    """A group and all below it, which a worker may have made; nothing when it is absent."""
+    try:
+        below = [entry.name for entry in os.scandir(group) if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return
+    yield group
+    for name in below:
+        yield from _tree_of(group / name)
+
+
+def _pids_in(group: Path) -> list[int]:
+    try:
+        text = (group / "cgroup.procs").read_text(encoding="ascii")
+    except OSError as error:
+        if error.errno in {errno.ENOENT, errno.ENODEV}:
+            return []  # removed before or while it was read
+        raise
+    return [int(pid) for pid in text.split()]
+
+
+def _count_in(file: Path) -> int | None:
+    """The out-of-memory kills a group counts; None where the file or the line is missing."""
+    try:
+        lines = file.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    counts = (int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+    return next(counts, None)
+
+
+def _write(file: Path, text: str) -> None:
+    """Tell the kernel; one write(2), with no file made where there is none."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode("ascii"))
+    finally:
+        os.close(descriptor)
