@@ -5,17 +5,26 @@ precedes the next connection must fit into it several times: the pauses between 
 for a silent host, and the wait for a server that accepts a connection and does not answer the
 handshake, as Apache ZooKeeper does for a moment while it starts.
 
+A server whose history is shorter than what the client has seen drops its handshakes without a word, so that
+nobody reads an older state. After a store came back empty that is every server, for ever. Once handshakes have
+been dropped for a whole session timeout, the client therefore forgets what it has seen. It keeps its session:
+one that still exists is taken up again, one that does not is lost and replaced.
+
 Must never know: what the session is for.
 
-Limits: shortening the handshake replaces two methods of kazoo, one of them private.
+Limits: this replaces two methods of kazoo, one of them private. After the client forgot, a lagging server may
+show it an older state than it saw before; who cannot bear that calls `sync` before the first read of a connection.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 
 from kazoo.client import KazooClient
+from kazoo.exceptions import ConnectionDropped
 from kazoo.handlers.threading import SequentialThreadingHandler
+from kazoo.protocol.serialization import Connect
 from kazoo.retry import KazooRetry
 
 PATIENCE_MIN_S = 1.0
@@ -40,7 +49,7 @@ def client_for(connection: str, session_timeout_s: float) -> KazooClient:
         ),
     )
     _shorten_connect(client, max(PATIENCE_MIN_S, session_timeout_s / CONNECTS_PER_SESSION))
-    _shorten_handshake(client, max(PATIENCE_MIN_S, session_timeout_s / HANDSHAKES_PER_SESSION))
+    _watch_handshakes(client, session_timeout_s)
     return client
 
 
@@ -54,11 +63,25 @@ def _shorten_connect(client: KazooClient, at_most_s: float) -> None:
     client.handler.create_connection = connect_soon
 
 
-def _shorten_handshake(client: KazooClient, at_most_s: float) -> None:
-    """Leave a silent server early; kazoo would wait for the whole session timeout."""
+def _watch_handshakes(client: KazooClient, session_timeout_s: float) -> None:
+    """Leave a silent server early, where kazoo would wait for the whole session timeout; come to terms with an
+    empty one, which kazoo would ask in vain for ever."""
     invoke = client._connection._invoke
+    at_most_s = max(PATIENCE_MIN_S, session_timeout_s / HANDSHAKES_PER_SESSION)
+    dropped_since_s: float | None = None
 
-    def invoke_soon(timeout: float, *args: object, **options: object) -> object:
-        return invoke(min(timeout, at_most_s), *args, **options)
+    def invoke_watched(timeout: float, request: object, **options: object) -> object:
+        nonlocal dropped_since_s
+        try:
+            answer = invoke(min(timeout, at_most_s), request, **options)
+        except ConnectionDropped:
+            if isinstance(request, Connect):
+                now_s = time.monotonic()
+                dropped_since_s = now_s if dropped_since_s is None else dropped_since_s
+                if now_s - dropped_since_s > session_timeout_s:
+                    client.last_zxid = 0
+            raise
+        dropped_since_s = None
+        return answer
 
-    client._connection._invoke = invoke_soon
+    client._connection._invoke = invoke_watched

@@ -12,7 +12,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from importlib.metadata import version
 
 from structlog.typing import FilteringBoundLogger
@@ -33,6 +33,7 @@ from autohealer.daemon.loop import Loop
 from autohealer.daemon.mailbox import Mailbox
 from autohealer.daemon.ports import Observer
 from autohealer.processes import vitals
+from autohealer.processes.cgroup import WorkerCgroups
 from autohealer.processes.identity import load_secret
 from autohealer.processes.local import LocalProcesses
 from autohealer.processes.lock import hold_group
@@ -154,6 +155,7 @@ class _Daemon:
         self._output = output
         self._logger = logger
         self._holds: tuple[str, ...] = ()
+        self._is_blind = False
         policy = settings.policy()
         self._view = View(
             policy=policy,
@@ -176,6 +178,7 @@ class _Daemon:
             reaper,
             post,
             rng,
+            WorkerCgroups.find(),
         )
         self._history = History(
             settings.group_dir,
@@ -187,8 +190,8 @@ class _Daemon:
 
     @property
     def leaves_workers(self) -> bool:
-        """Whether workers would outlive this daemon now: it was detached, or it failed."""
-        return bool(self._view.key_of)
+        """Whether workers may outlive this daemon now: it was detached, or it failed."""
+        return self._is_blind or bool(self._view.key_of)
 
     def subscribe(self, listener: Callable[[Store], None]) -> None:
         """Call `listener` at every change of the daemon's own session."""
@@ -203,7 +206,7 @@ class _Daemon:
             undo.callback(self._registry.close)
             undo.callback(self._processes.release)
             undo.callback(self._executor.cancel)
-            self._processes.adopt_all()
+            self._adopt()
             undo.push_async_callback(self._registry.flush, FLUSH_S)
             background = [
                 asyncio.ensure_future(self._serve_control()),
@@ -211,6 +214,16 @@ class _Daemon:
             ]
             undo.push_async_callback(_cancel, background)
             await self._loop(observers).run()
+
+    def _adopt(self) -> None:
+        try:
+            self._processes.adopt_all()
+        except OSError as error:
+            self._is_blind = True
+            raise PlatformError(
+                f"it cannot be told which workers of an earlier daemon live ({error.strerror}), and launching now "
+                "might double them: try again when the machine is less short of descriptors or memory"
+            ) from error
 
     def _loop(self, observers: Sequence[Observer]) -> Loop:
         return Loop(
@@ -260,7 +273,10 @@ class _Daemon:
         while True:
             grown = self._output.find_grown()
             if grown:
-                await asyncio.to_thread(self._output.cut, grown)
+                with suppress(
+                    RuntimeError
+                ):  # no thread can be started now; the next look tries again
+                    await asyncio.to_thread(self._output.cut, grown)
             await asyncio.sleep(self._output.seconds_to_next_look())
 
     def _status(self) -> StatusRecord:

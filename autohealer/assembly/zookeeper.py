@@ -169,9 +169,13 @@ class EmbeddedServer:
         """Launch it unless somebody listens; look again while there is no session."""
         await asyncio.sleep(delay_s)
         while self._companion.pid is None:
-            if await self._who_listens() is Listener.NOBODY:
-                self._launch()
-                return
+            try:
+                if await self._who_listens() is Listener.NOBODY:
+                    self._launch()
+                    return
+            except (ZooKeeperError, OSError, RuntimeError) as error:
+                # Short of descriptors, processes or threads: that may pass.
+                self._logger.warning("embedded_server_not_launched", why=str(error))
             if self._connected:
                 return  # another daemon's server serves us
             await asyncio.sleep(RETRY_S)

@@ -4,7 +4,8 @@ Theory of operation. Level, not edge: a watch event only means "list again". kaz
 every disconnect, so every CONNECTED lists anew, and a slow jittered resync catches whatever else may get
 lost. At most one list is under way; events that arrive meanwhile cause one more. No call is made while
 the session is not connected (it would block until it is), each has a deadline, and answers that come
-after a disconnect are thrown away.
+after a disconnect are thrown away. The first list of a connection follows a `sync`: the server may lag
+behind the one before, and what is missing from its list must not be taken for gone.
 
 Names are parsed once, when they appear. Other groups' registrations are none of our business; names that
 no daemon gave out are passed on as strange.
@@ -38,6 +39,8 @@ DEBOUNCE_S = 0.02
 
 CALL_TIMEOUT_S = 10.0
 
+_Answered = Callable[[asyncio.Future[object]], None]
+
 
 class Registry:
     """Used from the event loop's thread only."""
@@ -50,6 +53,7 @@ class Registry:
         self._loop = asyncio.get_running_loop()
         self._connected = False
         self._connection = 0
+        self._synced = False
         self._listing = False
         self._changed_meanwhile = False
         self._listed_at = float("-inf")
@@ -67,15 +71,8 @@ class Registry:
         future.add_done_callback(self._deleted)
 
     async def read(self, name: Incarnation | str) -> WorkerRecord:
-        """Read a registration's data. Raises `Unreadable` or `Gone`."""
-        if not self._connected:
-            raise Gone(str(name))
-        try:
-            async with asyncio.timeout(CALL_TIMEOUT_S):
-                answer = await self._call(self._session.client.get_async, self._path(name))
-        except (KazooException, TimeoutError) as error:
-            raise Gone(str(name)) from error
-        match answer:
+        """Read a registration's data, however slow the server. Raises `Unreadable`, or `Gone`, also without session."""
+        match await self._data_of(name):
             case (bytes() as raw, _):
                 try:
                     return decode_record(raw)
@@ -83,6 +80,19 @@ class Registry:
                     raise Unreadable(str(error)) from error
             case _:
                 raise Unreadable("no data")
+
+    async def _data_of(self, name: Incarnation | str) -> object:
+        """Wait for an answer for as long as there is a connection: the next one's first list asks again."""
+        if not self._connected:
+            raise Gone(str(name))
+        connection = self._connection
+        answer = self._call(self._session.client.get_async, self._path(name))
+        while connection == self._connection and not answer.done():
+            await asyncio.wait({answer}, timeout=CALL_TIMEOUT_S)
+        try:
+            return answer.result()
+        except (KazooException, asyncio.InvalidStateError) as error:
+            raise Gone(str(name)) from error
 
     async def flush(self, within_s: float) -> None:
         """Wait until what was to be deleted is, or the time is up."""
@@ -99,7 +109,7 @@ class Registry:
     def _store_changed(self, store: Store) -> None:
         self._connected = store is Store.CONNECTED
         self._connection += 1
-        self._listing = False
+        self._synced = self._listing = False
         self._cancel_next()
         if self._connected:
             self._list_now()
@@ -122,23 +132,38 @@ class Registry:
     def _list_now(self) -> None:
         self._cancel_next()
         self._listing, self._changed_meanwhile = True, False
-        future = self._call(
-            self._session.client.get_children_async, WORKERS_PATH, self._watch_fired
-        )
-        future.add_done_callback(self._answer_for(self._connection))
+        client = self._session.client
+        if self._synced:
+            future = self._call(client.get_children_async, WORKERS_PATH, self._watch_fired)
+            future.add_done_callback(self._if_still_connected(self._list_answered))
+        else:
+            future = self._call(client.sync_async, WORKERS_PATH)
+            future.add_done_callback(self._if_still_connected(self._sync_answered))
         self._again = self._loop.call_later(CALL_TIMEOUT_S, self._list_now)
 
-    def _answer_for(self, connection: int) -> Callable[[asyncio.Future[object]], None]:
-        def answered(future: asyncio.Future[object]) -> None:
-            error = future.exception()
+    def _if_still_connected(self, answered: _Answered) -> _Answered:
+        """Pass an answer on unless its connection is gone."""
+        connection = self._connection
+
+        def on_time(future: asyncio.Future[object]) -> None:
+            future.exception()  # retrieved, whoever looks at it
             if connection == self._connection and self._connected:
-                self._list_answered(future, error)
+                answered(future)
 
-        return answered
+        return on_time
 
-    def _list_answered(self, future: asyncio.Future[object], error: BaseException | None) -> None:
+    def _sync_answered(self, future: asyncio.Future[object]) -> None:
+        error = future.exception()
+        if error is None or isinstance(error, NoNodeError):
+            self._synced = True
+            self._list_now()
+        else:
+            self._list_in(RESYNC_S / 10)
+
+    def _list_answered(self, future: asyncio.Future[object]) -> None:
         self._listing = False
         self._listed_at = self._loop.time()
+        error = future.exception()
         if isinstance(error, NoNodeError):
             self._make_path()
         elif error is not None:

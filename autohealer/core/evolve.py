@@ -171,6 +171,9 @@ def _adopted(view: View, name: Incarnation, pid: int, age_s: float) -> None:
         put(view, _filled(relieved, newcomer, view.now))
     view.strangers.pop(name, None)
     view.to_inspect.discard(name)
+    if view.now - view.store_since < view.policy.settle_s:
+        # Nobody here saw what it went through: the store may have been away until this connection.
+        view.trust_from = view.store_since + view.policy.settle_s
 
 
 def _filled(slot: Slot, adopted: Occupant, now: float) -> Slot:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from autohealer.core.model import Budget, Policy
 
+ROUNDING_S = 1e-6
+
 
 def recent(restarts: tuple[float, ...], now: float, policy: Policy) -> tuple[float, ...]:
     """The immediate restarts that still count at `now`."""
@@ -26,5 +28,5 @@ def refilled(budget: Budget, now: float, policy: Policy) -> Budget:
 
 
 def seconds_to_token(budget: Budget, policy: Policy) -> float:
-    """How long until one more restart may be paid for."""
-    return max(0.0, 1.0 - budget.tokens) / policy.budget_per_s
+    """How long until one more restart may be paid for, and a little longer, lest rounding wake us too early."""
+    return max(0.0, 1.0 - budget.tokens) / policy.budget_per_s + ROUNDING_S

@@ -1,8 +1,8 @@
 """What may be concluded about a registration: present, absent or unknown.
 
 Only a fresh list proves absence. While the session is not connected, or before the first list after it
-came back, everything is unknown; after a reconnect a missing znode counts from `trust_from` on, so that
-workers whose sessions went with the same outage have time to register again.
+came back, everything is unknown; after a reconnect, and after an adoption, a missing znode counts from
+`trust_from` on, so that workers whose sessions went with the same outage have time to register again.
 """
 
 from __future__ import annotations

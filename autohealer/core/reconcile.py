@@ -178,7 +178,9 @@ def _store_holds(view: View) -> tuple[str, ...]:
     if view.store is not Store.CONNECTED:
         return (f"ZooKeeper session {view.store.value}: nothing is concluded from registrations",)
     if view.now < view.trust_from:
-        return ("ZooKeeper is back: workers have time to register again before any is missed",)
+        return (
+            "ZooKeeper or this daemon is back: workers have time to register again before any is missed",
+        )
     return ()
 
 

@@ -38,7 +38,7 @@ def store_changed(view: View, store: Store) -> None:
         return
     view.store, view.store_since, view.fresh = store, view.now, False
     if store is Store.CONNECTED:
-        if view.ever_connected:
+        if view.ever_connected or view.key_of:
             view.trust_from = view.now + view.policy.settle_s
         view.ever_connected = True
 

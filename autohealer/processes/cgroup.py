@@ -28,6 +28,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from autohealer.core.model import Incarnation
@@ -109,13 +110,20 @@ def own_oom_kills() -> int | None:
     Workers without a counting leaf of their own are charged there too: a KILL that nobody here sent, while
     this number rose, was probably the kernel's.
     """
+    file = _own_counter()
+    return None if file is None else _count_in(file)
+
+
+@cache
+def _own_counter() -> Path | None:
+    """The file that counts for this process; looked for once, because it is read between a death and its heal."""
     own = _own_group("cgroup2", "")
     while own is not None and (own / "cgroup.procs").exists():
-        if (count := _count_in(own / "memory.events")) is not None:
-            return count
+        if _count_in(own / "memory.events") is not None:
+            return own / "memory.events"
         own = own.parent  # without the controller in its own group, a process is charged further up
     v1 = _own_group("cgroup", "memory")
-    return _count_in(v1 / "memory.oom_control") if v1 is not None else None
+    return None if v1 is None else v1 / "memory.oom_control"
 
 
 def _own_group(kind: str, controller: str) -> Path | None:

@@ -12,9 +12,8 @@ import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 
-import psutil
-
 from autohealer.processes.identity import age_s, environment_of
+from autohealer.processes.procfs import all_pids, stat_of
 from autohealer.processes.reaper import Reaper, Watched
 from autohealer.processes.spawn import spawn_detached
 
@@ -51,10 +50,10 @@ class Companion:
 
     def adopt(self) -> bool:
         """Take over one an earlier daemon left behind; one whose daemon lives belongs to that."""
-        for process in psutil.process_iter():
-            token, _, launcher = environment_of(process.pid).get(ENV_COMPANION, "").partition(":")
-            if token == self._token and not _is_parent(process, launcher):
-                self._hold(process.pid)
+        for pid in all_pids():
+            token, _, launcher = environment_of(pid).get(ENV_COMPANION, "").partition(":")
+            if token == self._token and not _is_parent(pid, launcher):
+                self._hold(pid)
                 return True
         return False
 
@@ -94,9 +93,7 @@ class Companion:
         self._on_end(watched.pid, lived_s)
 
 
-def _is_parent(process: psutil.Process, launcher: str) -> bool:
+def _is_parent(pid: int, launcher: str) -> bool:
     """Whether a process is still the child of the daemon that launched it, which therefore lives."""
-    try:
-        return str(process.ppid()) == launcher
-    except psutil.Error:
-        return True
+    stat = stat_of(pid)
+    return stat is None or str(stat.parent) == launcher

@@ -12,6 +12,8 @@ import errno
 import hmac
 import os
 import secrets
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +27,16 @@ from autohealer.contract import (
     adoption_token,
 )
 from autohealer.core.model import Incarnation
+from autohealer.processes.procfs import Stat, raw_environment_of, stat_of
 
 SECRET_BYTES = 32
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+ENV_LAUNCHED = "AUTOHEALER_LAUNCHED"
+"""When the daemon launched the worker, in clock ticks since boot; between daemons only."""
+
+LAUNCH_S = 0.5
+"""A leader starts this soon after its launch was noted, even on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,7 @@ class Claim:
     group: str
     name: Incarnation
     token: str
+    launched_ticks: int | None = None
 
 
 def boot_id() -> str:
@@ -45,39 +55,90 @@ def boot_id() -> str:
 
 
 def start_ticks(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot; None when there is none."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return None
-    return int(stat[stat.rindex(b")") + 2 :].split()[19])
+    """When a process started, in clock ticks since boot; None when there is none. Raises `OSError`."""
+    stat = stat_of(pid)
+    return None if stat is None else stat.start_ticks
+
+
+def ticks_now() -> int:
+    """The clock that start times are read from, in clock ticks since boot."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_S)
 
 
 def age_s(pid: int) -> float:
-    """How long ago a process started, in seconds; 0 when it is gone."""
-    ticks = start_ticks(pid)
-    uptime_s = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
-    return 0.0 if ticks is None else max(0.0, uptime_s - ticks / TICKS_PER_S)
-
-
-def environment_of(pid: int) -> dict[str, str]:
-    """A process's environment as it was exec'd; empty when it is gone or not ours to read."""
+    """How long ago a process started, in seconds; 0 when it is gone or cannot be looked at."""
     try:
-        raw = Path(f"/proc/{pid}/environ").read_bytes()
+        ticks = start_ticks(pid)
     except OSError:
-        return {}
+        return 0.0
+    return 0.0 if ticks is None else max(0.0, (ticks_now() - ticks) / TICKS_PER_S)
+
+
+def parse_environment(raw: bytes) -> dict[str, str]:
+    """Read an environment as the kernel shows it."""
     pairs = (entry.decode(errors="replace").partition("=") for entry in raw.split(b"\0"))
     return {key: value for key, _, value in pairs if key}
 
 
+def environment_of(pid: int) -> dict[str, str]:
+    """A process's environment as it was exec'd; empty when it is gone or not ours to read. Raises `OSError`."""
+    return parse_environment(raw_environment_of(pid) or b"")
+
+
 def claim_of(pid: int) -> Claim | None:
-    """Which incarnation a process claims to be."""
+    """Which incarnation a process claims to be. Raises `OSError`."""
     environment = environment_of(pid)
     try:
         name = Incarnation(int(environment[ENV_SLOT]), int(environment[ENV_GENERATION]))
-        return Claim(environment[ENV_GROUP], name, environment[ENV_TOKEN])
+        launched = environment.get(ENV_LAUNCHED)
+        return Claim(
+            environment[ENV_GROUP],
+            name,
+            environment[ENV_TOKEN],
+            None if launched is None else int(launched),
+        )
     except (KeyError, ValueError):
         return None
+
+
+def is_leader(pid: int, claim: Claim) -> bool:
+    """Whether a process can be what the daemon launched itself, not something that did. Raises `OSError`."""
+    stat = stat_of(pid)
+    if stat is None or stat.session != pid:
+        return False
+    return claim.launched_ticks is None or _is_from_the_launch(stat, claim)
+
+
+def leader_among(pids: Sequence[int], claim: Claim) -> int | None:
+    """Which of the processes with one claim, in the order of their start, the daemon launched. Raises `OSError`.
+
+    What the worker starts may lead a session of its own too. It starts later, or at least after the session that
+    those started at the launch are in; pids are given out in order, and few are in half a second.
+    """
+    stats = [stat for pid in pids if (stat := stat_of(pid)) is not None]
+    early = {stat.session for stat in stats if _is_from_the_launch(stat, claim)}
+    orphaned = [session for session in early if not _is_alive(session)]
+    for pid in pids:
+        if is_leader(pid, claim):
+            return None if any(_precedes(session, pid) for session in orphaned) else pid
+    return None
+
+
+def _is_from_the_launch(stat: Stat, claim: Claim) -> bool:
+    if claim.launched_ticks is None:
+        return False
+    return stat.start_ticks <= claim.launched_ticks + LAUNCH_S * TICKS_PER_S
+
+
+def _is_alive(pid: int) -> bool:
+    stat = stat_of(pid)
+    return stat is not None and stat.state not in {"Z", "X"}
+
+
+def _precedes(pid: int, other: int) -> bool:
+    """Whether a pid was given out before another one of about the same time."""
+    pids = int(Path("/proc/sys/kernel/pid_max").read_text(encoding="ascii"))
+    return 0 < (other - pid) % pids < pids // 2
 
 
 def token_of(secret: bytes, group: str, name: Incarnation) -> str:

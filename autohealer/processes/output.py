@@ -65,7 +65,11 @@ class OutputFiles:
 
     def find_grown(self) -> list[Path]:
         """The files that outgrew the limit; also notes how fast the fastest grows."""
-        sizes = {file: _size_bytes(file) for file in self._folder.glob("slot-*.log")}
+        try:
+            sizes = {file: _size_bytes(file) for file in self._folder.glob("slot-*.log")}
+        except OSError as error:
+            self._complain(f"{self._folder} cannot be looked at: {error.strerror}")
+            return []
         grown_bytes = [size - self._sizes.get(file, size) for file, size in sizes.items()]
         self._fastest_bytes = max(grown_bytes, default=0)
         self._sizes = sizes

@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import select
 import signal
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,11 +30,17 @@ class Watched:
     pidfd: int
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to exactly this process; a no-op once it is gone."""
+        """Send a signal to exactly this process; a no-op once it is gone, or when it is not ours to signal."""
         try:
             signal.pidfd_send_signal(self.pidfd, number)
-        except ProcessLookupError:
+        except (ProcessLookupError, PermissionError):
             return
+
+    def is_alive(self) -> bool:
+        """Whether it has not ended yet; needs no descriptor."""
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        return not poll.poll(0)
 
 
 class Reaper:
@@ -41,6 +49,8 @@ class Reaper:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._watched: dict[int, Watched] = {}
+        # A pid can be held twice for a moment: by what has ended, and by what was given its number since.
+        self._holds: Counter[int] = Counter()
         self._on_next_stray: list[Callable[[], None]] = []
 
     def start(self) -> None:
@@ -57,10 +67,20 @@ class Reaper:
             self._release(watched)
 
     def watch(self, pid: int, on_end: Callable[[Watched], None]) -> Watched:
-        """Call `on_end` once the process has ended and before it is reaped. Raises `ProcessLookupError`."""
+        """Call `on_end` once the process has ended and before it is reaped.
+
+        Raises:
+            ProcessLookupError: there is no such process.
+            OSError: it cannot be held, for want of descriptors or memory.
+        """
         watched = Watched(pid, os.pidfd_open(pid))
-        self._watched[pid] = watched
-        self._loop.add_reader(watched.pidfd, on_end, watched)
+        try:
+            self._loop.add_reader(watched.pidfd, on_end, watched)
+        except OSError:
+            os.close(watched.pidfd)
+            raise
+        self._watched[watched.pidfd] = watched
+        self._holds[pid] += 1
         return watched
 
     def reap(self, watched: Watched) -> Exit:
@@ -87,7 +107,7 @@ class Reaper:
                 status = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
-            if status is None or status.si_pid in self._watched:
+            if status is None or self.is_watched(status.si_pid):
                 return
             os.waitid(os.P_PID, status.si_pid, os.WEXITED | os.WNOHANG)
 
@@ -97,7 +117,7 @@ class Reaper:
 
     def is_watched(self, pid: int) -> bool:
         """Whether somebody here waits for the end of `pid`."""
-        return pid in self._watched
+        return self._holds[pid] > 0
 
     def _child_ended(self) -> None:
         self.collect_strays()
@@ -106,7 +126,11 @@ class Reaper:
             callback()
 
     def _release(self, watched: Watched) -> None:
-        if self._watched.get(watched.pid) is watched:
-            del self._watched[watched.pid]
-            self._loop.remove_reader(watched.pidfd)
-            os.close(watched.pidfd)
+        if self._watched.get(watched.pidfd) is not watched:
+            return
+        del self._watched[watched.pidfd]
+        self._holds[watched.pid] -= 1
+        if not self._holds[watched.pid]:
+            del self._holds[watched.pid]
+        self._loop.remove_reader(watched.pidfd)
+        os.close(watched.pidfd)

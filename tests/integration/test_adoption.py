@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import psutil
+from kazoo.client import KazooClient
 
 from autohealer.contract import (
     ENV_GENERATION,
@@ -19,10 +21,12 @@ from autohealer.contract import (
     ZnodeName,
 )
 from autohealer.core.model import Incarnation
-from autohealer.processes.identity import load_secret, token_of
+from autohealer.processes.identity import ENV_LAUNCHED, load_secret, ticks_now, token_of
 from tests.support.daemon import IMMORTAL, Daemon, exists
+from tests.support.embedded import EmbeddedZooKeeper
 from tests.support.eventually import eventually
-from tests.support.servers import ZooKeeperUnderTest
+from tests.support.servers import ZooKeeperUnderTest, running
+from tests.support.strangers import stranger_on
 
 
 def test_a_killed_daemons_workers_run_on_and_are_adopted(
@@ -116,6 +120,7 @@ def worker_environment(daemon: Daemon, pid: int, generation: int) -> dict[str, s
     secret = load_secret(daemon.state_dir / "secret")
     return environment | {
         ENV_GENERATION: str(generation),
+        ENV_LAUNCHED: str(ticks_now()),
         ENV_ZNODE: ZnodeName(daemon.group, name.slot, generation).path,
         ENV_TOKEN: token_of(secret, daemon.group, name),
     }
@@ -165,3 +170,75 @@ def test_a_stranger_with_a_forged_token_is_never_touched(
     finally:
         stranger.kill()
         stranger.communicate()
+
+
+def test_a_hundred_are_adopted_within_a_second_and_never_stopped_working(tmp_path: Path) -> None:
+    """A restarted daemon would leave a large group unwatched for long, or its workers would stall without it."""
+    program = tmp_path / "ticks.sh"
+    program.write_text("#!/bin/sh\nwhile :; do echo tick; sleep 1; done\n")
+    program.chmod(0o755)
+    output = tmp_path / "state/groups/ticks/output"
+    with running(EmbeddedZooKeeper(tmp_path / "zookeeper")) as server:
+        daemon = Daemon(
+            tmp_path / "state",
+            server.address,
+            replicas=100,
+            program=str(program),
+            args=(),
+            options=("--registration-timeout", "600"),
+        )
+        with daemon:
+            eventually(
+                lambda: len(daemon.log("worker_started")) == 100, within_s=60, view=daemon.view
+            )
+            before = {slot.slot: slot.pid for slot in daemon.slots()}
+            daemon.kill()
+            sizes = {file: file.stat().st_size for file in output.glob("slot-*.log")}
+            eventually(
+                lambda: all(file.stat().st_size > size for file, size in sizes.items()),
+                within_s=60,
+            )
+            known = len(daemon.log())
+            daemon.start()
+            eventually(
+                lambda: len(daemon.log("worker_adopted")) == 100, within_s=30, view=daemon.view
+            )
+            first, *_, last = [
+                datetime.fromisoformat(str(line["timestamp"]))
+                for line in daemon.log()[known:]
+                if line["event"] in {"zookeeper_chosen", "worker_adopted"}
+            ]
+            assert (last - first).total_seconds() < 1.0
+            eventually(
+                lambda: {slot.slot: slot.pid for slot in daemon.slots()} == before, within_s=30
+            )
+            assert len(daemon.log("worker_started")) == 100
+            assert all(pid is not None and exists(pid) for pid in before.values())
+
+
+def test_a_stranger_on_a_dead_workers_pid_is_never_signalled(
+    zookeeper: ZooKeeperUnderTest, zk_client: KazooClient, tmp_path: Path
+) -> None:
+    """Whoever was given a dead worker's pid while no daemon ran would be killed as that worker."""
+    daemon = Daemon(
+        tmp_path / "state", zookeeper.connection, replicas=2, options=("--session-timeout", "30")
+    )
+    with daemon:
+        before = daemon.becomes_whole()
+        corpse = {str(name) for name in zk_client.get_children("/workers") if "-0-" in str(name)}
+        daemon.kill()
+        os.kill(before[0], signal.SIGKILL)
+        eventually(lambda: not psutil.pid_exists(before[0]), within_s=30)
+        with stranger_on(before[0], tmp_path / "diary") as stranger:
+            assert corpse <= set(zk_client.get_children("/workers")), "its registration is there"
+            daemon.start()
+            after = daemon.replaces({0: before[0]}, within_s=30)
+            assert after[1] == before[1]
+            eventually(
+                lambda: not corpse & set(zk_client.get_children("/workers")),
+                within_s=20,
+                view=daemon.view,
+            )
+            assert [line["slot"] for line in daemon.log("stale_registration_deleted")] == [0]
+            assert daemon.stop() == 0
+            assert stranger.was_left_alone

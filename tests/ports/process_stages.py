@@ -24,11 +24,11 @@ from autohealer.contract import WorkerRecord
 from autohealer.core.events import Event
 from autohealer.core.model import Exit, Incarnation
 from autohealer.daemon.ports import Processes
+from autohealer.processes.census import Census
 from autohealer.processes.identity import boot_id, environment_of, start_ticks, token_of
 from autohealer.processes.local import LocalProcesses
 from autohealer.processes.output import OutputFiles
 from autohealer.processes.reaper import Reaper
-from autohealer.processes.tree import members_of
 from tests.support.eventually import eventually_async
 from tests.support.fakes import FakeHost, FakeProcesses
 
@@ -52,6 +52,7 @@ class Manner(Enum):
     IGNORES_TERM = "trap '' TERM; echo up; sleep 600"
     HAS_A_CHILD = "sleep 600 & echo up; wait"
     HAS_A_STRAY = "setsid sleep 600 & echo up; wait"
+    HAS_A_LATE_STRAY = "sleep 0.7; setsid sleep 600 & echo up; wait"
     SHOWS_ENVIRONMENT = "env; echo up; exec sleep 600"
 
 
@@ -159,13 +160,21 @@ class FakeStage(Stage):
 class RealStage(Stage):
     """On this machine."""
 
-    def __init__(self, manner: Manner, folder: Path, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        manner: Manner,
+        folder: Path,
+        loop: asyncio.AbstractEventLoop,
+        reaper_type: type[Reaper] = Reaper,
+    ) -> None:
         self.facts = []
         self.folder = folder
         self._secret = f"the secret of {folder}".encode()  # test runs side by side share no token
         self.argv = ["/bin/sh", "-c", manner.value]
         self.warnings: list[str] = []
-        self.reaper = Reaper(loop)
+        self.reaper = reaper_type(loop)
+        self.failures: list[str] = []
+        loop.set_exception_handler(lambda _, context: self.failures.append(str(context)))
         self.reaper.start()
         self.local = self._local()
         self.processes: Processes = self.local
@@ -188,7 +197,12 @@ class RealStage(Stage):
 
     def tree_size(self, name: Incarnation) -> int:
         """Count what carries the token."""
-        return len(members_of(token_of(self._secret, GROUP, name)))
+        return len(self.members(name))
+
+    def members(self, name: Incarnation) -> list[int]:
+        """The pids of what carries the token."""
+        sighting = Census(lambda _pid: False).of_all()
+        return sighting.members(token_of(self._secret, GROUP, name))
 
     def record_of(self, pid: int) -> WorkerRecord:
         """As the kernel knows it."""
@@ -205,7 +219,7 @@ class RealStage(Stage):
         self.next_daemon()
 
     def close(self) -> None:
-        """Leave nothing behind, not even this process's adoption of orphans."""
+        """Leave nothing behind, not even this process's adoption of orphans; nothing may have been raised."""
         self.local.release()
         left = [pid for pid in psutil.pids() if environment_of(pid).get(MARK) == str(self.folder)]
         for pid in left:
@@ -218,6 +232,7 @@ class RealStage(Stage):
         self.reaper.collect_strays()
         self.reaper.close()
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+        assert self.failures == []
 
     def _local(self) -> LocalProcesses:
         output = OutputFiles(self.folder, 1 << 20, self.warnings.append)

@@ -7,19 +7,21 @@ import errno
 import os
 import resource
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from autohealer.contract import WorkerRecord
-from autohealer.core.events import TreeEmptied, WorkerAdopted, WorkerExited
+from autohealer.core.events import TreeEmptied, TreeResists, WorkerAdopted, WorkerExited
 from autohealer.core.model import Exit, Incarnation, Standing
 from autohealer.daemon.ports import SpawnError
+from autohealer.processes.reaper import Reaper, Watched
 from tests.ports.process_stages import WITHIN_S, FakeStage, Manner, RealStage, Stage
 from tests.support.eventually import eventually_async
+from tests.support.strangers import Stranger, stranger_on
 
 NAME = Incarnation(3, 1)
 OTHER = Incarnation(4, 1)
@@ -28,9 +30,11 @@ Opens = Callable[[Manner], AbstractAsyncContextManager[Stage]]
 
 
 @asynccontextmanager
-async def real_stage(manner: Manner, folder: Path) -> AsyncIterator[RealStage]:
+async def real_stage(
+    manner: Manner, folder: Path, reaper_type: type[Reaper] = Reaper
+) -> AsyncIterator[RealStage]:
     """Have real processes for a block."""
-    stage = RealStage(manner, folder, asyncio.get_running_loop())
+    stage = RealStage(manner, folder, asyncio.get_running_loop(), reaper_type)
     try:
         yield stage
     finally:
@@ -131,7 +135,7 @@ async def test_kill_ends_one_that_ignores_term(opened: Opens) -> None:
         assert stage.exists(pid)
         stage.processes.kill(NAME)
         (told,) = await stage.told(WorkerExited)
-        assert told.exit == Exit(signal=signal.SIGKILL)
+        assert told.exit == Exit(signal=signal.SIGKILL), "and it was not stopped"
         await is_gone(stage, NAME)
 
 
@@ -140,7 +144,8 @@ async def test_kill_ends_a_stopped_one(opened: Opens) -> None:
     async with opened(Manner.IGNORES_TERM) as stage:
         stage.signal(await stage.spawn(NAME), signal.SIGSTOP)
         stage.processes.kill(NAME)
-        await stage.told(WorkerExited)
+        (told,) = await stage.told(WorkerExited)
+        assert told.exit.frozen, "it is said that it was stopped"
         await is_gone(stage, NAME)
 
 
@@ -238,6 +243,7 @@ async def test_workers_are_told_who_they_are(tmp_path: Path) -> None:
         shown = dict(line.split("=", 1) for line in lines_of(tmp_path, NAME) if "=" in line)
         given = {key: value for key, value in shown.items() if key.startswith("AUTOHEALER_")}
         assert len(given.pop("AUTOHEALER_TOKEN")) == 32
+        assert given.pop("AUTOHEALER_LAUNCHED").isdigit()
         assert given == {
             "AUTOHEALER_GROUP": "web",
             "AUTOHEALER_SLOT": "3",
@@ -276,36 +282,143 @@ async def test_adopting_all_finds_only_our_own(tmp_path: Path) -> None:
         assert {f.name: f.pid for f in await stage.told(WorkerAdopted, 2)} == pids
 
 
-async def test_what_a_dead_worker_left_is_not_taken_for_a_worker(tmp_path: Path) -> None:
-    """A child of a worker that died while no daemon ran would fill its slot and never register."""
-    async with real_stage(Manner.HAS_A_CHILD, tmp_path) as stage:
-        pid = await stage.spawn(NAME)
-        stage.next_daemon()
-        stage.signal(pid, signal.SIGKILL)
-        await eventually_async(lambda: not stage.exists(pid), within_s=WITHIN_S)
+@pytest.mark.parametrize("manner", [Manner.HAS_A_CHILD, Manner.HAS_A_LATE_STRAY])
+async def test_what_a_worker_left_that_died_unwatched_is_ended_before_its_slot_is_used(
+    tmp_path: Path, manner: Manner
+) -> None:
+    """A child of a worker that died while no daemon ran would be taken for it, or hold its port for ever."""
+    async with real_stage(manner, tmp_path) as stage:
+        await died_unwatched(stage, NAME)
         assert stage.tree_size(NAME) == 1
         assert stage.local.adopt_all() == 0
+        (adopted,) = await stage.told(WorkerAdopted)
+        assert adopted.name == NAME
+        await is_gone(stage, NAME)
+        (exited,) = await stage.told(WorkerExited)
+        assert not exited.tree_empty
+
+
+async def test_what_two_incarnations_of_a_slot_left_is_ended(tmp_path: Path) -> None:
+    """Of two dead workers of one slot only one would be cleaned up after."""
+    newer = Incarnation(NAME.slot, NAME.generation + 1)
+    async with real_stage(Manner.HAS_A_CHILD, tmp_path) as stage:
+        await died_unwatched(stage, NAME)
+        (tmp_path / f"slot-{NAME.slot}.log").unlink()
+        await died_unwatched(stage, newer)
+        alive = await stage.spawn(OTHER)
+        stage.next_daemon()
+        stage.facts.clear()
+        assert stage.local.adopt_all() == 1
+        await is_gone(stage, NAME)
+        await is_gone(stage, newer)
+        assert stage.exists(alive)
+        assert {f.name for f in await stage.told(WorkerAdopted, 3)} == {NAME, newer, OTHER}
+
+
+async def test_many_adopted_that_end_at_once_are_all_told_of(tmp_path: Path) -> None:
+    """After a crash of the daemon a mass kill would leave slots behind, or take a look at everybody for each."""
+    names = [Incarnation(slot, 1) for slot in range(30)]
+    async with real_stage(Manner.HAS_A_CHILD, tmp_path) as stage:
+        pids = [await stage.spawn(name) for name in names]
+        stage.next_daemon()
+        assert stage.local.adopt_all() == len(names)
+        for pid in pids:
+            stage.signal(pid, signal.SIGKILL)
+        for name in names:
+            await is_gone(stage, name)
+
+
+@pytest.mark.parametrize("adopted", [False, True], ids=["launched", "adopted"])
+async def test_a_tree_that_cannot_be_looked_at_is_not_taken_for_empty(
+    tmp_path: Path, adopted: bool
+) -> None:
+    """Without descriptors a slot would be filled beside a dead worker's children, or be stuck for ever."""
+    async with real_stage(Manner.HAS_A_STRAY, tmp_path) as stage:
+        pid = await stage.spawn(NAME)
+        await eventually_async(
+            lambda: any(os.getsid(member) != pid for member in stage.members(NAME)),
+            within_s=WITHIN_S,
+        )
+        if adopted:
+            stage.next_daemon()
+            assert stage.local.adopt_all() == 1
+        with no_descriptors():
+            stage.signal(pid, signal.SIGKILL)
+            (exited,) = await stage.told(WorkerExited)
+            assert not exited.tree_empty
+            stage.processes.kill(NAME)
+            (resists,) = await stage.told(TreeResists)
+            assert "Too many open files" in resists.holdouts[0]
+        assert stage.tree_size(NAME) == 1
+        stage.processes.kill(NAME)
+        await is_gone(stage, NAME)
+
+
+async def test_a_record_whose_process_cannot_be_looked_at_is_not_judged(tmp_path: Path) -> None:
+    """A daemon without descriptors would delete the registrations of workers that live."""
+    async with real_stage(Manner.OBEYS, tmp_path) as stage:
+        record = stage.record_of(await stage.spawn(NAME))
+        stage.next_daemon()
+        with no_descriptors():
+            assert stage.processes.look_into(NAME, record) is Standing.UNREAD
+            with pytest.raises(OSError, match="Too many open files"):
+                stage.local.adopt_all()
         assert stage.facts == []
+        assert stage.local.adopt_all() == 1
+
+
+async def test_a_stranger_on_a_members_pid_survives(tmp_path: Path) -> None:
+    """A process that was given the pid of a dying worker's child would be killed in its place."""
+    with ExitStack() as strangers:
+
+        class Late(Reaper):
+            """Looks the other way while a process ends and a stranger gets its pid."""
+
+            def watch(self, pid: int, on_end: Callable[[Watched], None]) -> Watched:
+                """Hold whoever has the pid by then."""
+                if pid in doomed:
+                    doomed.remove(pid)
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
+                    met.append(strangers.enter_context(stranger_on(pid, tmp_path / "diary")))
+                return super().watch(pid, on_end)
+
+        doomed: list[int] = []
+        met: list[Stranger] = []
+        async with real_stage(Manner.HAS_A_CHILD, tmp_path, Late) as stage:
+            await died_unwatched(stage, NAME)
+            doomed += stage.members(NAME)
+            stage.local.adopt_all()
+            await is_gone(stage, NAME)
+            (stranger,) = met
+            assert stranger.was_left_alone
+
+
+async def died_unwatched(stage: RealStage, name: Incarnation) -> None:
+    """Have a worker whose daemon is gone die."""
+    pid = await stage.spawn(name)
+    stage.next_daemon()
+    stage.signal(pid, signal.SIGKILL)
+    await eventually_async(lambda: not stage.exists(pid), within_s=WITHIN_S)
 
 
 async def test_a_launch_without_descriptors_raises(tmp_path: Path) -> None:
     """Running out of file descriptors would end the daemon instead of backing off."""
     async with real_stage(Manner.OBEYS, tmp_path) as stage:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (first_free_descriptor(), hard))
-        try:
-            with pytest.raises(SpawnError, match=os.strerror(errno.EMFILE)):
-                stage.processes.spawn(NAME)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        with no_descriptors(), pytest.raises(SpawnError, match=os.strerror(errno.EMFILE)):
+            stage.processes.spawn(NAME)
         assert stage.tree_size(NAME) == 0
 
 
-def first_free_descriptor() -> int:
-    """The number the next opened file would get."""
-    descriptor = os.open(os.devnull, os.O_RDONLY)
-    os.close(descriptor)
-    return descriptor
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Have a block in which no file can be opened."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def files_of(pid: int) -> list[Path]:

@@ -15,6 +15,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,8 +80,10 @@ class Daemon:
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
-        for process in self.everything_started():
-            process.kill()
+        while left := self.everything_started():
+            for process in left:
+                with suppress(psutil.NoSuchProcess):  # its parent's end took it along
+                    process.kill()
 
     # --- running it ---------------------------------------------------------------------------
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
 from autohealer.settings import group_dir
 from tests.support.eventually import eventually
+from tests.support.servers import free_port
 from tests.support.systemd_machine import SystemdMachine, require_systemd_machine
 from tests.systemd.service import REPLICAS, STATE_DIR, WITHIN_S, Service, install
 
@@ -51,14 +51,6 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SystemdMachine
     with SystemdMachine(tmp_path_factory.mktemp("machine")) as machine:
         install(machine)
         yield machine
-
-
-def free_port() -> int:
-    """A port of the loopback address nobody listens on; the machine shares this one's network."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def serve(machine: SystemdMachine, unit: str, group: str) -> Iterator[Service]:
@@ -234,8 +226,34 @@ def test_every_worker_has_a_control_group_of_its_own(running: Service) -> None:
 
 def test_what_hides_from_its_worker_ends_with_it(service: Service) -> None:
     """A daemonised child without a trace of its worker would run on beside the replacement."""
+    _run_escapers(service)
+    first = service.becomes_whole()[0]
+    (escaped,) = eventually(lambda: _escaped(service), within_s=WITHIN_S, view=service.view)
+    assert escaped in service.alive()
+    service.machine.run("kill", "-KILL", str(first))
+    eventually(lambda: len(_escaped(service)) == 2, within_s=WITHIN_S, view=service.view)
+    assert escaped not in service.alive()
+
+
+def test_what_hides_from_a_worker_that_died_unwatched_ends_before_the_next(
+    service: Service,
+) -> None:
+    """What a daemon left behind with a dead worker would run on for ever beside the worker of the next."""
+    _run_escapers(service)
+    first = service.becomes_whole()[0]
+    (escaped,) = eventually(lambda: _escaped(service), within_s=WITHIN_S, view=service.view)
+    daemon = service.main_pid
+    service.machine.run("kill", "-KILL", str(daemon), str(first))
+    service.gets_another_daemon(daemon)
+    assert escaped not in service.alive()
+
+
+def _run_escapers(service: Service) -> None:
+    """Start the unit with a worker that hides what it starts."""
     program = service.machine.root / "usr/local/lib/escaper.py"
     program.write_text(ESCAPER)
+    for file in (service.machine.root / STATE_DIR.lstrip("/")).glob("escaped-*"):
+        file.unlink()
     service.configure(
         AUTOHEALER_PROGRAM="/usr/local/lib/escaper.py",
         AUTOHEALER_REPLICAS="1",
@@ -243,12 +261,6 @@ def test_what_hides_from_its_worker_ends_with_it(service: Service) -> None:
     )
     service.group = "escaper"
     service.systemctl("start")
-    first = service.becomes_whole()[0]
-    (escaped,) = eventually(lambda: _escaped(service), within_s=WITHIN_S, view=service.view)
-    assert escaped in service.alive()
-    service.machine.run("kill", "-KILL", str(first))
-    eventually(lambda: len(_escaped(service)) == 2, within_s=WITHIN_S, view=service.view)
-    assert escaped not in service.alive()
 
 
 def _escaped(service: Service) -> list[int]:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import pytest
+
 from autohealer.core.events import (
+    Event,
     InvariantBroken,
     RegistrantDead,
     ReplicasSet,
     StopRequested,
+    StoreChanged,
+    Ticked,
     WorkerAdopted,
     WorkersListed,
 )
-from autohealer.core.model import Incarnation, Phase
+from autohealer.core.evolve import evolve
+from autohealer.core.membership import absence_deadline
+from autohealer.core.model import Budget, Incarnation, Phase, Policy, Store, View
 from autohealer.core.reconcile import next_wake
 from tests.unit.core.notation import Scene
 
@@ -111,3 +118,22 @@ def test_the_double_of_a_draining_incarnation_is_still_insisted_on() -> None:
     scene.after(9.0, scene.lists(OLDER))
     scene.decide(WorkerAdopted(OLDER, 9, 5.0))
     assert [line.split(":")[0] for line in scene.after(1.0)] == ["kill -1"]
+
+
+@pytest.mark.parametrize("order", ["adopted first", "connected first", "listed first"])
+def test_adopted_workers_have_time_to_register_with_a_store_that_was_away(order: str) -> None:
+    """After an outage that the daemon did not outlive, its workers would be ended by the next one."""
+    view = View(policy=Policy(), budget=Budget(10.0), generation_base=100, now=50.0)
+    name = Incarnation(0, 7)
+    adopted, connected = WorkerAdopted(name, 9, 60.0), StoreChanged(Store.CONNECTED)
+    listed = WorkersListed(frozenset({name}), frozenset())
+    orders: dict[str, tuple[Event, ...]] = {
+        "adopted first": (adopted, connected, listed),
+        "connected first": (connected, adopted, listed),
+        "listed first": (connected, listed, adopted),
+    }
+    for fact in (Ticked(50.0), ReplicasSet(1), *orders[order], Ticked(51.0)):
+        evolve(view, fact)
+    evolve(view, WorkersListed(frozenset(), frozenset()))
+    due = absence_deadline(view.slots[0], view)
+    assert due == 50.0 + view.policy.settle_s + view.policy.rejoin_grace_s
