@@ -1,8 +1,8 @@
 """Where workers write: one append-only file per slot, cut by size, its end shown when a worker dies.
 
 A worker holds the file itself, not a pipe to the daemon, so it never blocks on us and goes on writing
-while the daemon is away. Because files are opened for append, one can be cut under its writer: what it
-holds is copied to `<name>.1` and the file truncated; lines written between the two steps are lost, which
+while the daemon is away. Because files are opened for append, one can be cut under its writer: the newest
+part is copied to `<name>.1` and the file truncated; lines written between the two steps are lost, which
 is the price of workers that need no log process.
 
 When a file cannot be opened (disk full, permissions) the worker writes to /dev/null and healing goes on.
@@ -11,12 +11,13 @@ When a file cannot be opened (disk full, permissions) the worker writes to /dev/
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 TAIL_BYTES = 4096
 TAIL_LINES = 5
+KEPT_LIMITS = 2
+"""As many limits' worth of output are copied at most; gigabytes written since the last look would take minutes."""
 LOOK_FAST_S = 2.0
 LOOK_SLOW_S = 15.0
 """Between two looks at the files' sizes: a worker that suddenly writes 100 MB/s gets 1.5 GB ahead at worst."""
@@ -84,7 +85,7 @@ class OutputFiles:
         """Keep a copy of each file beside it and start it anew; may take a while, so not for the loop's thread."""
         for file in files:
             try:
-                _cut(file)
+                _cut(file, KEPT_LIMITS * self._rotate_bytes)
             except OSError as error:
                 self._complain(f"{file} cannot be rotated: {error.strerror}")
 
@@ -102,9 +103,12 @@ def _size_bytes(file: Path) -> int:
         return 0
 
 
-def _cut(file: Path) -> None:
+def _cut(file: Path, keep_bytes: int) -> None:
     try:
-        shutil.copyfile(file, file.with_suffix(".log.1"))
+        with file.open("rb") as source:
+            source.seek(max(0, _size_bytes(file) - keep_bytes))
+            newest = source.read(keep_bytes)
+        file.with_suffix(".log.1").write_bytes(newest)
     finally:
         # Truncated even when there is no room for the copy: keeping the disk usable comes first.
         os.truncate(file, 0)

@@ -111,6 +111,15 @@ def test_a_writer_goes_on_after_the_cut(bench: Bench) -> None:
     assert bench.files.path(0).read_bytes() == b"still here\n"
 
 
+def test_of_a_flood_the_newest_part_is_kept(bench: Bench) -> None:
+    """A worker that wrote gigabytes would hold up the daemon's end, and the copy fill the disk again."""
+    bench.wrote(0, "a" * 50 * LIMIT_BYTES + "b" * 2 * LIMIT_BYTES)
+    bench.rotate()
+    older = bench.files.path(0).with_suffix(".log.1").read_text()
+    assert older == "b" * 2 * LIMIT_BYTES
+    assert bench.files.size_bytes(0) == 0
+
+
 def test_only_one_older_file_is_kept(bench: Bench) -> None:
     """The limit on the disk space of a slot would not hold."""
     for letter in "abc":
