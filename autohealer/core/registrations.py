@@ -47,6 +47,7 @@ def listed(view: View, ours: frozenset[Incarnation], strange: frozenset[str]) ->
     """A complete list of what is registered."""
     if view.store is not Store.CONNECTED:
         return  # an answer that outlived its connection
+    review_losses(view)  # the last one missing may have been ended since: then this is a new event
     came_back, view.fresh = not view.fresh, True
     appeared, vanished = ours - view.listed, view.listed - ours
     view.listed = ours

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 
 from autohealer.core.events import Event, WorkersListed
 
@@ -45,11 +46,10 @@ class Mailbox:
     async def drain(self, timeout_s: float | None) -> list[Event]:
         """Wait for a fact or the timeout (None: for ever) and take everything there is."""
         if not self._facts:
-            try:
+            # What arrives at the very moment of the timeout is taken too.
+            with suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
                     await self._arrived.wait()
-            except TimeoutError:
-                return []
         self._arrived.clear()
         facts = list(self._facts)
         self._facts.clear()

@@ -3,12 +3,14 @@
 Theory of operation. Both do what the daemon's ports promise and post the very facts the real adapters
 post; `tests/ports` holds them and the real ones to the same suite, which is what makes them worth
 anything. As in reality no fact is posted from within a call of a port: each is posted by the event loop
-soon after. A `FakeHost` is the kernel: processes live on it, whichever daemon looks at them, so one daemon
-can adopt what another launched.
+soon after. A `FakeHost` is the kernel and a `FakeStore` the server: processes and registrations are there
+whichever daemon looks at them, so one daemon can adopt what another launched. A `HostWitness` sees what
+becomes of processes.
 
 Must never know: the view, plans, policy.
 
-Limits: a worker's tree is a number of processes; time passes only where a test says so.
+Limits: a worker's tree is a number of processes beside its leader, all of which resist a kill or none; time
+passes only where a test says so.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from autohealer.contract import (
     RecordError,
@@ -27,8 +29,10 @@ from autohealer.contract import (
     parse_znode_name,
 )
 from autohealer.core.events import (
+    Event,
     StoreChanged,
     TreeEmptied,
+    TreeResists,
     WorkerAdopted,
     WorkerExited,
     WorkersListed,
@@ -44,31 +48,76 @@ if TYPE_CHECKING:
 TERM, KILL = 15, 9
 
 
+class HostWitness:
+    """Sees what becomes of processes; this one forgets it."""
+
+    def signalled(self, name: Incarnation, process: FakeProcess) -> None:
+        """A daemon sent a process a signal that it meant for `name`."""
+
+    def ended(self, process: FakeProcess) -> None:
+        """A process is gone; its `tree` may not be."""
+
+    def emptied(self, process: FakeProcess) -> None:
+        """The last of the tree an ended process had left is gone."""
+
+
+class Holder(Protocol):
+    """Who holds a process by a descriptor, and so learns of its end."""
+
+    def leader_ended(self, process: FakeProcess, exit_: Exit) -> None:
+        """The process is gone; its tree may not be."""
+
+    def rest_ended(self, process: FakeProcess) -> None:
+        """Its tree is gone too."""
+
+
 @dataclass(slots=True)
 class FakeProcess:
-    """One worker's process, and how many others of its tree live beside it."""
+    """One worker's process, and how many others of its tree live beside it, which may resist every kill."""
 
     name: Incarnation
     pid: int
     start: int
+    host: FakeHost = field(repr=False)
     proven: bool = True
     alive: bool = True
     frozen: bool = False
     ignores_term: bool = False
     tree: int = 0
-    watcher: Callable[[FakeProcess, Exit], None] | None = None
+    resists: bool = False
+    holder: Holder | None = None
 
     def die(self, exit_: Exit) -> None:
-        """End the leader; who watches it learns of that."""
-        if self.alive:
-            self.alive = False
-            if self.watcher is not None:
-                self.watcher(self, exit_)
+        """End the leader; who holds it learns of that."""
+        if not self.alive:
+            return
+        self.alive = False
+        del self.host.processes[self.pid]
+        if self.tree:
+            self.host.remnants.append(self)
+        self.host.witness.ended(self)
+        if self.holder is not None:
+            self.holder.leader_ended(self, exit_)
+
+    def kill_rest(self) -> None:
+        """End what an ended leader left, if that can be ended."""
+        if self.alive or self.resists or not self.tree:
+            return
+        self.tree = 0
+        self.host.remnants.remove(self)
+        self.host.witness.emptied(self)
+        if self.holder is not None:
+            self.holder.rest_ended(self)
+
+    def give_in(self) -> None:
+        """Resist no longer: the kills it withstood take effect."""
+        self.resists = False
+        self.kill_rest()
 
 
 @dataclass(slots=True)
 class FakeHost:
-    """A machine: its processes by pid, and what a new one will be like."""
+    """A machine: its processes by pid, what dead leaders left, and what a new one will be like."""
 
     name: str = "here"
     boot: str = "boot-1"
@@ -76,21 +125,28 @@ class FakeHost:
     tree: int = 0
     broken: str = ""
     processes: dict[int, FakeProcess] = field(default_factory=dict)
+    remnants: list[FakeProcess] = field(default_factory=list)
+    witness: HostWitness = field(default_factory=HostWitness)
     last_pid: int = 100
 
-    def run(self, name: Incarnation, *, proven: bool = True) -> FakeProcess:
-        """Start a process, as a daemon or (unproven) as somebody else."""
+    def run(self, name: Incarnation, *, proven: bool = True, pid: int | None = None) -> FakeProcess:
+        """Start a process, as a daemon or (unproven) as somebody else, who may get a pid that was used before."""
         self.last_pid += 1
-        pid = self.last_pid
         process = FakeProcess(
-            name, pid, start=pid, proven=proven, ignores_term=self.ignores_term, tree=self.tree
+            name,
+            self.last_pid if pid is None else pid,
+            start=self.last_pid,
+            host=self,
+            proven=proven,
+            ignores_term=self.ignores_term,
+            tree=self.tree,
         )
-        self.processes[pid] = process
+        self.processes[process.pid] = process
         return process
 
     def running(self) -> list[FakeProcess]:
-        """Everything that lives."""
-        return [process for process in self.processes.values() if process.alive]
+        """Every process that leads a tree."""
+        return list(self.processes.values())
 
     def record_of(self, process: FakeProcess) -> WorkerRecord:
         """What a process writes into its registration."""
@@ -131,19 +187,24 @@ class FakeProcesses:
         """TERM and CONT: ends what does not ignore it, stopped or not."""
         if (process := self._live.get(name)) is None or not process.alive:
             return
-        self.signals.append((name, TERM))
+        self._sent(name, process, TERM)
         process.frozen = False
         if not process.ignores_term:
             process.die(Exit(signal=TERM))
 
     def kill(self, name: Incarnation) -> None:
-        """KILL: ends everything."""
+        """KILL: ends everything but what resists, which is told of."""
         if (process := self._live.get(name)) is None:
             return
-        self.signals.append((name, KILL))
+        self._sent(name, process, KILL)
         if process.alive:
-            process.tree = 0
-            process.die(Exit(signal=KILL))
+            if not process.resists:
+                process.tree = 0
+            process.die(Exit(signal=KILL, frozen=process.frozen))
+        elif process.resists:
+            self._soon(TreeResists(name, (f"pid {process.pid + 1} (disk-sleep, worker)",)))
+        else:
+            process.kill_rest()
 
     def look_into(self, name: Incarnation, record: WorkerRecord) -> Standing | None:
         """Whose process a record names; adopts it when proven."""
@@ -161,10 +222,13 @@ class FakeProcesses:
     # --- what a test does ---------------------------------------------------------------------
 
     def adopt_all(self) -> int:
-        """Take over every proven process an earlier daemon left; how many."""
+        """Take over every proven process an earlier daemon left; how many. What dead leaders left is ended."""
         found = [p for p in self.host.running() if p.proven and p.name not in self._live]
         for process in found:
             self._adopt(process)
+        for process in [p for p in self.host.remnants if p.name not in self._live]:
+            self._adopt(process)
+            self.leader_ended(process, Exit())
         return len(found)
 
     def process(self, name: Incarnation) -> FakeProcess:
@@ -174,7 +238,7 @@ class FakeProcesses:
     def release(self) -> None:
         """Stop watching, as a daemon that is gone."""
         for process in self._live.values():
-            process.watcher = None
+            process.holder = None
         self._live.clear()
 
     # --- how it works -------------------------------------------------------------------------
@@ -184,36 +248,75 @@ class FakeProcesses:
         self._soon(WorkerAdopted(process.name, process.pid, age_s=60.0))
 
     def _hold(self, process: FakeProcess) -> None:
-        process.watcher = self._ended
+        process.holder = self
         self._live[process.name] = process
 
-    def _ended(self, process: FakeProcess, exit_: Exit) -> None:
-        """The real adapter kills the rest of a tree itself, so it is always gone a little later."""
+    def _sent(self, name: Incarnation, process: FakeProcess, number: int) -> None:
+        self.signals.append((name, number))
+        self.host.witness.signalled(name, process)
+
+    def leader_ended(self, process: FakeProcess, exit_: Exit) -> None:
+        """Tell of it, and end the rest of the tree, as the real adapter does."""
         tree_empty = process.tree == 0
         self._soon(
             WorkerExited(process.name, exit_, tree_empty, self._rng.random(), pid=process.pid)
         )
-        process.tree = 0
-        if not tree_empty:
-            self._soon(TreeEmptied(process.name, self._rng.random()))
-        self._live.pop(process.name)
-        self.host.processes.pop(process.pid)
+        if tree_empty:
+            self._live.pop(process.name)
+        else:
+            process.kill_rest()
 
-    def _soon(self, fact: WorkerExited | TreeEmptied | WorkerAdopted) -> None:
+    def rest_ended(self, process: FakeProcess) -> None:
+        """Tell of it."""
+        self._live.pop(process.name)
+        self._soon(TreeEmptied(process.name, self._rng.random()))
+
+    def _soon(self, fact: Event) -> None:
         asyncio.get_running_loop().call_soon(self._post, fact)
 
 
-class FakeRegistry:
-    """The `Registry` port over a dict of znode names, for one group."""
+class FakeStore:
+    """A ZooKeeper server: the children of `/workers`, whoever looks."""
 
-    def __init__(self, post: Post, group: str = "web") -> None:
+    def __init__(self) -> None:
         self.children: dict[str, bytes] = {}
+
+    def create(self, label: str, raw: bytes) -> None:
+        """Have somebody create a child."""
+        self.children[label] = raw
+
+    def delete(self, label: str) -> bool:
+        """Have a child go away; whether it was there."""
+        return self.children.pop(label, None) is not None
+
+
+class FakeRegistry:
+    """The `Registry` port on a `FakeStore`, for one group.
+
+    `lag_s` is how old a list is when it arrives; while `deaf`, changes go unnoticed, as when a watch was lost.
+    """
+
+    def __init__(self, post: Post, group: str = "web", store: FakeStore | None = None) -> None:
+        self.store = FakeStore() if store is None else store
+        self.lag_s = 0.0
+        self.deaf = False
         self.discarded: list[Incarnation] = []
         self.lists = 0
         self._post = post
         self._group = group
         self._store = Store.SUSPENDED
         self._list_ordered = False
+        self._connection = 0
+
+    @property
+    def children(self) -> dict[str, bytes]:
+        """What the store holds."""
+        return self.store.children
+
+    @property
+    def state(self) -> Store:
+        """What the daemon was told last of its session."""
+        return self._store
 
     # --- the port -----------------------------------------------------------------------------
 
@@ -238,18 +341,30 @@ class FakeRegistry:
     def register(self, name: Incarnation | str, record: WorkerRecord | bytes) -> None:
         """Have somebody create a child of `/workers`."""
         raw = encode_record(record) if isinstance(record, WorkerRecord) else record
-        self.children[self._label(name)] = raw
-        self._list_soon()
+        self.store.create(self._label(name), raw)
+        self.changed()
 
     def vanish(self, name: Incarnation | str) -> None:
         """Have a child go away, if it is there."""
-        if self.children.pop(self._label(name), None) is not None:
-            self._list_soon()
+        if self.store.delete(self._label(name)):
+            self.changed()
+
+    def changed(self) -> None:
+        """The store's children changed: list them again, if a watch is there to notice."""
+        if not self.deaf:
+            self.resync()
+
+    def resync(self) -> None:
+        """List the children again; changes close together cost one list."""
+        if self._store is Store.CONNECTED and not self._list_ordered:
+            self._list_ordered = True
+            asyncio.get_running_loop().call_soon(self._list)
 
     def connect(self) -> None:
         """The session is connected: told, and followed by a fresh list."""
+        self.deaf = False
         self._become(Store.CONNECTED)
-        self._list_soon()
+        self.resync()
 
     def suspend(self) -> None:
         """The connection is gone."""
@@ -263,15 +378,11 @@ class FakeRegistry:
 
     def _become(self, store: Store) -> None:
         self._store = store
+        self._connection += 1
         asyncio.get_running_loop().call_soon(self._post, StoreChanged(store))
 
-    def _list_soon(self) -> None:
-        """Changes close together cost one list."""
-        if self._store is Store.CONNECTED and not self._list_ordered:
-            self._list_ordered = True
-            asyncio.get_running_loop().call_soon(self._list)
-
     def _list(self) -> None:
+        """Ask for the list; the answer is true now and arrives `lag_s` later, unless the connection goes first."""
         self._list_ordered = False
         if self._store is not Store.CONNECTED:
             return
@@ -283,7 +394,17 @@ class FakeRegistry:
             if name is not None and name.group == self._group
         )
         strange = frozenset(label for label, name in parsed.items() if name is None)
-        self._post(WorkersListed(ours, strange))
+        answer = WorkersListed(ours, strange)
+        if self.lag_s:
+            asyncio.get_running_loop().call_later(
+                self.lag_s, self._answered, answer, self._connection
+            )
+        else:
+            self._post(answer)
+
+    def _answered(self, answer: WorkersListed, connection: int) -> None:
+        if connection == self._connection:
+            self._post(answer)
 
     def _label(self, name: Incarnation | str) -> str:
         if isinstance(name, str):

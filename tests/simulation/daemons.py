@@ -1,0 +1,214 @@
+"""One simulated daemon: the production loop, mailbox and executor on the world's host and store, with a fuse.
+
+Theory of operation. The ports are the verified fakes; each call of a port burns one step of a fuse, and when it is
+spent the daemon dies there: between any two actions of a plan, with everything it knew lost. Facts about
+processes arrive a little late and in order, as the kernel's do. What the daemon's session sees is written into
+the history at the moment the daemon can know it.
+
+Must never know: what faults are coming, the oracle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+from autohealer.core.events import ReplicasSet, StoreChanged, WorkersListed
+from autohealer.core.model import Budget, Incarnation, Policy, Store, View
+from autohealer.daemon.executor import Executor
+from autohealer.daemon.loop import Loop
+from autohealer.daemon.mailbox import Mailbox
+from tests.support.fakes import FakeProcesses, FakeRegistry
+from tests.support.history import DaemonStarted, StoreIs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from autohealer.core.actions import Plan
+    from autohealer.core.events import Event
+    from autohealer.daemon.ports import Observer
+    from tests.simulation.world import World
+
+LATE_S = (0.0, 0.0, 0.0, 0.001, 0.03)
+"""How late a fact about a process may come."""
+ROUNDS_AT_ONCE_MAX = 300
+"""More rounds than this at one instant are a loop that keeps a processor busy for nothing."""
+
+
+class DaemonKilled(Exception):  # noqa: N818 - it is what happened
+    """The daemon dies here."""
+
+
+class Busy(AssertionError):  # noqa: N818 - says what is the case
+    """The loop decides again and again at one instant."""
+
+
+class Fuse:
+    """Counts the actions a daemon has left to live; None: as many as it likes."""
+
+    def __init__(self, blown: Callable[[], None]) -> None:
+        self.actions_left: int | None = None
+        self._blown = blown
+
+    def burn(self) -> None:
+        """An action is about to be carried out."""
+        if self.actions_left is None:
+            return
+        if self.actions_left == 0:
+            self._blown()
+            raise DaemonKilled
+        self.actions_left -= 1
+
+
+class _Processes(FakeProcesses):
+    """Burns the fuse; tells late, but in order."""
+
+    def __init__(self, post: _Post, world: World, fuse: Fuse) -> None:
+        super().__init__(post, world.host, world.born)
+        self._fuse = fuse
+        self._world = world
+        self._told_at = 0.0
+        self._starting = False
+
+    def adopt_all(self) -> int:
+        """At a start everything is told before the first decision."""
+        self._starting = True
+        found = super().adopt_all()
+        self._starting = False
+        return found
+
+    def spawn(self, name: Incarnation) -> int:
+        """Launch."""
+        self._fuse.burn()
+        return super().spawn(name)
+
+    def terminate(self, name: Incarnation) -> None:
+        """TERM."""
+        self._fuse.burn()
+        super().terminate(name)
+
+    def kill(self, name: Incarnation) -> None:
+        """KILL."""
+        self._fuse.burn()
+        super().kill(name)
+
+    def _soon(self, fact: Event) -> None:
+        loop = asyncio.get_running_loop()
+        late_s = 0.0 if self._starting else self._world.rng.choice(LATE_S)
+        self._told_at = max(self._told_at, loop.time() + late_s)
+        if self._told_at <= loop.time():
+            super()._soon(fact)
+        else:
+            loop.call_at(self._told_at, self._post, fact)
+
+
+class _Registry(FakeRegistry):
+    """Burns the fuse."""
+
+    def __init__(self, post: _Post, world: World, fuse: Fuse) -> None:
+        super().__init__(post, store=world.store)
+        self._fuse = fuse
+
+    def discard(self, name: Incarnation) -> None:
+        """Delete."""
+        self._fuse.burn()
+        super().discard(name)
+
+
+class _Post:
+    """Where a daemon's facts go, until it is dead."""
+
+    def __init__(self, world: World, mailbox: Mailbox) -> None:
+        self.is_open = True
+        self.last_list: WorkersListed | None = None
+        self._world = world
+        self._mailbox = mailbox
+
+    def __call__(self, fact: Event) -> None:
+        if not self.is_open:
+            return
+        if isinstance(fact, StoreChanged):
+            self._world.tell(StoreIs(self._world.now, fact.store is Store.CONNECTED))
+        if isinstance(fact, WorkersListed):
+            self.last_list = fact
+        self._mailbox.put(fact)
+
+
+class SimulatedDaemon:
+    """Lives from its making until `task` is done or `die` is called."""
+
+    def __init__(
+        self,
+        world: World,
+        policy: Policy,
+        replicas: int,
+        generation_base: int,
+        observers: Sequence[Observer],
+        killed: Callable[[], None],
+    ) -> None:
+        self._world = world
+        self._rounds_at, self._rounds = 0.0, 0
+        self._read_at = world.now
+        self.fuse = Fuse(killed)
+        self.mailbox = Mailbox()
+        self.post = _Post(world, self.mailbox)
+        self.processes = _Processes(self.post, world, self.fuse)
+        self.registry = _Registry(self.post, world, self.fuse)
+        self.executor = Executor(self.processes, self.registry, self.post, random.Random(1))
+        self.view = View(
+            policy=policy,
+            budget=Budget(tokens=float(policy.budget_burst)),
+            generation_base=generation_base,
+            now=world.now,
+        )
+        world.changed = self.registry.changed
+        self.mailbox.put(ReplicasSet(replicas))
+        world.tell(DaemonStarted(world.now))
+        self._look_around()
+        loop = Loop(
+            self.view,
+            self.mailbox,
+            self.executor,
+            self._clock,
+            [self._count_rounds, *observers],
+        )
+        self.task = asyncio.get_running_loop().create_task(loop.run())
+
+    def _clock(self) -> float:
+        """A real clock moves between any two readings, if only by a nanosecond."""
+        self._read_at = max(self._read_at + 1e-9, self._world.now)
+        return self._read_at
+
+    def _look_around(self) -> None:
+        """Adopt and connect, in either order; both are known before the first decision, as at a real start."""
+        if self._world.rng.random() < 0.5:
+            self.processes.adopt_all()
+            self.registry.connect()
+        else:
+            self.registry.connect()
+            self.processes.adopt_all()
+
+    def repeat_list(self) -> None:
+        """The last list comes a second time."""
+        if self.post.last_list is not None:
+            self.post(self.post.last_list)
+
+    def die(self) -> None:
+        """Be killed; what was started lives on."""
+        self.task.cancel()
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Nobody listens any more."""
+        self.executor.cancel()
+        self.processes.release()
+        self.post.is_open = False
+        self._world.changed = lambda: None
+
+    def _count_rounds(self, _facts: Sequence[Event], plan: Plan, _view: View) -> None:
+        if self._rounds_at < self._world.now:
+            self._rounds_at, self._rounds = self._world.now, 0
+        self._rounds += 1
+        if self._rounds > ROUNDS_AT_ONCE_MAX:
+            raise Busy(f"more than {ROUNDS_AT_ONCE_MAX} rounds at {self._world.now}: {plan}")

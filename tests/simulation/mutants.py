@@ -1,0 +1,124 @@
+"""Deliberate bugs in the production code, by name: the simulation must notice each, or a check of it is worth nothing.
+
+Theory of operation. A mutant replaces functions by versions with a bug; everything else is the real thing. What the
+core's own property tests have put a name to already is taken from there. The core's check of its own plans is switched
+off with each, so that the oracle has to see by itself what comes of the bug.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from autohealer.core import brake, evolve, reconcile, registrations
+from autohealer.core.actions import Action, Discard, Plan
+from autohealer.core.brake import review_losses
+from autohealer.core.events import WorkerAdopted
+from autohealer.core.model import Budget, Death, Exit, Incarnation, Policy, Slot, Store, View
+from autohealer.core.reconcile import _registry_work as registry_work
+from autohealer.core.restarts import after_death
+from autohealer.core.slots import put
+from autohealer.daemon import loop
+from autohealer.daemon.executor import Executor
+from autohealer.daemon.ports import Gone, Unreadable
+from tests.unit.core.test_mutants import MUTANTS as OF_THE_CORE
+from tests.unit.core.test_mutants import Patch
+
+EXITED = evolve._exited
+LAUNCH_ORDERED = evolve._launch_ordered
+
+
+def _checks_nothing(view: View, plan: Plan) -> tuple[str, ...]:
+    """Finds every plan sound."""
+    return ()
+
+
+def _never_brakes(view: View) -> None:
+    """Takes a mass loss for as many deaths."""
+
+
+def _never_releases(view: View) -> None:
+    """Holds without end."""
+    review_losses(view)
+    if view.brake.on:
+        view.brake.hold_until = float("inf")
+
+
+def _has_places_for_all(view: View) -> int:
+    """Ends everybody who is still missing as soon as the hold is over."""
+    return len(view.missing)
+
+
+def _discards_a_live_one(view: View) -> tuple[Action, ...]:
+    """Deletes the registration of one that lives, together with that of one that died."""
+    work = registry_work(view)
+    if view.store is not Store.CONNECTED or not any(isinstance(a, Discard) for a in work):
+        return work
+    return (*work, *(Discard(name) for name in sorted(view.listed & view.key_of.keys())[:1]))
+
+
+def _never_forgives(view: View, empty: Slot, death: Death) -> Slot:
+    """Lets every restart wait, however stable the worker had been."""
+    if death.occupant.ready_at is not None:
+        newly_ready = replace(death.occupant, ready_at=view.now)
+        death, empty = replace(death, occupant=newly_ready), replace(empty, crowded=1)
+    return after_death(view, empty, death)
+
+
+def _ignores_the_tree(
+    view: View, name: Incarnation, exit_: Exit, jitter: float, *, tree_empty: bool
+) -> None:
+    """Fills a slot while children of its last worker live."""
+    EXITED(view, name, exit_, jitter, tree_empty=True)
+
+
+def _forgets_the_launch(view: View, slot: Slot, name: Incarnation, reason: str) -> None:
+    """Does not remember that a launch is under way."""
+    LAUNCH_ORDERED(view, slot, name, reason)
+    put(view, replace(view.slots[slot.key], occupant=None))
+
+
+def _is_always_full(budget: Budget, now: float, policy: Policy) -> Budget:
+    """Never charges a restart to the group's budget."""
+    return Budget(float(policy.budget_burst), now)
+
+
+def _never_looks_again(view: View) -> float | None:
+    """Wakes for facts only."""
+    return None
+
+
+async def _adopts_without_proof(self: Executor, name: Incarnation | str) -> None:
+    """Believes every registration that looks like one of ours."""
+    try:
+        record = await self._registry.read(name)
+    except (Gone, Unreadable):
+        return
+    if isinstance(name, Incarnation):
+        self._post(WorkerAdopted(name, record.pid, age_s=60.0))
+
+
+MUTANTS: dict[str, list[Patch]] = {
+    "restarts while the store is away": OF_THE_CORE["ignores freshness"],
+    "does not settle after a reconnect": OF_THE_CORE["knows no settle time"],
+    "reuses a generation": OF_THE_CORE["reuses a generation"],
+    "restarts without killing": OF_THE_CORE["restarts without killing"],
+    "never escalates": OF_THE_CORE["never escalates"],
+    "never looks again": [(loop, "next_wake", _never_looks_again)],
+    "forgets launches in flight": [(evolve, "_launch_ordered", _forgets_the_launch)],
+    "ignores the tree": [(evolve, "_exited", _ignores_the_tree)],
+    "discards a live registration": [(reconcile, "_registry_work", _discards_a_live_one)],
+    "never resets its pauses": [
+        (evolve, "after_death", _never_forgives),
+        (registrations, "after_death", _never_forgives),
+    ],
+    "spends without a budget": [
+        (reconcile, "refilled", _is_always_full),
+        (evolve, "refilled", _is_always_full),
+    ],
+    "never brakes": [(registrations, "review_losses", _never_brakes)],
+    "never releases the brake": [(registrations, "review_losses", _never_releases)],
+    "ends all after the hold": [(brake, "_places", _has_places_for_all)],
+    "adopts without proof": [(Executor, "_inspect", _adopts_without_proof)],
+}
+
+WITHOUT_SELF_CHECK: Patch = (loop, "violations_of", _checks_nothing)

@@ -1,0 +1,170 @@
+"""Where a story plays: the world, the daemon of the moment, and the operator who starts, scales and stops it.
+
+Theory of operation. At most one daemon lives. One that dies is started again after a while, as systemd would, but
+only once a store answers; nothing that it knew reaches the next one. A daemon whose session is cut, or whose
+store is away, is connected again when both are back.
+
+Must never know: plans, what the oracle says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from autohealer.core.events import DetachRequested, ReplicasSet, StopRequested
+from autohealer.core.model import Policy, Store
+from tests.simulation.daemons import DaemonKilled, SimulatedDaemon
+from tests.simulation.world import SESSION_S, World
+from tests.support.history import DaemonEnded, Farewell, Fault, Harm, Relief, StopAsked, Wanted
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Sequence
+
+    from autohealer.daemon.ports import Observer
+
+POLICY = Policy(settle_s=SESSION_S + 2.0, budget_burst=10, budget_per_s=1.0)
+"""The defaults, with a budget that a storm among nine workers can spend."""
+GENERATIONS_APART = 1_000_000
+"""A later daemon's generations begin this much higher, as microseconds since the epoch do."""
+RETRY_S = 1.0
+"""A daemon that finds no store at its start is started again after this."""
+
+
+class Stage:
+    """The world and whoever acts in it besides workers."""
+
+    def __init__(self, rng: random.Random, replicas: int, observers: Sequence[Observer]) -> None:
+        self.world = World(rng)
+        self.rng = rng
+        self.replicas = replicas
+        self.daemon: SimulatedDaemon | None = None
+        self.is_cut = False
+        self.farewell = Farewell.CRASHED
+        self.accidents: list[str] = []
+        self._observers = observers
+        self._daemons = 0
+        self.world.tell(Wanted(self.world.now, replicas))
+
+    @property
+    def now(self) -> float:
+        """The virtual time."""
+        return self.world.now
+
+    def disturb(self, kind: str, harm: Harm = Harm.DISTURBS) -> None:
+        """Write a fault of the surroundings into the history."""
+        self.world.tell(Fault(self.now, kind, harm))
+
+    def relieve(self, kind: str) -> None:
+        """Write its end."""
+        self.world.tell(Relief(self.now, kind))
+
+    # --- the daemon -----------------------------------------------------------------------------
+
+    def start_daemon(self) -> None:
+        """Start one, if none runs and a store answers; else try again later."""
+        if self.daemon is not None:
+            return
+        if not self.world.store_up:
+            self.world.later(RETRY_S, self.start_daemon)
+            return
+        self._daemons += 1
+        self.farewell = Farewell.CRASHED
+        self.is_cut = False
+        daemon = SimulatedDaemon(
+            self.world,
+            POLICY,
+            self.replicas,
+            GENERATIONS_APART * self._daemons,
+            self._observers,
+            self._daemon_killed,
+        )
+        self.daemon = daemon
+        daemon.task.add_done_callback(lambda task: self._daemon_done(daemon, task))
+
+    def kill_daemon(self) -> None:
+        """Kill -9."""
+        if self.daemon is not None:
+            self.daemon.die()
+            self._daemon_killed()
+
+    def _daemon_killed(self) -> None:
+        """It is gone this very moment; the next one comes in a while."""
+        if self.daemon is None:
+            return
+        self.daemon.let_go()
+        self.daemon = None
+        self.world.tell(DaemonEnded(self.now, Farewell.CRASHED))
+        self.world.later(self.rng.choice((0.0, 0.1, 1.0, 6.0, 20.0)), self.start_daemon)
+
+    def _daemon_done(self, daemon: SimulatedDaemon, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None and not isinstance(error, DaemonKilled):
+            self.accidents.append(f"the daemon ended with {error!r}")
+        if daemon.view.violations:
+            self.accidents.append(f"the decider froze: {daemon.view.violations}")
+        if self.daemon is daemon:
+            daemon.let_go()
+            self.daemon = None
+            self.world.tell(DaemonEnded(self.now, self.farewell))
+
+    # --- the operator ---------------------------------------------------------------------------
+
+    def scale(self, replicas: int) -> None:
+        """Another number is wanted."""
+        self.replicas = replicas
+        self.world.tell(Wanted(self.now, replicas))
+        if self.daemon is not None:
+            self.daemon.mailbox.put(ReplicasSet(replicas))
+
+    def stop(self, *, force: bool = False) -> None:
+        """Everything shall be gone."""
+        if self.daemon is not None:
+            self.farewell = Farewell.STOPPED
+            self.world.tell(StopAsked(self.now))
+            self.daemon.mailbox.put(StopRequested(force))
+
+    def detach(self) -> None:
+        """The daemon shall be gone and leave its workers; the next one comes in a while."""
+        if self.daemon is not None and self.farewell is Farewell.CRASHED:
+            self.farewell = Farewell.DETACHED
+            self.daemon.mailbox.put(DetachRequested())
+            self.world.later(self.rng.choice((0.1, 1.0, 6.0)), self.start_daemon)
+
+    # --- the store ------------------------------------------------------------------------------
+
+    def cut(self, *, lost: bool = False) -> None:
+        """The daemon's own connection goes, or its session."""
+        self.is_cut = True
+        if self.daemon is None:
+            return
+        if lost:
+            self.daemon.registry.lose()
+        else:
+            self.daemon.registry.suspend()
+
+    def mend(self) -> None:
+        """The daemon's connection comes back, if a server answers."""
+        self.is_cut = False
+        self.reconnect()
+
+    def reconnect(self) -> None:
+        """Connect the daemon again unless something is still in the way."""
+        if self.daemon is None or self.is_cut or not self.world.store_up:
+            return
+        if self.daemon.registry.state is not Store.CONNECTED:
+            self.daemon.registry.connect()
+
+    def store_goes(self) -> None:
+        """No server answers anybody."""
+        self.world.store_goes()
+        if self.daemon is not None and not self.is_cut:
+            self.daemon.registry.suspend()
+
+    def store_returns(self) -> None:
+        """Servers answer again; the daemon's client notices within a second."""
+        self.world.store_returns()
+        self.world.later(self.rng.uniform(0.0, 1.0), self.reconnect)

@@ -1,0 +1,294 @@
+"""The world a simulated daemon lives in: a host, a ZooKeeper with sessions, workers that behave or do not.
+
+Theory of operation. Workers are processes of a `FakeHost` that register some time after their birth and hold
+their znode by a session: it ends `SESSION_S` after they died or froze (time in which the store is away does not
+count), at once after a clean end, or when a fault ends it; who lives and has lost it registers again. A newborn
+takes the next `Temper` that a fault has laid out, else it behaves. Everything that becomes true is written into
+the history, by the world and never by the daemon.
+
+Must never know: the daemon's view, plans, the oracle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from autohealer.contract import ZnodeName, encode_record, parse_znode_name
+from autohealer.core.model import Exit, Incarnation
+from tests.support.fakes import KILL, FakeHost, FakeProcess, FakeStore, HostWitness
+from tests.support.history import (
+    BystanderEnded,
+    Deregistered,
+    Emptied,
+    Ended,
+    Fault,
+    Harm,
+    Launched,
+    Record,
+    Registered,
+    Relief,
+    Signalled,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+SESSION_S = 4.0
+CLEAN_END_S = 0.003
+REJOINS_WITHIN_S = 1.5
+"""A live worker whose session has ended registers again within this, well before the daemon's settle time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Temper:
+    """How one worker is going to behave."""
+
+    registers_after_s: float | None = 0.2
+    dies_after_s: float | None = None
+    ignores_term: bool = False
+    tree: int = 0
+    resists_s: float = 0.0
+
+
+class World(HostWitness):
+    """What is true, and its history."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.history: list[Record] = []
+        self.host = FakeHost(witness=self)
+        self.store = _WitnessedStore(self)
+        self.store_up = True
+        self.tempers: deque[Temper] = deque()
+        self.changed: Callable[[], None] = lambda: None
+        self._timers = asyncio.get_running_loop()
+        self._unregistered: set[Incarnation] = set()
+        self._silent_since: dict[Incarnation, float] = {}
+        self._overdue: set[Incarnation] = set()
+        self._said_term: set[Incarnation] = set()
+
+    @property
+    def now(self) -> float:
+        """The virtual time."""
+        return self._timers.time()
+
+    def tell(self, record: Record) -> None:
+        """Write history."""
+        self.history.append(record)
+
+    def later(self, delay_s: float, act: Callable[[], None]) -> None:
+        """Have something happen in a while."""
+        self._timers.call_later(delay_s, act)
+
+    # --- what the kernel shows ------------------------------------------------------------------
+
+    def signalled(self, name: Incarnation, process: FakeProcess) -> None:
+        """A daemon sent a signal."""
+        self._said_term.add(process.name)
+        self.tell(Signalled(self.now, name, process.name if process.proven else None))
+
+    def ended(self, process: FakeProcess) -> None:
+        """A process is gone; so is its session, soon or at once."""
+        if not process.proven:
+            self.tell(BystanderEnded(self.now, process.pid))
+            return
+        self.tell(Ended(self.now, process.name, process.tree))
+        self._unregistered.discard(process.name)
+        if process.name in self._said_term and self.store_up:
+            self.later(CLEAN_END_S, lambda: self.unregister(process.name))
+        self.fall_silent(process.name)
+
+    def emptied(self, process: FakeProcess) -> None:
+        """The rest of a tree is gone."""
+        self.tell(Emptied(self.now, process.name))
+
+    def born(self, process: FakeProcess) -> None:
+        """A daemon launched a worker."""
+        temper = self.tempers.popleft() if self.tempers else self._good_temper()
+        name = process.name
+        self.tell(Launched(self.now, name, process.pid))
+        process.ignores_term, process.tree = temper.ignores_term, temper.tree
+        if temper.resists_s:
+            process.resists = True
+            self.tell(Fault(self.now, "resists", Harm.IMPAIRS, name))
+            self.later(temper.resists_s, lambda: self._give_in(process))
+        if temper.registers_after_s is None:
+            self.tell(Fault(self.now, "mute", Harm.UNREGISTERS, name))
+        elif temper.registers_after_s > 1.0:
+            self.tell(Fault(self.now, "slow", Harm.UNREGISTERS, name))
+        if temper.registers_after_s is not None:
+            self.later(temper.registers_after_s, lambda: self._come_up(process))
+        if temper.dies_after_s is not None:
+            self.later(temper.dies_after_s, lambda: self.crash(process))
+
+    def _good_temper(self) -> Temper:
+        return Temper(registers_after_s=self.rng.uniform(0.02, 0.4))
+
+    def _give_in(self, process: FakeProcess) -> None:
+        process.give_in()
+        self.tell(Relief(self.now, "resists", process.name))
+
+    def _come_up(self, process: FakeProcess) -> None:
+        if process.alive:
+            self.tell(Relief(self.now, "slow", process.name))
+        self.register(process)
+
+    # --- what happens to workers ----------------------------------------------------------------
+
+    def workers(self) -> list[FakeProcess]:
+        """Every live worker of ours."""
+        return [process for process in self.host.running() if process.proven]
+
+    def serving(self) -> list[FakeProcess]:
+        """Those that are registered and not frozen."""
+        return [p for p in self.workers() if not p.frozen and self.is_registered(p)]
+
+    def crash(self, process: FakeProcess, exit_: Exit | None = None) -> None:
+        """A worker ends by itself."""
+        if process.alive:
+            self.tell(Fault(self.now, "crash", Harm.KILLS, process.name))
+            process.die(exit_ or Exit(signal=KILL))
+
+    def freeze(self, process: FakeProcess) -> None:
+        """A worker is stopped: its session is not kept any more."""
+        self.tell(Fault(self.now, "frozen", Harm.UNREGISTERS, process.name))
+        process.frozen = True
+        self.fall_silent(process.name)
+
+    def thaw(self, process: FakeProcess) -> None:
+        """A stopped worker goes on, and finds its session alive or lost."""
+        if not (process.alive and process.frozen):
+            return
+        process.frozen = False
+        self._silent_since.pop(process.name, None)
+        self._overdue.discard(process.name)
+        self.tell(Relief(self.now, "frozen", process.name))
+        if process.name in self._unregistered:
+            self._rejoin_soon(process)
+
+    def lose_session(self, process: FakeProcess) -> None:
+        """A worker's session ends although the worker is well."""
+        self.tell(Fault(self.now, "session lost", Harm.UNREGISTERS, process.name))
+        self.unregister(process.name)
+        self.tell(Relief(self.now, "session lost", process.name))
+        self.rejoin_after(process, self.rng.uniform(0.05, REJOINS_WITHIN_S))
+
+    def rejoin_after(self, process: FakeProcess, delay_s: float) -> None:
+        """A worker that lost its session registers again in a while."""
+        self.later(delay_s, lambda: self.register(process))
+
+    def _rejoin_soon(self, process: FakeProcess) -> None:
+        self.rejoin_after(process, self.rng.uniform(0.02, 0.3))
+
+    def strange_process(self, pid: int, name: Incarnation) -> FakeProcess:
+        """Somebody else's process gets a pid that a worker had."""
+        return self.host.run(name, proven=False, pid=pid)
+
+    # --- registrations --------------------------------------------------------------------------
+
+    def is_registered(self, process: FakeProcess) -> bool:
+        """Whether its znode is there."""
+        return _label(process.name) in self.store.children
+
+    def register(self, process: FakeProcess) -> None:
+        """A worker creates its znode, or does so when it can."""
+        if not process.alive or self.is_registered(process):
+            return
+        if process.frozen or not self.store_up:
+            self._unregistered.add(process.name)
+            return
+        self._unregistered.discard(process.name)
+        self.store.create(_label(process.name), encode_record(self.host.record_of(process)))
+        self.changed()
+
+    def unregister(self, name: Incarnation) -> None:
+        """A znode goes away with its session."""
+        if self.store.delete(_label(name)):
+            self.changed()
+
+    def fall_silent(self, name: Incarnation) -> None:
+        """Nobody keeps a session any more: it ends in time."""
+        self._silent_since[name] = since = self.now
+        self.later(SESSION_S, lambda: self._expire(name, since))
+
+    def _expire(self, name: Incarnation, since: float) -> None:
+        if self._silent_since.get(name) != since:
+            return
+        if not self.store_up:
+            self._overdue.add(name)
+            return
+        del self._silent_since[name]
+        self._note_lost(name)
+        self.unregister(name)
+
+    def _note_lost(self, name: Incarnation) -> None:
+        """Its owner registers again as soon as it can, if it lives."""
+        if any(p.name == name for p in self.workers()):
+            self._unregistered.add(name)
+
+    # --- the store ------------------------------------------------------------------------------
+
+    def store_goes(self) -> None:
+        """No server answers."""
+        self.store_up = False
+
+    def store_returns(self) -> None:
+        """Servers answer again: sessions have a whole timeout left, who waited registers."""
+        self.store_up = True
+        for name in sorted(self._overdue):
+            self.fall_silent(name)
+        self._overdue.clear()
+        for process in self.workers():
+            if process.name in self._unregistered:
+                self._rejoin_soon(process)
+
+    def sessions_end(self, workers: Sequence[FakeProcess]) -> None:
+        """The store gives up sessions of workers that are well, which register again."""
+        for process in workers:
+            if process.alive and self.is_registered(process):
+                self.unregister(process.name)
+                if process.frozen:
+                    self._unregistered.add(process.name)
+                else:
+                    self.rejoin_after(process, self.rng.uniform(0.05, REJOINS_WITHIN_S))
+
+    def wipe(self) -> None:
+        """The store has forgotten everything."""
+        self.sessions_end(self.workers())
+        for label in list(self.store.children):
+            self.store.delete(label)
+        self.changed()
+
+
+class _WitnessedStore(FakeStore):
+    """Writes history."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+
+    def create(self, label: str, raw: bytes) -> None:
+        """A child appears."""
+        super().create(label, raw)
+        if (name := _name(label)) is not None:
+            self._world.tell(Registered(self._world.now, name))
+
+    def delete(self, label: str) -> bool:
+        """A child vanishes."""
+        was_there = super().delete(label)
+        if was_there and (name := _name(label)) is not None:
+            self._world.tell(Deregistered(self._world.now, name))
+        return was_there
+
+
+def _label(name: Incarnation) -> str:
+    return str(ZnodeName("web", name.slot, name.generation))
+
+
+def _name(label: str) -> Incarnation | None:
+    parsed = parse_znode_name(label)
+    return None if parsed is None else Incarnation(parsed.slot, parsed.generation)

@@ -1,0 +1,193 @@
+"""What independent witnesses tell of a daemon and its workers: the records of a history.
+
+Theory of operation. A history is a list of frozen records in the order in which things happened, timed in
+seconds on one clock. Records say what is true of processes, registrations, the store and faults; what the
+daemon believes is no part of them. The simulation and the chaos suite both write them, and
+`tests.support.oracle` judges them.
+
+Limits: one daemon at a time, one host, one group.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from autohealer.core.model import Incarnation
+
+
+class Harm(Enum):
+    """What a fault may do to its target."""
+
+    KILLS = "kills"
+    """Its process may end of it."""
+    UNREGISTERS = "unregisters"
+    """It may lose its registration or come late with it; healthy again once the fault is over and it is registered."""
+    HIDES = "hides"
+    """The store: nothing need be whole before the relief, but who dies is replaced all the same."""
+    BLINDS = "blinds"
+    """News of a store that looks well: as above, and registrations that change unseen may cost a worker its life."""
+    IMPAIRS = "impairs"
+    """Launches (no target), or the end of a worker's tree (target): nothing need be replaced before the relief."""
+    DISTURBS = "disturbs"
+    """Nobody, it only starts the clock of I2 again."""
+
+
+class Farewell(Enum):
+    """How a daemon ended."""
+
+    CRASHED = "crashed"
+    DETACHED = "detached"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The operator wants `replicas` slots filled; the first record of a history."""
+
+    at: float
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A process of an incarnation was exec'd."""
+
+    at: float
+    name: Incarnation
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An incarnation was there although this group's daemon did not launch it; two of them in a slot are a surplus."""
+
+    at: float
+    name: Incarnation
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The process of an incarnation is gone; `left` others of its tree are not."""
+
+    at: float
+    name: Incarnation
+    left: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Emptied:
+    """The last process of an ended incarnation's tree is gone."""
+
+    at: float
+    name: Incarnation
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """An incarnation's znode appeared."""
+
+    at: float
+    name: Incarnation
+
+
+@dataclass(frozen=True, slots=True)
+class Deregistered:
+    """An incarnation's znode vanished."""
+
+    at: float
+    name: Incarnation
+
+
+@dataclass(frozen=True, slots=True)
+class StoreIs:
+    """Whether the daemon can reach the store: as its session has it or, to a witness outside, as it is."""
+
+    at: float
+    up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonStarted:
+    """A daemon runs, and has looked for what an earlier one left."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonEnded:
+    """The daemon is gone."""
+
+    at: float
+    farewell: Farewell
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """The operator wants everything gone."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Signalled:
+    """The daemon sent a signal meant for an incarnation; `reached` is whose process got it, None a bystander's."""
+
+    at: float
+    name: Incarnation
+    reached: Incarnation | None
+
+
+@dataclass(frozen=True, slots=True)
+class BystanderEnded:
+    """A process that is nobody's worker ended although no witness ended it."""
+
+    at: float
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something was done to a worker, or (no target) to the surroundings."""
+
+    at: float
+    kind: str
+    harm: Harm
+    target: Incarnation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Relief:
+    """A lasting fault is over."""
+
+    at: float
+    kind: str
+    target: Incarnation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The witnesses stop looking; the last record of a history."""
+
+    at: float
+
+
+Record = (
+    Wanted
+    | Launched
+    | Found
+    | Ended
+    | Emptied
+    | Registered
+    | Deregistered
+    | StoreIs
+    | DaemonStarted
+    | DaemonEnded
+    | StopAsked
+    | Signalled
+    | BystanderEnded
+    | Fault
+    | Relief
+    | Closed
+)

@@ -1,0 +1,168 @@
+"""The books the oracle keeps over a history: each incarnation's life, all of them, the restart budget, a mass loss.
+
+Theory of operation. Each ledger is told what happened, in order, and answers one question: is this worker healthy,
+was this restart paid for, whose turn is it after a mass loss. They are written from the promises in
+the documents, not from the code that keeps them, so that a fault in one does not excuse itself in the other.
+
+Must never know: the daemon's view, its decisions, how records are gathered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from autohealer.core.model import Incarnation, Policy
+
+NEVER, ALWAYS = float("-inf"), float("inf")
+
+
+@dataclass(slots=True)
+class Life:
+    """What is known of one incarnation.
+
+    `ailments` are the lasting faults it suffers from, `well_from` is when it is healthy (again), `serves_from` when
+    the daemon can have known that it serves, `doomed` says that a fault ends it, `signalled` that the daemon does.
+    """
+
+    name: Incarnation
+    since: float
+    found: bool
+    alive: bool = True
+    registered_at: float | None = None
+    was_registered: bool = False
+    doomed: bool = False
+    signalled: bool = False
+    ailments: set[str] = field(default_factory=set)
+    well_from: float = NEVER
+    serves_from: float | None = None
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether it lives and has lost its registration."""
+        return self.alive and self.was_registered and self.registered_at is None
+
+    def fall_ill(self, kind: str) -> None:
+        """A fault may cost its registration from now on."""
+        self.ailments.add(kind)
+        self.well_from = ALWAYS
+
+    def recover(self, seen_at: float) -> None:
+        """Registered and rid of what ailed it: healthy as soon as the daemon can know."""
+        if self.well_from == ALWAYS and self.registered_at is not None and not self.ailments:
+            self.well_from = seen_at
+
+    def __str__(self) -> str:
+        state = "alive" if self.alive else "tree left"
+        return f"{self.name} {state} {'un' * (self.registered_at is None)}registered"
+
+
+@dataclass(slots=True)
+class Census:
+    """Every incarnation there ever was, which of them fill which slot (trees count), and what is registered."""
+
+    lives: dict[Incarnation, Life] = field(default_factory=dict)
+    present: dict[int, list[Life]] = field(default_factory=dict)
+    registered: set[Incarnation] = field(default_factory=set)
+
+    def add(self, life: Life) -> None:
+        """One fills a slot."""
+        self.lives[life.name] = life
+        self.present.setdefault(life.name.slot, []).append(life)
+
+    def remove(self, life: Life) -> None:
+        """One and all it started are gone."""
+        left = [other for other in self.present.pop(life.name.slot, []) if other is not life]
+        if left:
+            self.present[life.name.slot] = left
+
+    def all_present(self) -> Iterator[Life]:
+        """Those of which anything is left."""
+        return (life for lives in self.present.values() for life in lives)
+
+    def had_surplus(self, slot: int) -> bool:
+        """Whether more than one incarnation was found in a slot; one of them has to go, and may take its time."""
+        return sum(life.found for name, life in self.lives.items() if name.slot == slot) > 1
+
+    def flaws(self, replicas: int) -> Iterator[str]:
+        """Why the group is not whole: exactly the wanted slots serve, nothing else lives or is registered."""
+        for slot, lives in self.present.items():
+            if slot >= replicas:
+                yield f"slot {slot} is not wanted and holds {', '.join(map(str, lives))}"
+        for slot in range(replicas):
+            lives = self.present.get(slot, [])
+            if [life.alive and life.registered_at is not None for life in lives] != [True]:
+                yield f"slot {slot} holds {', '.join(map(str, lives)) or 'nobody'}"
+        yield from self.dead_registrations()
+
+    def dead_registrations(self) -> Iterator[str]:
+        """Registrations of incarnations that are known and gone."""
+        for name in self.registered:
+            if (life := self.lives.get(name)) is not None and not life.alive:
+                yield f"{name} is dead and registered"
+
+
+@dataclass(slots=True)
+class RestartLedger:
+    """The group's token bucket in one daemon's life; its first launch into a slot it found empty is no restart."""
+
+    policy: Policy
+    slack: float = 1e-6
+    known_slots: set[int] = field(default_factory=set)
+    tokens: float = 0.0
+    at: float = NEVER
+
+    def open(self, at: float, held_slots: set[int]) -> None:
+        """A daemon starts with a full bucket."""
+        self.known_slots = set(held_slots)
+        self.tokens, self.at = float(self.policy.budget_burst), at
+
+    def charge(self, slot: int, at: float) -> bool:
+        """Pay for a launch; whether there was enough."""
+        if slot not in self.known_slots:
+            self.known_slots.add(slot)
+            return True
+        self.tokens, self.at = self.balance(at) - 1.0, at
+        return self.tokens >= -self.slack
+
+    def balance(self, at: float) -> float:
+        """How many restarts could be paid for."""
+        earned = (at - self.at) * self.policy.budget_per_s
+        return min(float(self.policy.budget_burst), self.tokens + earned)
+
+
+@dataclass(slots=True)
+class MassLoss:
+    """Registrations that vanished together while their processes lived, and what has been done about it since."""
+
+    began: float
+    hold_until: float
+    timeout_s: float
+    missing: set[Incarnation]
+    ended_at: dict[int, float] = field(default_factory=dict)
+    replaced: int = 0
+
+    def end(self, name: Incarnation, at: float) -> str | None:
+        """One of the missing is ended; what is wrong with that, if anything is."""
+        self.missing.discard(name)
+        if at < self.hold_until:
+            return "while the mass-loss brake had to hold"
+        waiting = sum(at - ended_at < self.timeout_s for ended_at in self.ended_at.values())
+        self.ended_at[name.slot] = at
+        if waiting > self.replaced:
+            return (
+                f"beside {waiting} others after a mass loss, of which {self.replaced} were replaced"
+            )
+        return None
+
+    def register(self, life: Life) -> None:
+        """One is registered (again); a replacement's registration lets one more be ended."""
+        self.missing.discard(life.name)
+        if life.since >= self.hold_until:
+            self.replaced += 1
+            self.ended_at.pop(life.name.slot, None)
+
+
+def loss_limit(policy: Policy, replicas: int) -> int:
+    """How many may vanish together before it is a mass loss."""
+    return max(policy.brake_min, int(policy.brake_share * replicas))

@@ -1,0 +1,450 @@
+"""SAFETY and LIVENESS: what must hold of every history of one daemon on one host, simulated or real.
+
+Theory of operation. `violations_of` replays a history (see `tests.support.history`) once and names every broken
+invariant with its time and the incarnation concerned:
+
+I1  one live incarnation a slot (its whole tree counts), and only wanted slots are filled
+I2  once nothing has been disturbed for `whole_within_s`, exactly the wanted slots serve, nothing else lives or is
+    registered, and it stays so; and a stable worker that dies alone is replaced within `prompt_s`
+I3  nobody is ended for a registration while the store is away or its workers have time to register again
+I4  a healthy worker (no fault hit it, or it has registered again since) is never ended, whatever the store does;
+    after a mass loss nobody is ended before the hold is over, then only one by one
+I5  no signal to another process than the one meant; bystanders live
+I6  a stop ends in time and leaves nothing
+I7  restarts stay within the group's budget, and no generation is used twice
+
+The numbers are those of the invariants every coordinated supervisor is held to. I8 (ephemerals vanish exactly when
+they should) and I9 (order of watch events, growing zxids) are promises of a server, checked by the embedded
+server's own tests and by the differential ones. I10 (one leader acts) has no leader to check; that one daemon holds
+a group is checked with its lock.
+
+Limits: tolerances are fields of `Rules`. A history too short to judge is a violation, not a pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import assert_never
+
+from autohealer.core.model import Incarnation, Policy
+from tests.support.history import (
+    BystanderEnded,
+    Closed,
+    DaemonEnded,
+    DaemonStarted,
+    Deregistered,
+    Emptied,
+    Ended,
+    Farewell,
+    Fault,
+    Found,
+    Harm,
+    Launched,
+    Record,
+    Registered,
+    Relief,
+    Signalled,
+    StopAsked,
+    StoreIs,
+    Wanted,
+)
+from tests.support.ledgers import NEVER, Census, Life, MassLoss, RestartLedger, loss_limit
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The bounds, and how far the witnesses may be off.
+
+    `quiet_s`: how long the group must have been whole at the end. `sight_s`: how long the daemon may take to see
+    what is registered. `overlap_s`: how long two incarnations of a slot may seem to overlap to a witness that polls.
+    `clock_s`: how late a record may be.
+    """
+
+    policy: Policy
+    whole_within_s: float
+    stop_within_s: float
+    prompt_s: float = 0.0
+    quiet_s: float = 0.0
+    sight_s: float = 0.0
+    overlap_s: float = 0.0
+    clock_s: float = 0.0
+
+
+def violations_of(history: Iterable[Record], rules: Rules) -> list[str]:
+    """Every broken invariant, as `I4 at 12.345: slot 3 generation 7 …`; empty when all hold."""
+    judge = _Judge(rules)
+    last: Record | None = None
+    for last in history:
+        judge.witness(last)
+    if not isinstance(last, Closed):
+        judge.violations.append("the history has no end: nothing can be said of what came last")
+    return judge.violations
+
+
+# --- how it is judged -------------------------------------------------------------------------
+
+
+class _Judge:
+    """Replays a history; one method per kind of record."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.violations: list[str] = []
+        self._rules = rules
+        self._at = NEVER
+        self._replicas = 0
+        self._census = Census()
+        self._overlaps: dict[Incarnation, tuple[Incarnation, float]] = {}
+        self._daemon_up = False
+        self._stop_asked_at: float | None = None
+        self._store_up: bool | None = None
+        self._store_since = NEVER
+        self._trusted_from = NEVER
+        self._impaired: set[tuple[str, Incarnation | None]] = set()
+        self._impaired_at = NEVER
+        self._hidden: set[str] = set()
+        self._blind: set[str] = set()
+        self._disturbed_at = NEVER
+        self._whole_since: float | None = None
+        self._complained = False
+        self._due: dict[int, float] = {}
+        self._ledger = RestartLedger(
+            rules.policy, slack=1e-6 + rules.policy.budget_per_s * rules.clock_s
+        )
+        self._vanished: list[tuple[float, Incarnation]] = []
+        self._loss: MassLoss | None = None
+        self._changed_at = NEVER
+
+    def witness(self, record: Record) -> None:  # noqa: C901, PLR0912 - one arm per record
+        """Judge what was true until this record, then take it in."""
+        self._at = max(self._at, record.at)
+        self._judge_calm()
+        match record:
+            case Wanted(_, replicas):
+                self._wanted(replicas)
+            case Launched(_, name):
+                self._launched(name)
+            case Found(_, name):
+                self._arrive(Life(name, self._at, found=True))
+            case Ended(_, name, left):
+                self._ended(self._census.lives[name], left)
+            case Emptied(_, name):
+                self._gone(self._census.lives[name])
+            case Registered(_, name):
+                self._did_register(name)
+            case Deregistered(_, name):
+                self._did_deregister(name)
+            case StoreIs(_, up):
+                self._store_is(up)
+            case DaemonStarted():
+                self._daemon_started()
+            case DaemonEnded(_, farewell):
+                self._daemon_ended(farewell)
+            case StopAsked():
+                self._stop_asked()
+            case Signalled(_, name, reached):
+                self._was_signalled(name, reached)
+            case BystanderEnded(_, pid):
+                self._say("I5", f"the bystander with pid {pid} was ended")
+            case Fault(_, kind, harm, target):
+                self._fault(kind, harm, target)
+            case Relief(_, kind, target):
+                self._relief(kind, target)
+            case Closed():
+                self._closed()
+            case _:
+                assert_never(record)
+        self._note_wholeness()
+
+    def _say(self, invariant: str, sentence: str) -> None:
+        self.violations.append(f"{invariant} at {self._at:.3f}: {sentence}")
+
+    # --- I2 and I6: whole when calm, gone when stopped ------------------------------------------
+
+    def _flaws(self) -> list[str]:
+        return list(self._census.flaws(self._replicas))
+
+    def _note_wholeness(self) -> None:
+        if self._flaws():
+            self._whole_since = None
+        elif self._whole_since is None:
+            self._whole_since = self._at
+
+    def _judge_calm(self) -> None:
+        for slot in [slot for slot, due in self._due.items() if self._at > due]:
+            del self._due[slot]
+            self._say("I2", f"slot {slot} was not filled again within {self._rules.prompt_s:g} s")
+        if self._complained or not self._daemon_up or self._impaired:
+            return
+        calm_s = self._at - self._disturbed_at - self._rules.clock_s
+        if self._stop_asked_at is not None:
+            if calm_s > self._rules.stop_within_s:
+                self._complained = True
+                self._say("I6", f"not stopped within {self._rules.stop_within_s:g} s")
+        elif self._whole_since is None and calm_s > self._rules.whole_within_s and not self._hidden:
+            self._complained = True
+            within_s = self._rules.whole_within_s
+            self._say("I2", f"not whole {within_s:g} s after the last fault: {self._flaws()}")
+
+    def _disturb(self) -> None:
+        self._disturbed_at = self._at
+        self._complained = False
+
+    def _closed(self) -> None:
+        for new, (old, began) in self._overlaps.items():
+            self._judge_overlap(new, old, began)
+        if self._stop_asked_at is not None and not self._daemon_up:
+            for sentence in self._census.dead_registrations():
+                self._say("I6", f"{sentence} after the stop")
+        elif self._whole_since is None or self._at - self._whole_since < self._rules.quiet_s:
+            quiet_s, flaws = self._rules.quiet_s, self._flaws()
+            self._say("I2", f"not whole and quiet for {quiet_s:g} s at the end: {flaws}")
+
+    # --- processes: I1, I2, I7 ------------------------------------------------------------------
+
+    def _launched(self, name: Incarnation) -> None:
+        if name in self._census.lives:
+            self._say("I7", f"{name} was used before")
+            return
+        if name.slot >= self._replicas or self._stop_asked_at is not None:
+            self._say("I1", f"{name} is launched though slot {name.slot} is not wanted")
+        if not self._daemon_up:
+            self._say("I1", f"{name} is launched though no daemon runs")
+        if not self._ledger.charge(name.slot, self._at):
+            self._say("I7", f"the restart of slot {name.slot} is beyond the group's budget")
+        self._due.pop(name.slot, None)
+        self._arrive(Life(name, self._at, found=False))
+
+    def _arrive(self, life: Life) -> None:
+        others = self._census.present.get(life.name.slot, [])
+        surplus = (
+            sum(other.found for other in others) if self._census.had_surplus(life.name.slot) else 0
+        )
+        if not life.found and len(others) > surplus:
+            self._overlaps[life.name] = (others[-1].name, self._at)
+            if not self._rules.overlap_s:
+                self._say("I1", f"{life.name} was launched beside {others[-1]}")
+        self._census.add(life)
+
+    def _judge_overlap(self, new: Incarnation, old: Incarnation, began: float) -> None:
+        if self._rules.overlap_s and self._at - began > self._rules.overlap_s:
+            self._say("I1", f"{new} was launched beside {old}")
+
+    def _ended(self, life: Life, left: int) -> None:
+        if not life.signalled and not life.doomed:
+            self._judge_ending(life)
+        life.alive = False
+        self._changed_at = self._at
+        self._unless_less_was_lost(life)
+        self._due.clear()  # deaths together may have to wait for each other
+        if not left:
+            prompt = life.doomed and not life.signalled and self._is_replaced_at_once(life)
+            self._gone(life)
+            if prompt:
+                due_in_s = self._rules.prompt_s + self._rules.clock_s
+                self._due[life.name.slot] = self._at + due_in_s
+
+    def _is_replaced_at_once(self, life: Life) -> bool:
+        """A stable worker, when no other slot waits to be filled and nothing was in the way of launches lately."""
+        policy = self._rules.policy
+        if not self._daemon_up or self._stop_asked_at is not None or self._impaired:
+            return False
+        if self._at - self._impaired_at <= policy.intensity_period_s or self._is_surplus(life):
+            return False
+        if life.serves_from is None or self._at - life.serves_from <= policy.stable_s:
+            return False
+        if self._ledger.balance(self._at) < 1.0 + self._ledger.slack:
+            return False
+        proven_s = 2 * policy.probation_s
+        slots = (self._census.present.get(slot, []) for slot in range(self._replicas))
+        return all(
+            [self._at - other.since > proven_s for other in lives] == [True] for lives in slots
+        )
+
+    def _gone(self, life: Life) -> None:
+        life.alive = False
+        self._impaired = {(kind, target) for kind, target in self._impaired if target != life.name}
+        self._census.remove(life)
+        for new in [n for n, (old, _) in self._overlaps.items() if life.name in {n, old}]:
+            self._judge_overlap(new, *self._overlaps.pop(new))
+
+    # --- endings: I3, I4, I5 --------------------------------------------------------------------
+
+    def _was_signalled(self, name: Incarnation, reached: Incarnation | None) -> None:
+        if reached != name:
+            self._say("I5", f"a signal for {name} reached {reached or 'a bystander'}")
+        life = self._census.lives.get(name)
+        if life is not None and life.alive and not life.signalled:
+            self._judge_ending(life)
+            life.signalled = True
+
+    def _judge_ending(self, life: Life) -> None:
+        """The daemon ends a live incarnation, or nobody knows who did."""
+        if self._stop_asked_at is not None or self._is_surplus(life):
+            return
+        loss, at = self._loss, self._at + self._rules.clock_s
+        if loss and life.name in loss.missing and (wrong := loss.end(life.name, at)):
+            self._say("I4", f"{life.name} was ended {wrong}")
+        if self._store_up is False and self._at > self._store_since + self._rules.clock_s:
+            self._say("I3", f"{life.name} was ended while the store was away")
+        elif self._at < self._trusted_from - self._rules.clock_s:
+            self._say("I3", f"{life.name} was ended before the workers had time to register again")
+        if not self._daemon_up:
+            self._say("I4", f"{life.name} was ended though no daemon ran and no fault hit it")
+        elif self._at >= life.well_from:
+            self._say("I4", f"{life.name} was healthy and was ended")
+
+    def _is_surplus(self, life: Life) -> bool:
+        """Not wanted, or one of several found in its slot."""
+        slot = life.name.slot
+        return slot >= self._replicas or (life.found and self._census.had_surplus(slot))
+
+    # --- registrations --------------------------------------------------------------------------
+
+    def _seen_at(self) -> float:
+        return self._at + self._rules.sight_s + self._rules.clock_s
+
+    def _did_register(self, name: Incarnation) -> None:
+        self._census.registered.add(name)
+        life = self._census.lives.get(name)
+        if life is None:
+            return
+        life.registered_at, life.was_registered = self._at, True
+        self._changed_at = self._at
+        self._note_unseen(life)
+        self._note_service()
+        self._unless_less_was_lost(life)
+        if self._loss is not None:
+            self._loss.register(life)
+
+    def _did_deregister(self, name: Incarnation) -> None:
+        self._census.registered.discard(name)
+        life = self._census.lives.get(name)
+        if life is None or life.registered_at is None:
+            return
+        settled = self._at - life.registered_at > 2 * self._rules.policy.probation_s
+        life.registered_at = None
+        self._note_unseen(life)
+        if life.alive and not life.signalled and not life.doomed and settled:
+            self._look_for_mass_loss(name)
+
+    def _unless_less_was_lost(self, life: Life) -> None:
+        """Who died or registered again before the daemon could see it missing is no part of a mass loss."""
+        loss = self._loss
+        if loss and life.name in loss.missing and self._at <= loss.began + self._rules.sight_s:
+            loss.missing.discard(life.name)
+            if len(loss.missing) <= loss_limit(self._rules.policy, self._replicas):
+                self._loss = None
+
+    def _note_unseen(self, life: Life) -> None:
+        """What happens to a registration while the daemon is blind may cost its owner's life, until it sees again."""
+        for kind in self._blind:
+            life.fall_ill(kind)
+
+    def _look_for_mass_loss(self, name: Incarnation) -> None:
+        """Many live workers' registrations gone together, which the daemon saw in peace."""
+        policy = self._rules.policy
+        self._vanished = [
+            (at, n) for at, n in self._vanished if self._at - at <= self._rules.clock_s
+        ]
+        self._vanished.append((self._at, name))
+        together = {n for _, n in self._vanished}
+        alone = {life.name for life in self._census.all_present() if life.is_missing} <= together
+        if self._loss and alone and self._loss.began < self._at - self._rules.clock_s:
+            # All of the last time are back or gone; whether the daemon has seen that is not certain at first.
+            self._loss = None
+            if self._at <= self._changed_at + self._rules.sight_s + self._rules.clock_s:
+                return
+        calm = self._daemon_up and not self._hidden and self._store_up is not False
+        calm = calm and self._stop_asked_at is None  # else it is the stop that ends registrations
+        steady = self._at > self._trusted_from and self._at - self._store_since > policy.settle_s
+        if self._loss is not None:
+            self._loss.missing.add(name)
+        elif calm and steady and alone and len(together) > loss_limit(policy, self._replicas):
+            self._loss = MassLoss(
+                self._at, self._at + policy.settle_s, policy.registration_timeout_s, together
+            )
+
+    def _note_service(self) -> None:
+        """From when the daemon can know of each worker that it is well, and that it serves."""
+        can_see = self._daemon_up and self._store_up is not False
+        for life in () if self._hidden else self._census.all_present():
+            life.recover(self._seen_at())
+            if can_see and life.serves_from is None and life.registered_at is not None:
+                life.serves_from = self._seen_at()
+
+    # --- the store, the daemon, the operator, faults --------------------------------------------
+
+    def _wanted(self, replicas: int) -> None:
+        self._replicas = replicas
+        self._due.clear()
+        self._disturb()
+
+    def _store_is(self, up: bool) -> None:
+        if up is self._store_up:
+            return
+        if up and self._store_up is False:
+            self._trusted_from = self._at + self._rules.policy.settle_s
+        self._store_up, self._store_since = up, self._at
+        self._note_service()
+        self._disturb()
+
+    def _daemon_started(self) -> None:
+        self._daemon_up = True
+        self._stop_asked_at = None
+        self._ledger.open(self._at, set(self._census.present))
+        self._note_service()
+        self._disturb()
+
+    def _daemon_ended(self, farewell: Farewell) -> None:
+        self._daemon_up = False
+        self._loss = None
+        self._store_up = None
+        self._trusted_from = NEVER
+        self._due.clear()
+        for life in self._census.all_present():
+            life.serves_from = None
+        if farewell is Farewell.STOPPED:
+            if self._stop_asked_at is None:
+                self._say("I6", "the daemon ended although nobody asked it to")
+            for life in self._census.all_present():
+                self._say("I6", f"{life} outlived the stop")
+        self._disturb()
+
+    def _stop_asked(self) -> None:
+        if self._stop_asked_at is None:
+            self._stop_asked_at = self._at
+        self._due.clear()
+        self._disturb()
+
+    def _fault(self, kind: str, harm: Harm, target: Incarnation | None) -> None:
+        self._disturb()
+        life = None if target is None else self._census.lives.get(target)
+        match harm:
+            case Harm.HIDES:
+                self._hidden.add(kind)
+            case Harm.BLINDS:
+                self._hidden.add(kind)
+                self._blind.add(kind)
+            case Harm.IMPAIRS:
+                self._impaired.add((kind, target))
+                self._impaired_at = self._at
+                self._due.clear()
+            case Harm.KILLS if life is not None:
+                life.doomed = True
+            case Harm.UNREGISTERS if life is not None:
+                life.fall_ill(kind)
+            case _:
+                pass
+
+    def _relief(self, kind: str, target: Incarnation | None) -> None:
+        self._disturb()
+        self._hidden.discard(kind)
+        if (kind, target) in self._impaired:
+            self._impaired.discard((kind, target))
+            self._impaired_at = self._at
+        self._blind.discard(kind)
+        for life in self._census.all_present():
+            if target in {None, life.name}:
+                life.ailments.discard(kind)
+        self._note_service()
