@@ -290,6 +290,10 @@ class FakeStore:
         return self.children.pop(label, None) is not None
 
 
+NEXT_ANSWER_S = 1e-6
+"""Between two answers that wait for each other."""
+
+
 class FakeRegistry:
     """The `Registry` port on a `FakeStore`, for one group.
 
@@ -299,6 +303,7 @@ class FakeRegistry:
     def __init__(self, post: Post, group: str = "web", store: FakeStore | None = None) -> None:
         self.store = FakeStore() if store is None else store
         self.lag_s = 0.0
+        self._answer_at = float("-inf")
         self.deaf = False
         self.discarded: list[Incarnation] = []
         self.lists = 0
@@ -382,7 +387,10 @@ class FakeRegistry:
         asyncio.get_running_loop().call_soon(self._post, StoreChanged(store))
 
     def _list(self) -> None:
-        """Ask for the list; the answer is true now and arrives `lag_s` later, unless the connection goes first."""
+        """Ask for the list; the answer is true now and arrives `lag_s` later, unless the connection goes first.
+
+        Answers never overtake each other: a session's replies come in the order of its requests.
+        """
         self._list_ordered = False
         if self._store is not Store.CONNECTED:
             return
@@ -395,12 +403,12 @@ class FakeRegistry:
         )
         strange = frozenset(label for label, name in parsed.items() if name is None)
         answer = WorkersListed(ours, strange)
-        if self.lag_s:
-            asyncio.get_running_loop().call_later(
-                self.lag_s, self._answered, answer, self._connection
-            )
-        else:
+        loop = asyncio.get_running_loop()
+        if not self.lag_s and self._answer_at < loop.time():
             self._post(answer)
+            return
+        self._answer_at = max(loop.time() + self.lag_s, self._answer_at + NEXT_ANSWER_S)
+        loop.call_at(self._answer_at, self._answered, answer, self._connection)
 
     def _answered(self, answer: WorkersListed, connection: int) -> None:
         if connection == self._connection:
