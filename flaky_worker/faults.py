@@ -27,6 +27,7 @@ class Kind(Enum):
     KILL = "kill"
     FREEZE = "freeze"
     HANG = "hang"
+    HOLD_GIL = "hold-gil"
     LOSE_SESSION = "lose-session"
     LEAK = "leak"
     IGNORE_TERM = "ignore-term"
@@ -40,6 +41,7 @@ WHAT_HAPPENS: Mapping[Kind, str] = {
     Kind.KILL: "it sends itself SIGKILL, SIGSEGV or SIGABRT",
     Kind.FREEZE: "it stops itself (SIGSTOP), until somebody sends SIGCONT",
     Kind.HANG: "its main thread is stuck for ever while its session lives on",
+    Kind.HOLD_GIL: "it holds the interpreter's lock for ever: no thread runs, so its session expires",
     Kind.LOSE_SESSION: "its ZooKeeper session ends, and it works on unregistered",
     Kind.LEAK: "it grows in steps up to --leak-limit, then dies of MemoryError",
     Kind.IGNORE_TERM: "it works on and ignores SIGTERM from then on",

@@ -10,6 +10,7 @@ Limits: a forked-off process ends by itself after `LEFT_BEHIND_S`; a leak never 
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import signal
@@ -27,6 +28,7 @@ LEFT_BEHIND_S = 300
 EXIT_CRASHED = 3
 LEAK_STEP_MIB = 8
 _LEAK_PAUSE_S = 0.02
+_FOR_EVER_S = 2**31 - 1
 
 
 class FlakyError(Exception):
@@ -44,6 +46,8 @@ def commit(fault: Fault, worker: Worker, leak_limit_mib: float) -> None:
             _signal_itself(signal.SIGSTOP)
         case Kind.HANG:
             _hang()
+        case Kind.HOLD_GIL:
+            hold_gil()
         case Kind.LOSE_SESSION:
             worker.unregister()
         case Kind.LEAK:
@@ -76,6 +80,15 @@ def _signal_itself(number: signal.Signals) -> None:
 def _hang() -> NoReturn:
     while True:
         time.sleep(3600)
+
+
+def hold_gil() -> NoReturn:
+    """Keep the interpreter's lock for ever: no other thread of this process runs again."""
+    # A signal to this thread would end the sleep and let the others run for a moment.
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    keeping_the_lock = ctypes.PyDLL(None)  # a CDLL would let go of it during the call
+    while True:
+        keeping_the_lock.sleep(_FOR_EVER_S)
 
 
 def _leak(worker: Worker, limit_mib: float) -> None:

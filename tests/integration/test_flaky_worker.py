@@ -108,6 +108,23 @@ def test_flaky_hang(zookeeper: ZooKeeperUnderTest, zk_client: KazooClient, outpu
         assert worker.is_running
 
 
+def test_flaky_hold_gil(
+    zookeeper: ZooKeeperUnderTest, zk_client: KazooClient, output: Path
+) -> None:
+    """A worker whose code never lets another thread run could not be shown: alive, and unregistered."""
+    options = ("--report-every", "0.05")
+    with flaky(
+        zookeeper, output, "hold-gil", *options, session_timeout_s=SHORT_SESSION_S
+    ) as worker:
+        await_output(worker, "now hold-gil")
+        printed = worker.output
+        await_gone(zk_client, NAME.path, worker)
+        worker.process.terminate()
+        assert state_of(worker.pid) == "S", "it waits in one call"
+        assert worker.is_running
+        assert worker.output == printed
+
+
 def test_flaky_lose_session(
     zookeeper: ZooKeeperUnderTest, zk_client: KazooClient, output: Path
 ) -> None:

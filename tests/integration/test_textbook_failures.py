@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
+from tests.support.outages import lasts
 from tests.support.servers import ZooKeeperServer, ZooKeeperUnderTest, four_letter_word
 
 SEED = 20261120
@@ -49,25 +50,6 @@ def test_zookeeper_away_for_two_seconds_costs_nothing(
         assert daemon.log("worker_exited") == daemon.log("worker_killed") == []
 
 
-def test_a_worker_that_dies_while_zookeeper_is_away_is_replaced_at_once(
-    own_zookeeper: ZooKeeperServer, tmp_path: Path
-) -> None:
-    """Healing would wait for the store, which has nothing to do with a dead process."""
-    with Daemon(tmp_path / "state", own_zookeeper.address, replicas=3) as daemon:
-        before = daemon.becomes_whole()
-        own_zookeeper.kill()
-        eventually(lambda: daemon.log("zookeeper_suspended"), within_s=20, view=daemon.view)
-        os.kill(before[1], signal.SIGKILL)
-        eventually(
-            lambda: any(s.slot == 1 and s.pid not in {None, before[1]} for s in daemon.slots()),
-            within_s=10,
-            view=daemon.view,
-        )
-        own_zookeeper.start()
-        after = daemon.replaces({1: before[1]}, within_s=30)
-        assert (after[0], after[2]) == (before[0], before[2])
-
-
 def test_two_kills_a_second_for_ten_seconds_end_with_all_workers(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path
 ) -> None:
@@ -79,7 +61,7 @@ def test_two_kills_a_second_for_ten_seconds_end_with_all_workers(
         for _ in range(20):
             pids = eventually(daemon.pids, within_s=20, view=daemon.view)
             os.kill(rng.choice(sorted(pids.values())), signal.SIGKILL)
-            pause(0.5)
+            lasts(0.5)
         daemon.becomes_whole()
         assert len(daemon.log("worker_exited")) == 20
 
@@ -88,12 +70,6 @@ def starting_pid(daemon: Daemon, number: int) -> int:
     """The process of a slot that is not registered yet; 0 while there is none."""
     rows = (s for s in daemon.slots() if s.slot == number and s.phase == "starting")
     return next((row.pid for row in rows if row.pid), 0)
-
-
-def pause(seconds: float) -> None:
-    """Let a schedule's time pass; the test waits for nothing here."""
-    steps = itertools.count()
-    eventually(lambda: next(steps) * 0.05 >= seconds, within_s=seconds + 30)
 
 
 def two_seconds_without_answer(server: ZooKeeperServer) -> None:

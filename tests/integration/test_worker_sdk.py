@@ -25,6 +25,7 @@ from autohealer.contract import (
 from autohealer.worker import EXIT_SUPERSEDED
 from tests.support.clients import connected
 from tests.support.eventually import eventually
+from tests.support.outages import have_a_history, lasts
 from tests.support.workers import RunningWorker, launched
 from tests.support.znodes import WITHIN_S, await_gone, await_output, await_znode
 
@@ -362,6 +363,28 @@ def test_a_killed_and_restarted_server_changes_nothing(
             worker.process.terminate()
             assert worker.exit_code() == 7
             await_gone(fresh, NAME.path, worker, within_s=MUCH_SOONER_THAN_EXPIRY_S)
+
+
+def test_a_worker_registers_at_a_server_that_came_back_empty(
+    own_zookeeper: ZooKeeperServer, output: Path
+) -> None:
+    """A worker that has seen more than the new store holds would be locked out of it for ever."""
+    with launched(
+        ("-c", SERVES),
+        own_zookeeper.address,
+        output,
+        name=NAME,
+        session_timeout_s=SHORT_SESSION_S,
+    ) as worker:
+        with connected(own_zookeeper.address) as client:
+            have_a_history(client)
+            await_znode(client, NAME.path, worker)
+            lasts(SHORT_SESSION_S)  # a heartbeat tells the worker how long the history is
+        own_zookeeper.kill()
+        own_zookeeper.wipe()
+        own_zookeeper.start()
+        with connected(own_zookeeper.address) as fresh:
+            await_znode(fresh, NAME.path, worker)
 
 
 def test_a_worker_waits_for_a_zookeeper_that_is_not_there_yet(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from abc import ABC, abstractmethod
@@ -14,6 +15,7 @@ import pytest
 from kazoo.client import KazooClient
 
 from autohealer.contract import WORKERS_PATH, WorkerRecord, ZnodeName, encode_record
+from autohealer.coordination import registry
 from autohealer.coordination.registry import DEBOUNCE_S, Registry
 from autohealer.coordination.session import Session, ZooKeeperUnreachable
 from autohealer.core.events import Event, StoreChanged, WorkersListed
@@ -25,7 +27,14 @@ from tests.support.clients import connected, with_chroot
 from tests.support.embedded import EmbeddedZooKeeper
 from tests.support.eventually import eventually_async
 from tests.support.fakes import FakeRegistry
-from tests.support.servers import ServerProcess, ZooKeeperServer, free_port, running
+from tests.support.proxy import ChaosProxy
+from tests.support.servers import (
+    ServerProcess,
+    ZooKeeperServer,
+    ZooKeeperUnderTest,
+    free_port,
+    running,
+)
 
 GROUP = "web"
 WITHIN_S = 20.0
@@ -292,6 +301,39 @@ async def test_a_restarted_server_is_told_and_listed_anew(own_zookeeper: ZooKeep
         since = stage.facts[seen:]
         connected_at = since.index(StoreChanged(Store.CONNECTED))
         assert not any(isinstance(fact, WorkersListed) for fact in since[:connected_at])
+
+
+async def test_the_first_list_of_a_connection_follows_a_sync(
+    own_zookeeper: ZooKeeperServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server that lags behind the one before would make registered workers look gone."""
+    with ChaosProxy(own_zookeeper.address) as proxy:
+        async with real_stage(proxy.address) as stage:
+            for _ in range(3):
+                seen = len(stage.facts)
+                with caplog.at_level(logging.DEBUG, "autohealer.kazoo"):
+                    proxy.cut()
+                    await is_told(stage, seen, WorkersListed(frozenset(), frozenset()))
+                sent = [r.message for r in caplog.records if "Sending request(xid=" in r.message]
+                asked = [m.split(": ")[1].split("(")[0] for m in sent]
+                assert asked.index("Sync") < asked.index("GetChildren"), asked
+                caplog.clear()
+
+
+async def test_a_read_outlasts_a_server_that_is_slow_to_answer(
+    zookeeper: ZooKeeperUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a slow server did not answer in time would stay unread, and unexplained, for ever."""
+    address, _, chroot = zookeeper.connection.partition("/")
+    with ChaosProxy(address) as proxy:
+        async with real_stage(f"{proxy.address}/{chroot}") as stage:
+            await stage.lists()
+            stage.create(label_of(3, 17), encode_record(RECORD))
+            await stage.lists(NAME)
+            monkeypatch.setattr(registry, "CALL_TIMEOUT_S", 0.1)
+            proxy.delay(to_client_s=0.5)
+            async with asyncio.timeout(WITHIN_S):
+                assert await stage.registry.read(NAME) == RECORD
 
 
 async def is_told(stage: Stage, since: int, fact: Event) -> None:

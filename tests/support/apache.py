@@ -1,4 +1,4 @@
-"""Apache ZooKeeper as installed by Debian's `zookeeper` package, one node, for tests.
+"""Apache ZooKeeper as installed by Debian's `zookeeper` package, one server, for tests.
 
 Theory of operation: the JVM is told to start fast (C1 compiler, serial collector) and to stay
 small. Every four-letter word is allowed; the HTTP admin server is off because it would claim port
@@ -33,8 +33,9 @@ class ApacheZooKeeper(ServerProcess):
         super().__init__(data_dir, port)
         self._tick_ms = tick_ms
 
-    def _command(self) -> Sequence[str]:
-        settings = {
+    def _settings(self) -> dict[str, object]:
+        """What `zoo.cfg` is to say."""
+        return {
             "tickTime": self._tick_ms,
             "dataDir": self.data_dir,
             "clientPort": self.port,
@@ -43,7 +44,10 @@ class ApacheZooKeeper(ServerProcess):
             "admin.enableServer": "false",
             "4lw.commands.whitelist": "*",
         }
+
+    def _command(self) -> Sequence[str]:
         config = self.data_dir / "zoo.cfg"
-        config.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+        lines = (f"{key}={value}\n" for key, value in self._settings().items())
+        config.write_text("".join(lines))
         class_path = f"{_JARS / 'zookeeper.jar'}:{_JARS}/*"
         return ("java", *_JVM_OPTIONS, "-cp", class_path, _MAIN, str(config))

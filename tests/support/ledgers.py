@@ -133,12 +133,17 @@ class RestartLedger:
 
 @dataclass(slots=True)
 class MassLoss:
-    """Registrations that vanished together while their processes lived, and what has been done about it since."""
+    """Registrations that vanished together while their processes lived, and what has been done about it since.
+
+    A witness that polls may see a replacement's registration later than the daemon does, or never; where the record is
+    not `exact`, its launch stands for it.
+    """
 
     began: float
     hold_until: float
     timeout_s: float
     missing: set[Incarnation]
+    exact: bool = True
     ended_at: dict[int, float] = field(default_factory=dict)
     replaced: int = 0
 
@@ -158,6 +163,15 @@ class MassLoss:
     def register(self, life: Life) -> None:
         """One is registered (again); a replacement's registration lets one more be ended."""
         self.missing.discard(life.name)
+        if self.exact:
+            self._replace(life)
+
+    def arrive(self, life: Life) -> None:
+        """One is launched."""
+        if not self.exact:
+            self._replace(life)
+
+    def _replace(self, life: Life) -> None:
         if life.since >= self.hold_until:
             self.replaced += 1
             self.ended_at.pop(life.name.slot, None)

@@ -217,14 +217,14 @@ class _Judge:
 
     def _arrive(self, life: Life) -> None:
         others = self._census.present.get(life.name.slot, [])
-        surplus = (
-            sum(other.found for other in others) if self._census.had_surplus(life.name.slot) else 0
-        )
+        surplus = sum(o.found for o in others) if self._census.had_surplus(life.name.slot) else 0
         if not life.found and len(others) > surplus:
             self._overlaps[life.name] = (others[-1].name, self._at)
             if not self._rules.overlap_s:
                 self._say("I1", f"{life.name} was launched beside {others[-1]}")
         self._census.add(life)
+        if self._loss is not None:
+            self._loss.arrive(life)
 
     def _judge_overlap(self, new: Incarnation, old: Incarnation, began: float) -> None:
         if self._rules.overlap_s and self._at - began > self._rules.overlap_s:
@@ -361,9 +361,9 @@ class _Judge:
         if self._loss is not None:
             self._loss.missing.add(name)
         elif calm and steady and alone and len(together) > loss_limit(policy, self._replicas):
-            self._loss = MassLoss(
-                self._at, self._at + policy.settle_s, policy.registration_timeout_s, together
-            )
+            hold_until, timeout_s = self._at + policy.settle_s, policy.registration_timeout_s
+            exact = not self._rules.clock_s
+            self._loss = MassLoss(self._at, hold_until, timeout_s, together, exact)
 
     def _note_service(self) -> None:
         """From when the daemon can know of each worker that it is well, and that it serves."""

@@ -20,7 +20,7 @@ import math
 import socket
 import struct
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, TypeVar
 
@@ -59,15 +59,18 @@ class _Link:
     """One client's connection and its counterpart at the server."""
 
     client_port: int
+    task: asyncio.Task[None]
     writers: list[asyncio.StreamWriter]
-    task: asyncio.Task[None] | None = field(default=None)
 
-    def end(self, *, reset: bool) -> None:
+    def close(self, *, reset: bool) -> None:
         """End both halves at once."""
-        if self.task is not None:
-            self.task.cancel()
         for writer in self.writers:
-            _end(writer, reset=reset)
+            if reset and not writer.is_closing():
+                connection = writer.get_extra_info("socket")
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+                writer.transport.abort()
+            else:
+                writer.close()
 
 
 class ChaosProxy:
@@ -105,6 +108,7 @@ class ChaosProxy:
     ) -> None:
         self.refuse()
         self.cut()
+        asyncio.run_coroutine_threadsafe(self._finish(), self._loop).result(_OPERATION_WITHIN_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -124,7 +128,8 @@ class ChaosProxy:
             links = self._links if pids is None else self._links_of(pids)
             chosen = links[: math.ceil(share * len(links))]
             for link in chosen:
-                link.end(reset=reset)
+                link.close(reset=reset)
+                link.task.cancel()
             self._links = [link for link in self._links if link not in chosen]
             return len(chosen)
 
@@ -136,7 +141,12 @@ class ChaosProxy:
 
     def silence(self, *directions: Direction) -> None:
         """Pass nothing on in these directions; connections stay open and new ones are accepted."""
-        self._on_loop(lambda: [self._ways[direction].is_open.clear() for direction in directions])
+
+        def silence() -> None:
+            for direction in directions:
+                self._ways[direction].is_open.clear()
+
+        self._on_loop(silence)
 
     def blackhole(self) -> None:
         """Pass nothing on at all: existing connections fall silent, new ones are never answered."""
@@ -179,6 +189,13 @@ class ChaosProxy:
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(_OPERATION_WITHIN_S)
 
+    async def _finish(self) -> None:
+        """Let nothing be left on the loop."""
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     def _stop_listening(self) -> None:
         if self._server is not None:
             self._server.close()
@@ -193,13 +210,24 @@ class ChaosProxy:
         return {
             c.laddr.port: c.pid
             for c in psutil.net_connections("tcp4")
-            if c.pid and c.raddr and c.raddr.port == self.port
+            if c.pid and c.laddr and c.raddr and c.raddr.port == self.port
         }
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        link = _Link(writer.get_extra_info("peername")[1], [writer], asyncio.current_task())
+        task = asyncio.current_task()
+        assert task is not None, "a coroutine runs in a task"
+        link = _Link(writer.get_extra_info("peername")[1], task, [writer])
         self._links.append(link)
-        is_honest = False
+        # A cut cancels us, and asyncio would take that for a fault of its own.
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._carry(link, reader, writer)
+        with contextlib.suppress(ValueError):  # a cut has removed it already
+            self._links.remove(link)
+
+    async def _carry(
+        self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Serve one client to the end of its connection."""
         try:
             await self._ways[Direction.TO_SERVER].is_open.wait()
             server_reader, server_writer = await asyncio.open_connection(*self._target)
@@ -207,13 +235,9 @@ class ChaosProxy:
             async with asyncio.TaskGroup() as pumps:
                 pumps.create_task(self._pump(reader, server_writer, Direction.TO_SERVER))
                 pumps.create_task(self._pump(server_reader, writer, Direction.TO_CLIENT))
-            is_honest = True
+            link.close(reset=False)
         except* OSError:
-            is_honest = False  # one side is gone: so is the other
-        finally:
-            link.end(reset=not is_honest)
-            with contextlib.suppress(ValueError):  # a cut has removed it already
-                self._links.remove(link)
+            link.close(reset=True)  # one side is gone: so is the other
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: Direction
@@ -221,24 +245,28 @@ class ChaosProxy:
         """Carry one direction to its end."""
         held: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_CHUNKS_HELD_MAX)
         way = self._ways[direction]
-
-        async def deliver() -> None:
-            while True:
-                due, chunk = await held.get()
-                await self._until(due)
-                await way.is_open.wait()
-                if not chunk:
-                    writer.write_eof()
-                    return
-                writer.write(chunk)
-                await writer.drain()
-
         async with asyncio.TaskGroup() as both:
-            both.create_task(deliver())
-            chunk = b"more"
+            both.create_task(self._deliver(held, writer, way))
+            chunk = b"the first"
             while chunk:
-                chunk = await reader.read(_CHUNK_BYTES)
+                try:
+                    chunk = await reader.read(_CHUNK_BYTES)
+                except OSError:
+                    chunk = b""
                 await held.put((self._loop.time() + way.delay_s, chunk))
+
+    async def _deliver(
+        self, held: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter, way: _Way
+    ) -> None:
+        """Write what has come in order, each piece when it is due; nothing means the end."""
+        chunk = b"the first"
+        while chunk:
+            due, chunk = await held.get()
+            await self._until(due)
+            await way.is_open.wait()
+            writer.write(chunk)
+            await writer.drain()
+        writer.write_eof()
 
     async def _until(self, due: float) -> None:
         """Wait for a time of the loop's clock."""
@@ -246,12 +274,3 @@ class ChaosProxy:
             arrived = asyncio.Event()
             self._loop.call_at(due, arrived.set)
             await arrived.wait()
-
-
-def _end(writer: asyncio.StreamWriter, *, reset: bool) -> None:
-    connection = writer.get_extra_info("socket")
-    if reset and not writer.is_closing():
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        writer.transport.abort()
-    else:
-        writer.close()

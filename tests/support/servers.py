@@ -13,6 +13,7 @@ Limits: loopback only; one node; only the process started here is ever signalled
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -63,6 +64,9 @@ class ZooKeeperServer(Protocol):
     def restart(self) -> None:
         """Stop it, unless it is dead already, and start it on the same data and port."""
 
+    def wipe(self) -> None:
+        """Forget everything ever written; the server must not run."""
+
 
 @dataclass(frozen=True, slots=True)
 class ZooKeeperUnderTest:
@@ -92,6 +96,11 @@ class ServerProcess(ABC):
 
     def start(self) -> None:
         """Start it and wait until it answers."""
+        self.launch()
+        self.await_answer()
+
+    def launch(self) -> None:
+        """Start it without waiting; one of an ensemble answers only when others are there."""
         assert self._process is None, "the server runs already"
         self.data_dir.mkdir(parents=True, exist_ok=True)
         command = self._command()
@@ -99,6 +108,9 @@ class ServerProcess(ABC):
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.data_dir
             )
+
+    def await_answer(self) -> None:
+        """Wait until it answers."""
         eventually(self._answers, within_s=_READY_WITHIN_S, view=self._log_tail)
 
     def stop(self) -> None:
@@ -135,6 +147,11 @@ class ServerProcess(ABC):
         """Stop it, unless it is dead already, and start it on the same data and port."""
         self.stop()
         self.start()
+
+    def wipe(self) -> None:
+        """Forget everything ever written; the server must not run."""
+        assert self._process is None, "the server runs"
+        shutil.rmtree(self.data_dir)
 
     @abstractmethod
     def _command(self) -> Sequence[str]:
