@@ -249,6 +249,7 @@ def test_a_thawed_worker_registers_again(
     with registered(
         SERVES, zookeeper.connection, zk_client, output, session_timeout_s=SHORT_SESSION_S
     ) as worker:
+        await_output(worker, "session")  # so that it sleeps in its work, not on the way there
         worker.process.send_signal(signal.SIGSTOP)
         await_gone(zk_client, NAME.path, worker)
         worker.process.send_signal(signal.SIGCONT)

@@ -172,7 +172,8 @@ class MassLoss:
             self._replace(life)
 
     def _replace(self, life: Life) -> None:
-        if life.since >= self.hold_until:
+        # When the hold began and ended is not exact either: then it counts that one of the slot's was ended.
+        if life.since >= self.hold_until if self.exact else life.name.slot in self.ended_at:
             self.replaced += 1
             self.ended_at.pop(life.name.slot, None)
 
