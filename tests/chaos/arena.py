@@ -66,6 +66,7 @@ class Arena:
         self.daemon_is_down = True
         self._store_faults = 0
         self._store_disturbed = False
+        self._said_before = ""
 
     @property
     def settings(self) -> Settings:
@@ -85,6 +86,7 @@ class Arena:
     def start_daemon(self) -> None:
         """Start it; it is expected to run from now on."""
         self._store_disturbed = self._store_faults > 0
+        self._said_before = self._said()
         self.witness.tell(DaemonStarted)
         self.daemon.start()
         self.daemon_is_down = False
@@ -130,6 +132,11 @@ class Arena:
         self._bid_farewell(Farewell.CRASHED)
         self.start_daemon()
 
+    def _said(self) -> str:
+        """What all daemons so far have printed."""
+        output = self.daemon.output
+        return output.read_text(errors="replace") if output.exists() else ""
+
     def _bid_farewell(self, farewell: Farewell) -> None:
         self.daemon_is_down = True
         # What it launched with its last breath may not have been exec'd yet.
@@ -143,7 +150,8 @@ class Arena:
         self._store_faults += 1
         self._store_disturbed = True
         self.witness.tell(lambda at: Fault(at, kind, Harm.IMPAIRS))
-        if is_away:
+        # Nobody loses a connection that was never made, nor grants the workers time after it.
+        if is_away and "zookeeper_connected" in self._said().removeprefix(self._said_before):
             self.witness.tell(lambda at: StoreIs(at, up=False))
 
     def store_is_back(self, kind: str, *, was_away: bool) -> None:
