@@ -65,6 +65,8 @@ def next_wake(view: View) -> float | None:
     due = [view.alarms[0][0]] if view.alarms else []
     if (turn := next_turn(view)) is not None:
         due.append(turn)
+    if view.now < view.trust_from:
+        due.append(view.trust_from)  # what the status says is held back is so no more
     if view.waiting and allowance(view.window, len(view.in_flight)):
         due.append(
             view.now + seconds_to_token(refilled(view.budget, view.now, view.policy), view.policy)
