@@ -48,6 +48,9 @@ class NoRegistry:
     def discard(self, name: Incarnation) -> None:
         """Nothing to delete."""
 
+    def relist(self) -> None:
+        """Nothing to list."""
+
     async def read(self, name: Incarnation | str) -> WorkerRecord:
         """Nothing to read."""
         raise Gone(str(name))

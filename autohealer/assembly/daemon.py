@@ -24,7 +24,7 @@ from autohealer.control.records import StatusRecord
 from autohealer.control.server import ControlServer
 from autohealer.control.status import About, Health, status_of
 from autohealer.coordination.registry import Registry
-from autohealer.coordination.session import Session
+from autohealer.coordination.session import Session, ZooKeeperUnreachable
 from autohealer.core.actions import Plan
 from autohealer.core.events import DetachRequested, Event, ReplicasSet, StopRequested
 from autohealer.core.model import Budget, Store, View
@@ -60,6 +60,9 @@ DESCRIPTORS_PER_WORKER = 2
 
 DAEMON_SESSION_TIMEOUT_S = 10.0
 """The daemon's own session owns nothing, so nobody waits for its end; a longer one means fewer pings."""
+
+KEEPERS_PATIENCE_S = 1.0
+"""How long a daemon that has found workers waits for ZooKeeper before it looks after them without."""
 
 FLUSH_S = 2.0
 """How long the end waits for the registrations of killed workers to be deleted."""
@@ -168,7 +171,7 @@ class _Daemon:
         rng = random.Random()
         post = self._mailbox.put
         self._session = Session(choice.connection, DAEMON_SESSION_TIMEOUT_S, post)
-        self._registry = Registry(self._session, settings.group, post, rng)
+        self._registry = Registry(self._session, settings.group, post, rng, time.monotonic)
         self._processes = LocalProcesses(
             settings.argv,
             _worker_environment(os.environ, choice, settings),
@@ -201,12 +204,11 @@ class _Daemon:
         """Until everything is gone, as asked. Raises `ZooKeeperUnreachable` before anything is started."""
         async with AsyncExitStack() as undo:
             self._mailbox.put(ReplicasSet(self._settings.replicas))
-            await self._session.start(CONNECT_TIMEOUT_S)
             undo.push_async_callback(self._session.stop)
             undo.callback(self._registry.close)
             undo.callback(self._processes.release)
             undo.callback(self._executor.cancel)
-            self._adopt()
+            await self._connect(workers=self._adopt())
             undo.push_async_callback(self._registry.flush, FLUSH_S)
             background = [
                 asyncio.ensure_future(self._serve_control()),
@@ -215,9 +217,19 @@ class _Daemon:
             undo.push_async_callback(_cancel, background)
             await self._loop(observers).run()
 
-    def _adopt(self) -> None:
+    async def _connect(self, workers: int) -> None:
+        """Connect; workers that are there already are kept alive without a store until there is one."""
         try:
-            self._processes.adopt_all()
+            await self._session.start(KEEPERS_PATIENCE_S if workers else CONNECT_TIMEOUT_S)
+        except ZooKeeperUnreachable as error:
+            if not workers:
+                raise
+            self._logger.warning("zookeeper_unreachable", why=str(error), workers_kept=workers)
+
+    def _adopt(self) -> int:
+        """How many workers of an earlier daemon live."""
+        try:
+            return self._processes.adopt_all()
         except OSError as error:
             self._is_blind = True
             raise PlatformError(

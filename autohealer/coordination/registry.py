@@ -4,8 +4,8 @@ Theory of operation. Level, not edge: a watch event only means "list again". kaz
 every disconnect, so every CONNECTED lists anew, and a slow jittered resync catches whatever else may get
 lost. At most one list is under way; events that arrive meanwhile cause one more. No call is made while
 the session is not connected (it would block until it is), each has a deadline, and answers that come
-after a disconnect are thrown away. The first list of a connection follows a `sync`: the server may lag
-behind the one before, and what is missing from its list must not be taken for gone.
+after a disconnect are thrown away. The first list of a connection follows a `sync`, and so does one that is
+asked for because somebody may be ended for what is missing from it: the server may lag behind another.
 
 Names are parsed once, when they appear. Other groups' registrations are none of our business; names that
 no daemon gave out are passed on as strange.
@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from functools import partial
 
 from kazoo.exceptions import KazooException, NodeExistsError, NoNodeError
 from kazoo.interfaces import IAsyncResult
@@ -31,7 +32,7 @@ from autohealer.contract import (
 from autohealer.coordination.session import Session
 from autohealer.core.events import WorkersListed
 from autohealer.core.model import Incarnation, Store
-from autohealer.daemon.ports import Gone, Post, Unreadable
+from autohealer.daemon.ports import Clock, Gone, Post, Unreadable
 
 RESYNC_S = 30.0
 DEBOUNCE_S = 0.02
@@ -45,11 +46,14 @@ _Answered = Callable[[asyncio.Future[object]], None]
 class Registry:
     """Used from the event loop's thread only."""
 
-    def __init__(self, session: Session, group: str, post: Post, rng: random.Random) -> None:
+    def __init__(
+        self, session: Session, group: str, post: Post, rng: random.Random, clock: Clock
+    ) -> None:
         self._session = session
         self._group = group
         self._post = post
         self._rng = rng
+        self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._connected = False
         self._connection = 0
@@ -69,6 +73,11 @@ class Registry:
         future = self._call(self._session.client.delete_async, self._path(name))
         self._deleting.add(future)
         future.add_done_callback(self._deleted)
+
+    def relist(self) -> None:
+        """Ask for the list anew, after a `sync`."""
+        self._synced = False
+        self._list_soon()
 
     async def read(self, name: Incarnation | str) -> WorkerRecord:
         """Read a registration's data, however slow the server. Raises `Unreadable`, or `Gone`, also without session."""
@@ -134,8 +143,9 @@ class Registry:
         self._listing, self._changed_meanwhile = True, False
         client = self._session.client
         if self._synced:
+            answered = partial(self._list_answered, self._clock())
             future = self._call(client.get_children_async, WORKERS_PATH, self._watch_fired)
-            future.add_done_callback(self._if_still_connected(self._list_answered))
+            future.add_done_callback(self._if_still_connected(answered))
         else:
             future = self._call(client.sync_async, WORKERS_PATH)
             future.add_done_callback(self._if_still_connected(self._sync_answered))
@@ -160,7 +170,7 @@ class Registry:
         else:
             self._list_in(RESYNC_S / 10)
 
-    def _list_answered(self, future: asyncio.Future[object]) -> None:
+    def _list_answered(self, asked_at: float, future: asyncio.Future[object]) -> None:
         self._listing = False
         self._listed_at = self._loop.time()
         error = future.exception()
@@ -171,16 +181,17 @@ class Registry:
         else:
             names = future.result()
             assert isinstance(names, list), "kazoo answers get_children with a list"
-            self._publish(names)
+            self._publish(names, asked_at)
             resync_s = RESYNC_S * self._rng.uniform(0.75, 1.25)
             self._list_in(DEBOUNCE_S if self._changed_meanwhile else resync_s)
 
-    def _publish(self, names: list[str]) -> None:
+    def _publish(self, names: list[str], asked_at: float) -> None:
         known = self._parsed
         self._parsed = {n: known[n] if n in known else self._parse(n) for n in names}
         values = self._parsed.values()
         ours = frozenset(v for v in values if isinstance(v, Incarnation))
-        self._post(WorkersListed(ours, frozenset(v for v in values if isinstance(v, str))))
+        strange = frozenset(v for v in values if isinstance(v, str))
+        self._post(WorkersListed(ours, strange, asked_at))
 
     def _parse(self, name: str) -> Incarnation | str | None:
         parsed = parse_znode_name(name)

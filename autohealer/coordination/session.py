@@ -14,8 +14,6 @@ import threading
 from collections.abc import Callable
 
 from kazoo.client import KazooState
-from kazoo.exceptions import KazooException
-from kazoo.handlers.threading import KazooTimeoutError
 
 from autohealer.core.events import StoreChanged
 from autohealer.core.model import Store
@@ -50,17 +48,19 @@ class Session:
         self._listeners.append(listener)
 
     async def start(self, timeout_s: float) -> None:
-        """Connect. Raises `ZooKeeperUnreachable`."""
+        """Connect, now or, when nobody answers in time, as soon as somebody does, until `stop`.
+
+        Raises:
+            ZooKeeperUnreachable: nobody has answered yet.
+        """
         self._loop = asyncio.get_running_loop()
         self.client.add_listener(self._state_changed)
-        try:
-            await asyncio.to_thread(self.client.start, timeout_s)
-        except (KazooTimeoutError, KazooException, OSError) as error:
-            await self.stop()
+        connected = self.client.start_async()
+        if not await asyncio.to_thread(connected.wait, timeout_s):
             raise ZooKeeperUnreachable(
                 f"no ZooKeeper answered at {self._connection} within {timeout_s:g} s: "
                 "is the address right and the server running?"
-            ) from error
+            )
 
     async def stop(self) -> None:
         """Close the session; bounded, because kazoo's own stop is not always."""

@@ -50,7 +50,14 @@ class Inspect:
     name: Incarnation | str
 
 
-Action = Spawn | Drain | Kill | Discard | Inspect
+@dataclass(frozen=True, slots=True)
+class Relist:
+    """Ask for the list of registrations anew: what the slots `keys` hold is to be ended unless it shows theirs."""
+
+    keys: tuple[int, ...]
+
+
+Action = Spawn | Drain | Kill | Discard | Inspect | Relist
 
 
 @dataclass(frozen=True, slots=True)

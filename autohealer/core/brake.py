@@ -5,17 +5,19 @@ worker is replaced after a short grace. When more of them than `loss_limit` vani
 fault of the store or the network is likelier than as many deaths, and replacing everybody would make it
 worse. So nobody is ended until one settle time has passed, in which healthy workers register again. Then one
 of those still missing is replaced; the next ones only as replacements register, one more at a time for
-each that does (1, 2, 4 …), which proves that the store takes registrations at all. A replacement that does
+each that does (1, 2, 4 …), which proves that the store takes registrations at all. The first that does is
+followed by one more settle time: what it could reach the others can reach only now, too. A replacement that does
 not register makes the next one wait for as long as a registration may take.
 
-The brake is off again when no ready worker's registration is missing. It never touches what is proven dead.
+An adopted worker counts from the first list on: nobody knows what it lost while no daemon ran.
+The brake is off again when no registration is missing. It never touches what is proven dead.
 """
 
 from __future__ import annotations
 
 from heapq import nsmallest
 
-from autohealer.core.membership import absence_deadline
+from autohealer.core.membership import is_overdue
 from autohealer.core.model import Brake, Policy, View
 from autohealer.core.slots import put
 
@@ -25,18 +27,40 @@ def loss_limit(policy: Policy, replicas: int) -> int:
     return max(policy.brake_min, int(policy.brake_share * replicas))
 
 
+def release_if_whole(view: View) -> None:
+    """Take the brake off when nothing is missing any more."""
+    if view.brake.on and not view.missing:
+        view.brake = Brake()
+
+
 def review_losses(view: View) -> None:
-    """Put the brake on or take it off, after a list."""
+    """Put the brake on or take it off, after a list; a mass loss under the brake begins it anew."""
+    release_if_whole(view)
     brake = view.brake
-    if brake.on:
-        if not view.missing:
-            view.brake = Brake()
-        return
-    recent = sum(view.now - at < view.policy.settle_s for at in brake.losses)
-    if len(view.missing) + recent > loss_limit(view.policy, view.desired.replicas):
-        view.brake = Brake(on=True, hold_until=view.now + view.policy.settle_s)
-        for key in tuple(view.missing):
-            put(view, view.slots[key])
+    lost = len(_recent(brake.losses, view)) + (0 if brake.on else len(view.missing))
+    if lost > loss_limit(view.policy, view.desired.replicas):
+        view.brake = Brake(on=True, lost=lost, probes=brake.probes)
+        _hold(view)
+
+
+def _hold(view: View) -> None:
+    """Nobody is ended for a lost registration for one settle time from now."""
+    view.brake.hold_until = view.now + view.policy.settle_s
+    _put_off(view)
+
+
+def _put_off(view: View) -> None:
+    """What all that are missing wait for has changed: let each wait for it."""
+    for key in tuple(view.missing):
+        put(view, view.slots[key])
+
+
+def note_vanished(view: View, count: int) -> None:
+    """Remember that as many more registrations are missing."""
+    view.vanished_at = view.now
+    _put_off(view)
+    if view.brake.on:
+        _remember(view, count)
 
 
 def note_loss(view: View, key: int) -> None:
@@ -45,14 +69,24 @@ def note_loss(view: View, key: int) -> None:
     if brake.on:
         brake.probes[key] = view.now + view.policy.registration_timeout_s
     else:
-        recent = (at for at in brake.losses if view.now - at < view.policy.settle_s)
-        brake.losses = (*recent, view.now)
+        _remember(view, 1)
+
+
+def _remember(view: View, count: int) -> None:
+    view.brake.losses = (*_recent(view.brake.losses, view), *[view.now] * count)
+
+
+def _recent(losses: tuple[float, ...], view: View) -> tuple[float, ...]:
+    return tuple(at for at in losses if view.now - at < view.policy.settle_s)
 
 
 def note_registered(view: View, key: int) -> None:
     """A replacement registered: the store takes registrations, so one more may be replaced at a time."""
-    if view.brake.probes.pop(key, None) is not None:
-        view.brake.window += 1
+    if view.brake.probes.pop(key, None) is None:
+        return
+    if view.brake.window == 1:
+        _hold(view)
+    view.brake.window += 1
 
 
 def replaceable_under_brake(view: View) -> list[int]:
@@ -60,7 +94,7 @@ def replaceable_under_brake(view: View) -> list[int]:
     places = _places(view)
     if not places or view.now < view.brake.hold_until:
         return []
-    due = (key for key in view.missing if view.wants(key) and _is_due(view, key))
+    due = (k for k in view.missing if view.wants(k) and is_overdue(view.slots[k], view))
     return nsmallest(places, due)
 
 
@@ -77,8 +111,3 @@ def _places(view: View) -> int:
     if not brake.on:
         return 0
     return max(0, brake.window - sum(until > view.now for until in brake.probes.values()))
-
-
-def _is_due(view: View, key: int) -> bool:
-    due = absence_deadline(view.slots[key], view)
-    return due is not None and due <= view.now

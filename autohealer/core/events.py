@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from autohealer.core.actions import Plan
-from autohealer.core.model import Exit, Incarnation, Standing, Store
+from autohealer.core.model import NEVER, Exit, Incarnation, Standing, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +99,14 @@ class StoreChanged:
 
 @dataclass(frozen=True, slots=True)
 class WorkersListed:
-    """A complete, fresh list of `/workers`: this group's incarnations, and names no daemon gave out."""
+    """A complete list of `/workers`: this group's incarnations, and names no daemon gave out.
+
+    It is true of some moment after `asked_at`; `NEVER` where that is not known.
+    """
 
     ours: frozenset[Incarnation]
     strange: frozenset[str]
+    asked_at: float = NEVER
 
 
 @dataclass(frozen=True, slots=True)

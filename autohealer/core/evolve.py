@@ -15,8 +15,8 @@ from heapq import heappop
 from typing import assert_never
 
 from autohealer.core import events, reasons, registrations
-from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Spawn
-from autohealer.core.brake import note_loss
+from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Relist, Spawn
+from autohealer.core.brake import note_loss, review_losses
 from autohealer.core.intensity import refilled
 from autohealer.core.model import (
     Budget,
@@ -69,8 +69,8 @@ def evolve(view: View, event: events.Event) -> None:  # noqa: C901, PLR0912 - on
             _tree_resists(view, name, holdouts)
         case events.StoreChanged(store):
             registrations.store_changed(view, store)
-        case events.WorkersListed(ours, strange):
-            registrations.listed(view, ours, strange)
+        case events.WorkersListed(ours, strange, asked_at):
+            registrations.listed(view, ours, strange, asked_at)
         case events.RegistrationRead(name, standing, pid, host):
             registrations.registration_read(view, name, Stranger(str(name), standing, pid, host))
         case events.RegistrantDead(name):
@@ -174,6 +174,8 @@ def _adopted(view: View, name: Incarnation, pid: int, age_s: float) -> None:
     if view.now - view.store_since < view.policy.settle_s:
         # Nobody here saw what it went through: the store may have been away until this connection.
         view.trust_from = view.store_since + view.policy.settle_s
+    if view.fresh:
+        review_losses(view)
 
 
 def _filled(slot: Slot, adopted: Occupant, now: float) -> Slot:
@@ -297,6 +299,8 @@ def _ordered(view: View, action: Action) -> None:
         case Inspect(name):
             view.to_inspect.discard(name)
             view.strangers[name] = Stranger(str(name), Standing.UNREAD)
+        case Relist(keys):
+            view.suspects.update(dict.fromkeys(keys, view.now))
         case _:
             assert_never(action)
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import assert_never
 
-from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Spawn
+from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Relist, Spawn
+from autohealer.core.membership import is_confirmed
 from autohealer.core.model import Ending, Incarnation, Phase, Store, View
+
+_ENDINGS_OF_ABSENCE = frozenset({Ending.NEVER_REGISTERED, Ending.REGISTRATION_LOST})
 
 
 def violations_of(view: View, plan: Plan) -> tuple[str, ...]:
@@ -46,8 +49,8 @@ def _of_action(view: View, action: Action) -> Iterator[str]:
         case Spawn(key, name):
             yield from _of_spawn(view, key, name)
         case Drain(key, name, _, ending) | Kill(key, name, _, ending):
-            if ending is Ending.REGISTRATION_LOST and view.slots[key].phase is Phase.READY:
-                yield from _of_lost(view, name)
+            if ending in _ENDINGS_OF_ABSENCE and view.slots[key].phase is not Phase.DRAINING:
+                yield from _of_absence(view, key, name)
             if view.key_of.get(name) != key:
                 yield f"{name} is to be ended but does not fill slot {key}"
         case Discard(name):
@@ -56,14 +59,19 @@ def _of_action(view: View, action: Action) -> Iterator[str]:
         case Inspect(name):
             if name in view.key_of:
                 yield f"{name} is ours but is to be inspected"
+        case Relist(keys):
+            if view.store is not Store.CONNECTED:
+                yield f"a list is to be asked for slots {keys} of a store that is away"
         case _:
             assert_never(action)
 
 
-def _of_lost(view: View, name: Incarnation) -> Iterator[str]:
+def _of_absence(view: View, key: int, name: Incarnation) -> Iterator[str]:
     if view.store is not Store.CONNECTED or not view.fresh or view.now < view.trust_from:
         yield f"{name} is to be ended for a registration of which nothing is known"
-    if view.brake.on and view.now < view.brake.hold_until:
+    if not is_confirmed(key, view):
+        yield f"{name} is to be ended on the strength of an old list"
+    if key in view.missing and view.brake.on and view.now < view.brake.hold_until:
         yield f"{name} is to be ended although the mass-loss brake holds"
 
 

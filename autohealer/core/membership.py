@@ -1,8 +1,13 @@
-"""What may be concluded about a registration: present, absent or unknown.
+"""What may be concluded about a registration: present, absent or unknown, and since when it is a verdict.
 
 Only a fresh list proves absence. While the session is not connected, or before the first list after it
 came back, everything is unknown; after a reconnect, and after an adoption, a missing znode counts from
-`trust_from` on, so that workers whose sessions went with the same outage have time to register again.
+`trust_from` on, so that workers whose sessions went with the same outage have time to register again. Sessions
+that are cut together do not end together but over a third of their timeout: so a loss waits for its grace after
+the latest loss, not only its own, for up to one settle time.
+
+Even then the last list may be old: its watch may be lost, or the store silent without anybody having noticed. So
+nobody is ended but on a list that was asked for after the decision to do so.
 """
 
 from __future__ import annotations
@@ -22,16 +27,47 @@ def presence_since(occupant: Occupant, view: View) -> float:
     return occupant.listed_changed if view.fresh else view.store_since
 
 
+def is_missed(slot: Slot) -> bool:
+    """Whether a registration is missing that was there, or may have been: of the adopted that is not known."""
+    occupant = slot.occupant
+    if occupant is None or occupant.listed:
+        return False
+    return slot.phase is Phase.READY or (slot.phase is Phase.STARTING and occupant.adopted)
+
+
 def absence_deadline(slot: Slot, view: View) -> float | None:
     """When a slot's missing registration becomes a verdict; None while it is present, unknown or not expected."""
     occupant = slot.occupant
     if occupant is None or occupant.listed or not view.fresh:
         return None
-    if slot.phase is Phase.READY:
-        held_until = view.brake.hold_until if view.brake.on else NEVER
-        return (
-            max(occupant.listed_changed, view.trust_from, held_until) + view.policy.rejoin_grace_s
-        )
+    if is_missed(slot):
+        return max(_loss_deadline(occupant, view), _youth_ends(slot, occupant, view))
     if slot.phase is Phase.STARTING:
         return max(slot.phase_since, view.trust_from) + view.policy.registration_timeout_s
     return None
+
+
+def _loss_deadline(occupant: Occupant, view: View) -> float:
+    lost_at = occupant.listed_changed
+    quiet_from = min(max(lost_at, view.vanished_at), lost_at + view.policy.settle_s)
+    held_until = view.brake.hold_until if view.brake.on else NEVER
+    return max(quiet_from, view.trust_from, held_until) + view.policy.rejoin_grace_s
+
+
+def _youth_ends(slot: Slot, occupant: Occupant, view: View) -> float:
+    """Until when one that was never seen registered may still be about to."""
+    if slot.phase is Phase.READY:
+        return NEVER
+    return occupant.since + view.policy.registration_timeout_s
+
+
+def is_overdue(slot: Slot, view: View) -> bool:
+    """Whether what fills a slot is to be ended for its missing registration, the brake aside."""
+    due = absence_deadline(slot, view)
+    return due is not None and due <= view.now
+
+
+def is_confirmed(key: int, view: View) -> bool:
+    """Whether the newest list was asked for after its slot's ending was decided on."""
+    suspected_at = view.suspects.get(key)
+    return suspected_at is not None and view.listed_at >= suspected_at

@@ -226,10 +226,12 @@ class Brake:
     """What is remembered of a mass loss (see `autohealer.core.brake`).
 
     Nobody is ended for a lost registration before `hold_until`, then as many at a time as `window` says; `probes` are
-    the slots ended since then, each until when it is waited for. `losses` are the latest such endings without brake.
+    the slots ended since then, each until when it is waited for. `losses` are the latest that no mass loss counts yet:
+    such endings without brake, registrations that vanished under it. `lost` is how many set the brake off.
     """
 
     on: bool = False
+    lost: int = 0
     hold_until: float = NEVER
     window: int = 1
     probes: dict[int, float] = field(default_factory=dict)
@@ -243,7 +245,9 @@ class View:
     Slots keyed below zero are berths for surplus incarnations found at start: never wanted, so drained.
     `touched` are the slots changed since the last decision, `waiting` those whose launch was deferred
     (first come, first served), `alarms` a heap of (deadline, key) with stale entries skipped, `missing` the
-    ready slots whose registration the last list did not show. `ghosts` are
+    slots whose registration is expected and was not in the last list, `vanished_at` when one was lost last, `suspects`
+    those of them that are to be ended unless a list asked for since then shows them. `listed_at` is when the
+    newest list was asked for. `ghosts` are
     registrations whose process is proven dead, `doomed` those of them not yet ordered away. `retired` keeps
     the newest generation of slots given up, so that none is used twice when they are wanted again. `obituaries`
     are the deaths of this round, for those who tell of them; the next round begins without.
@@ -262,6 +266,8 @@ class View:
     counts: dict[Phase, int] = field(default_factory=lambda: dict.fromkeys(Phase, 0))
     in_flight: set[int] = field(default_factory=set)
     missing: set[int] = field(default_factory=set)
+    vanished_at: float = NEVER
+    suspects: dict[int, float] = field(default_factory=dict)
     brake: Brake = field(default_factory=Brake)
     window: int = 1
     store: Store = Store.SUSPENDED
@@ -270,6 +276,7 @@ class View:
     trust_from: float = NEVER
     ever_connected: bool = False
     listed: frozenset[Incarnation] = frozenset()
+    listed_at: float = NEVER
     strange: frozenset[str] = frozenset()
     ghosts: set[Incarnation] = field(default_factory=set)
     doomed: set[Incarnation] = field(default_factory=set)

@@ -60,7 +60,12 @@ def of_no_registration(occupant: Occupant, now: float) -> str:
 def of_lost_registration(occupant: Occupant, now: float) -> str:
     """Why a live process is replaced."""
     gone_s = now - occupant.listed_changed
-    return f"registration gone for {gone_s:.1f} s while the process lives (frozen, or its session was lost)"
+    gone = (
+        f"not registered since it was adopted {gone_s:.1f} s ago"
+        if occupant.ready_at is None
+        else f"registration gone for {gone_s:.1f} s"
+    )
+    return f"{gone} while the process lives (frozen, or its session was lost)"
 
 
 def of_ending(ordered: str, exit_: Exit) -> str:
@@ -71,7 +76,7 @@ def of_ending(ordered: str, exit_: Exit) -> str:
 def of_mass_loss(view: View) -> str:
     """What set the brake off, with its numbers."""
     return (
-        f"{len(view.missing)} of {view.desired.replicas} registrations vanished together while their processes live: "
+        f"{view.brake.lost} of {view.desired.replicas} registrations went missing together while their processes live: "
         "a fault of ZooKeeper or the network is likelier than as many deaths"
     )
 

@@ -5,7 +5,8 @@ to be filled queue behind the ones already waiting, and as many are launched as 
 restart budget allow; the rest wait, first come, first served. Only then come the registrations of the
 dead and of strangers, which never hold a launch up.
 
-An unknown registration (the store is away, or the list is stale) justifies nothing; a proven death does.
+An unknown registration (the store is away, or the list is stale) justifies nothing; a proven death does. Who is
+to be ended for a missing registration becomes a suspect first, and is ended on a list asked for since then.
 Under the mass-loss brake lost registrations are answered one by one, as `brake` says.
 Deciding changes nothing: the loop folds the plan back as `Decided`. Looking at every slot
 (`every_slot=True`) gives the same plan as looking at the touched ones; a test holds us to it.
@@ -17,15 +18,14 @@ from dataclasses import dataclass
 from itertools import chain
 
 from autohealer.core import reasons
-from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Spawn
+from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Relist, Spawn
 from autohealer.core.brake import next_turn, replaceable_under_brake
 from autohealer.core.intensity import refilled, seconds_to_token
-from autohealer.core.membership import absence_deadline
+from autohealer.core.membership import is_confirmed, is_missed, is_overdue
 from autohealer.core.model import (
     Desired,
     Ending,
     Incarnation,
-    Occupant,
     Phase,
     Slot,
     Stop,
@@ -45,7 +45,7 @@ def reconcile(desired: Desired, view: View, *, every_slot: bool = False) -> Plan
         return Plan(finished=True)
     keys = sorted(view.slots if every_slot else view.touched)
     endings = [a for key in keys if (a := _ending(view.slots[key], desired, view)) is not None]
-    endings += [_replacement(view.slots[key], view) for key in replaceable_under_brake(view)]
+    endings += _verdicts(keys, view)
     wanting = [
         key for key in keys if is_launchable(view.slots[key], view) and key not in view.waiting
     ]
@@ -67,6 +67,9 @@ def next_wake(view: View) -> float | None:
         due.append(turn)
     if view.now < view.trust_from:
         due.append(view.trust_from)  # what the status says is held back is so no more
+    silent_from = _silent_from(view)
+    if silent_from is not None and view.now < silent_from:
+        due.append(silent_from)
     if view.waiting and allowance(view.window, len(view.in_flight)):
         due.append(
             view.now + seconds_to_token(refilled(view.budget, view.now, view.policy), view.policy)
@@ -89,24 +92,34 @@ def _ending(slot: Slot, desired: Desired, view: View) -> Action | None:
         return _escalation(slot, desired, view)
     if not view.wants(slot.key):
         return _farewell(slot, desired, view)
-    due = absence_deadline(slot, view)
-    if due is None or due > view.now:
-        return None
-    if slot.phase is Phase.READY:
-        return None if view.brake.on else _lost(slot.key, slot.occupant, view)
+    return None
+
+
+def _verdicts(keys: list[int], view: View) -> list[Action]:
+    """End those whose missing registration a list asked for since has confirmed; ask for one about the others."""
+    overdue = [key for key in keys if _is_overdue_by_itself(view.slots[key], view)]
+    overdue += replaceable_under_brake(view)
+    verdicts: list[Action] = [
+        _of_absentee(view.slots[key], view) for key in overdue if is_confirmed(key, view)
+    ]
+    news = tuple(key for key in overdue if key not in view.suspects)
+    return [*verdicts, Relist(news)] if news else verdicts
+
+
+def _is_overdue_by_itself(slot: Slot, view: View) -> bool:
+    """Whether a wanted slot's registration has been missing for too long, whatever the others do."""
+    if not view.wants(slot.key) or (view.brake.on and is_missed(slot)):
+        return False
+    return is_overdue(slot, view)
+
+
+def _of_absentee(slot: Slot, view: View) -> Kill:
+    assert slot.occupant is not None, f"slot {slot.key} misses a registration and holds nobody"
+    if is_missed(slot):
+        why = reasons.of_lost_registration(slot.occupant, view.now)
+        return Kill(slot.key, slot.occupant.name, why, Ending.REGISTRATION_LOST)
     why = reasons.of_no_registration(slot.occupant, view.now)
     return Kill(slot.key, slot.occupant.name, why, Ending.NEVER_REGISTERED)
-
-
-def _lost(key: int, occupant: Occupant, view: View) -> Kill:
-    why = reasons.of_lost_registration(occupant, view.now)
-    return Kill(key, occupant.name, why, Ending.REGISTRATION_LOST)
-
-
-def _replacement(slot: Slot, view: View) -> Kill:
-    """End one of the many that are missing, because its turn has come."""
-    assert slot.occupant is not None, f"slot {slot.key} misses a registration and holds nobody"
-    return _lost(slot.key, slot.occupant, view)
 
 
 def _farewell(slot: Slot, desired: Desired, view: View) -> Action | None:
@@ -183,7 +196,19 @@ def _store_holds(view: View) -> tuple[str, ...]:
         return (
             "ZooKeeper or this daemon is back: workers have time to register again before any is missed",
         )
+    silent_from = _silent_from(view)
+    if silent_from is not None and view.now >= silent_from:
+        return (
+            "ZooKeeper is connected but does not answer: nothing is concluded from registrations",
+        )
     return ()
+
+
+def _silent_from(view: View) -> float | None:
+    """From when on it is worth saying that a connected store has not answered with a list; None once it has."""
+    if view.store is not Store.CONNECTED or view.fresh:
+        return None
+    return view.store_since + view.policy.settle_s
 
 
 def _brake_holds(view: View) -> tuple[str, ...]:

@@ -12,7 +12,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from autohealer.core import reasons
-from autohealer.core.brake import note_registered, review_losses
+from autohealer.core.brake import (
+    note_registered,
+    note_vanished,
+    release_if_whole,
+    review_losses,
+)
+from autohealer.core.membership import is_missed
 from autohealer.core.model import (
     Death,
     Incarnation,
@@ -43,18 +49,24 @@ def store_changed(view: View, store: Store) -> None:
         view.ever_connected = True
 
 
-def listed(view: View, ours: frozenset[Incarnation], strange: frozenset[str]) -> None:
-    """A complete list of what is registered."""
+def listed(
+    view: View, ours: frozenset[Incarnation], strange: frozenset[str], asked_at: float
+) -> None:
+    """A complete list of what is registered, asked for at `asked_at`."""
     if view.store is not Store.CONNECTED:
         return  # an answer that outlived its connection
-    review_losses(view)  # the last one missing may have been ended since: then this is a new event
+    release_if_whole(
+        view
+    )  # the last one missing may have been ended since: then this is a new event
     came_back, view.fresh = not view.fresh, True
+    view.listed_at = max(view.listed_at, asked_at)
+    view.touched.update(view.suspects)
     appeared, vanished = ours - view.listed, view.listed - ours
     view.listed = ours
     for name in sorted(appeared):
         _appeared(view, name)
-    for name in sorted(vanished):
-        _vanished(view, name)
+    if missed := sum(_vanished(view, name) for name in sorted(vanished)):
+        note_vanished(view, missed)
     view.doomed |= view.ghosts
     _strange_listed(view, strange)
     if came_back:
@@ -83,14 +95,18 @@ def _registered(view: View, slot: Slot, occupant: Occupant) -> None:
     put(view, replace(slot, occupant=replace(occupant, listed=True, listed_changed=view.now)))
 
 
-def _vanished(view: View, name: Incarnation) -> None:
+def _vanished(view: View, name: Incarnation) -> bool:
+    """A registration is gone; whether somebody is missed for that."""
     view.ghosts.discard(name)
     view.doomed.discard(name)
     view.to_inspect.discard(name)
     view.strangers.pop(name, None)
     slot, occupant = occupied_by(view, name)
-    if slot is not None and occupant is not None:
-        put(view, replace(slot, occupant=replace(occupant, listed=False, listed_changed=view.now)))
+    if slot is None or occupant is None:
+        return False
+    slot = replace(slot, occupant=replace(occupant, listed=False, listed_changed=view.now))
+    put(view, slot)
+    return is_missed(slot)
 
 
 def _strange_listed(view: View, strange: frozenset[str]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from heapq import heappop, heappush
 
-from autohealer.core.membership import absence_deadline
+from autohealer.core.membership import absence_deadline, is_missed
 from autohealer.core.model import Incarnation, Occupant, Phase, Slot, View
 
 
@@ -57,7 +57,7 @@ def _index(view: View, slot: Slot) -> None:
         return
     view.key_of[slot.occupant.name] = slot.key
     view.waiting.pop(slot.key, None)
-    if slot.phase is Phase.READY and not slot.occupant.listed:
+    if is_missed(slot):
         view.missing.add(slot.key)
     if slot.phase is Phase.STARTING and not slot.occupant.proven:
         view.in_flight.add(slot.key)
@@ -67,6 +67,7 @@ def _unindex(view: View, slot: Slot) -> None:
     view.counts[slot.phase] -= 1
     view.in_flight.discard(slot.key)
     view.missing.discard(slot.key)
+    view.suspects.pop(slot.key, None)
     if slot.occupant is not None and view.key_of.get(slot.occupant.name) == slot.key:
         del view.key_of[slot.occupant.name]
 

@@ -11,7 +11,7 @@ import random
 from typing import assert_never
 
 from autohealer.contract import MANUAL_PREFIX
-from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Spawn
+from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Relist, Spawn
 from autohealer.core.events import RegistrantDead, RegistrationRead, SpawnFailed, WorkerSpawned
 from autohealer.core.model import Incarnation, Standing
 from autohealer.daemon.ports import Gone, Post, Processes, Registry, SpawnError, Unreadable
@@ -57,6 +57,8 @@ class Executor:
                 task = asyncio.get_running_loop().create_task(self._inspect(name))
                 self._reads.add(task)
                 task.add_done_callback(self._reads.discard)
+            case Relist():
+                self._registry.relist()
             case _:
                 assert_never(action)
 

@@ -51,6 +51,9 @@ class Registry(Protocol):
     def discard(self, name: Incarnation) -> None:
         """Delete a dead incarnation's registration, in the background."""
 
+    def relist(self) -> None:
+        """Ask for the list anew, whether or not anything seems to have changed, and for one no server lags behind."""
+
     async def read(self, name: Incarnation | str) -> WorkerRecord:
         """Read a registration's data. Raises `Unreadable` or `Gone`."""
 

@@ -60,6 +60,12 @@ def start_ticks(pid: int) -> int | None:
     return None if stat is None else stat.start_ticks
 
 
+def has_ended(pid: int, started_ticks: int) -> bool:
+    """Whether the process that got a pid at that time is gone, or a zombie nobody has reaped yet. Raises `OSError`."""
+    stat = stat_of(pid)
+    return stat is None or stat.start_ticks != started_ticks or not stat.is_alive
+
+
 def ticks_now() -> int:
     """The clock that start times are read from, in clock ticks since boot."""
     return int(time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_S)
@@ -132,7 +138,7 @@ def _is_from_the_launch(stat: Stat, claim: Claim) -> bool:
 
 def _is_alive(pid: int) -> bool:
     stat = stat_of(pid)
-    return stat is not None and stat.state not in {"Z", "X"}
+    return stat is not None and stat.is_alive
 
 
 def _precedes(pid: int, other: int) -> bool:

@@ -44,10 +44,10 @@ from autohealer.processes.identity import (
     age_s,
     boot_id,
     claim_of,
+    has_ended,
     is_leader,
     is_proven,
     leader_among,
-    start_ticks,
     ticks_now,
     token_of,
 )
@@ -145,7 +145,7 @@ class LocalProcesses:
             is_foreign = bool(record.boot or record.host)
             return Standing.ELSEWHERE if is_foreign else Standing.ORPHAN
         try:
-            if record.start and record.start != start_ticks(record.pid):
+            if record.start and has_ended(record.pid, record.start):
                 return Standing.DEAD
             claim = claim_of(record.pid)
             if claim is None or claim.name != name or not self._may_adopt(claim):

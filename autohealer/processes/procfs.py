@@ -33,9 +33,14 @@ class Stat:
         return self.state in {"T", "t"}
 
     @property
+    def is_alive(self) -> bool:
+        """Whether it is more than a zombie that waits to be reaped."""
+        return self.state not in {"Z", "X"}
+
+    @property
     def has_environment(self) -> bool:
         """Whether it can have one: zombies have none left, kernel threads never had one."""
-        return self.state not in {"Z", "X"} and not self.flags & _KERNEL_THREAD
+        return self.is_alive and not self.flags & _KERNEL_THREAD
 
 
 def all_pids() -> list[int]:

@@ -81,6 +81,25 @@ def test_short_outages_cost_nothing(own_zookeeper: ZooKeeperServer, tmp_path: Pa
         nobody_paid(daemon, before, own_zookeeper.address, killed=None)
 
 
+def test_a_daemon_that_finds_workers_and_no_store_keeps_them_alive(
+    own_zookeeper: ZooKeeperServer, tmp_path: Path
+) -> None:
+    """A reboot of the ZooKeeper host together with a restart of the daemon would leave the workers to themselves."""
+    with Daemon(
+        tmp_path / "state", own_zookeeper.address, replicas=REPLICAS, options=OPTIONS
+    ) as daemon:
+        before = daemon.becomes_whole()
+        daemon.kill()
+        own_zookeeper.kill()
+        daemon.start()
+        eventually(lambda: daemon.log("zookeeper_unreachable"), within_s=20, view=daemon.view)
+        os.kill(before[VICTIM], signal.SIGKILL)
+        replaced_locally(daemon, VICTIM, before[VICTIM])
+        assert "suspended: nothing is concluded" in holds_of(daemon)
+        own_zookeeper.start()
+        nobody_paid(daemon, before, own_zookeeper.address, killed=VICTIM)
+
+
 def is_reached_by(proxy: ChaosProxy, workers: dict[int, int]) -> bool:
     """Whether all workers are connected."""
     return set(workers.values()) <= set(proxy.client_pids())

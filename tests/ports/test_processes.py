@@ -7,6 +7,7 @@ import errno
 import os
 import resource
 import signal
+import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -251,6 +252,21 @@ async def test_workers_are_told_who_they_are(tmp_path: Path) -> None:
             "AUTOHEALER_ZNODE": "/workers/web-3-1",
         }
         assert "NOTIFY_SOCKET" not in shown
+
+
+async def test_a_zombie_that_nobody_reaps_is_dead(tmp_path: Path) -> None:
+    """A worker whose parent is late to collect it would be called an orphan, and its znode stay."""
+    async with real_stage(Manner.OBEYS, tmp_path) as stage:
+        with zombie() as pid:
+            assert stage.processes.look_into(NAME, stage.record_of(pid)) is Standing.DEAD
+
+
+@contextmanager
+def zombie() -> Iterator[int]:
+    """The pid of a process that has ended and is not reaped."""
+    with subprocess.Popen(("true",)) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        yield child.pid
 
 
 async def test_a_worker_leads_a_session_of_its_own(tmp_path: Path) -> None:

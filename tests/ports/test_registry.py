@@ -67,12 +67,22 @@ class Stage(ABC):
 
     async def lists(self, *ours: Incarnation, strange: frozenset[str] = frozenset()) -> None:
         """Wait until the last list is this one."""
-        wanted = WorkersListed(frozenset(ours), strange)
-        await eventually_async(
-            lambda: self.facts and self.facts[-1] == wanted,
-            within_s=WITHIN_S,
-            view=lambda: self.facts,
-        )
+        wanted = (frozenset(ours), strange)
+
+        def listed() -> bool:
+            last = self.facts[-1] if self.facts else None
+            return isinstance(last, WorkersListed) and (last.ours, last.strange) == wanted
+
+        await eventually_async(listed, within_s=WITHIN_S, view=lambda: self.facts)
+
+    async def lists_what_was_asked_since(self, asked_at: float) -> None:
+        """Wait until there is a list that was asked for at this time or later."""
+
+        def listed() -> bool:
+            lists = (fact for fact in self.facts if isinstance(fact, WorkersListed))
+            return any(fact.asked_at >= asked_at for fact in lists)
+
+        await eventually_async(listed, within_s=WITHIN_S, view=lambda: self.facts)
 
     def lists_so_far(self) -> int:
         """How many lists were posted."""
@@ -111,7 +121,9 @@ class RealStage(Stage):
         super().__init__()
         self._client = client
         self.session = Session(connection, 10.0, self.facts.append)
-        self.real = Registry(self.session, GROUP, self.facts.append, random.Random(1))
+        self.real = Registry(
+            self.session, GROUP, self.facts.append, random.Random(1), time.monotonic
+        )
         self.registry = self.real
 
     def create(self, label: str, data: bytes = b"") -> None:
@@ -221,6 +233,20 @@ async def test_only_our_group_is_listed_and_the_unknown_told_apart(opened: Opens
         await stage.lists(NAME, strange=frozenset(strange))
 
 
+async def test_a_list_tells_when_it_was_asked_for(opened: Opens) -> None:
+    """A worker would be ended on the strength of a list from before it registered again."""
+    async with opened(before=(label_of(3, 17),)) as stage:
+        await stage.lists(NAME)
+        for _ in range(3):
+            asked_at = time.monotonic()
+            stage.registry.relist()
+            await stage.lists_what_was_asked_since(asked_at)
+        await stage.lists(NAME)
+        times = [fact.asked_at for fact in stage.facts if isinstance(fact, WorkersListed)]
+        assert times == sorted(times)
+        assert times[-1] <= time.monotonic()
+
+
 async def test_discard_deletes_just_that_one(opened: Opens) -> None:
     """A dead worker would count as registered until its session expires."""
     async with opened(before=(label_of(3, 16), label_of(3, 17))) as stage:
@@ -310,14 +336,33 @@ async def test_the_first_list_of_a_connection_follows_a_sync(
     with ChaosProxy(own_zookeeper.address) as proxy:
         async with real_stage(proxy.address) as stage:
             for _ in range(3):
-                seen = len(stage.facts)
+                cut_at = time.monotonic()
                 with caplog.at_level(logging.DEBUG, "autohealer.kazoo"):
                     proxy.cut()
-                    await is_told(stage, seen, WorkersListed(frozenset(), frozenset()))
-                sent = [r.message for r in caplog.records if "Sending request(xid=" in r.message]
-                asked = [m.split(": ")[1].split("(")[0] for m in sent]
-                assert asked.index("Sync") < asked.index("GetChildren"), asked
-                caplog.clear()
+                    await stage.lists_what_was_asked_since(cut_at)
+                assert is_synced_before_listed(caplog)
+
+
+async def test_a_list_that_is_asked_for_follows_a_sync(
+    zookeeper: ZooKeeperUnderTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker would be ended because the daemon's server lags behind the one the worker registered with."""
+    async with real_stage(zookeeper.connection) as stage:
+        await stage.lists()
+        for _ in range(3):
+            asked_at = time.monotonic()
+            with caplog.at_level(logging.DEBUG, "autohealer.kazoo"):
+                stage.registry.relist()
+                await stage.lists_what_was_asked_since(asked_at)
+            assert is_synced_before_listed(caplog)
+
+
+def is_synced_before_listed(caplog: pytest.LogCaptureFixture) -> bool:
+    """Whether what was sent since the last look began with a sync."""
+    sent = [r.message for r in caplog.records if "Sending request(xid=" in r.message]
+    asked = [message.split(": ")[1].split("(")[0] for message in sent]
+    caplog.clear()
+    return asked.index("Sync") < asked.index("GetChildren")
 
 
 async def test_a_read_outlasts_a_server_that_is_slow_to_answer(
@@ -351,3 +396,4 @@ async def test_no_server_is_said_with_its_address(tmp_path: Path) -> None:
         ZooKeeperUnreachable, match=f"no ZooKeeper answered at {address} within 0.5 s"
     ):
         await session.start(0.5)
+    await session.stop()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from autohealer.core.actions import Plan
     from autohealer.core.events import Event
-    from autohealer.daemon.ports import Observer
+    from autohealer.daemon.ports import Clock, Observer
     from tests.simulation.world import World
 
 LATE_S = (0.0, 0.0, 0.0, 0.001, 0.03)
@@ -106,8 +106,8 @@ class _Processes(FakeProcesses):
 class _Registry(FakeRegistry):
     """Burns the fuse."""
 
-    def __init__(self, post: _Post, world: World, fuse: Fuse) -> None:
-        super().__init__(post, store=world.store)
+    def __init__(self, post: _Post, world: World, fuse: Fuse, clock: Clock) -> None:
+        super().__init__(post, store=world.store, clock=clock)
         self._fuse = fuse
 
     def discard(self, name: Incarnation) -> None:
@@ -154,7 +154,7 @@ class SimulatedDaemon:
         self.mailbox = Mailbox()
         self.post = _Post(world, self.mailbox)
         self.processes = _Processes(self.post, world, self.fuse)
-        self.registry = _Registry(self.post, world, self.fuse)
+        self.registry = _Registry(self.post, world, self.fuse, self._clock)
         self.executor = Executor(self.processes, self.registry, self.post, random.Random(1))
         self.view = View(
             policy=policy,
@@ -181,8 +181,11 @@ class SimulatedDaemon:
         return self._read_at
 
     def _look_around(self) -> None:
-        """Adopt and connect, in either order; both are known before the first decision, as at a real start."""
-        if self._world.rng.random() < 0.5:
+        """Adopt and connect, in either order, as far as a store answers: both are known before the first decision."""
+        if not self._world.store_up:
+            self._world.tell(StoreIs(self._world.now, up=False))
+            self.processes.adopt_all()
+        elif self._world.rng.random() < 0.5:
             self.processes.adopt_all()
             self.registry.connect()
         else:

@@ -181,7 +181,7 @@ def lose_watch(stage: Stage, rng: random.Random) -> None:
     if daemon is None or daemon.registry.deaf:
         return
     kind = f"deaf from {stage.now:.4f}"  # the next daemon may be deaf before this is over
-    stage.disturb(kind, Harm.BLINDS)
+    stage.disturb(kind, Harm.HIDES)
     daemon.registry.deaf = True
 
     def over() -> None:

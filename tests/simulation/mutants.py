@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from autohealer.core import brake, evolve, reconcile, registrations
+from autohealer.core import brake, evolve, membership, reconcile, registrations, slots
 from autohealer.core.actions import Action, Discard, Plan
 from autohealer.core.brake import review_losses
 from autohealer.core.events import WorkerAdopted
-from autohealer.core.model import Budget, Death, Exit, Incarnation, Policy, Slot, Store, View
+from autohealer.core.model import Budget, Death, Exit, Incarnation, Phase, Policy, Slot, Store, View
 from autohealer.core.reconcile import _registry_work as registry_work
 from autohealer.core.restarts import after_death
 from autohealer.core.slots import put
@@ -34,6 +34,17 @@ def _checks_nothing(view: View, plan: Plan) -> tuple[str, ...]:
 
 def _never_brakes(view: View) -> None:
     """Takes a mass loss for as many deaths."""
+
+
+def _misses_only_its_own(slot: Slot) -> bool:
+    """Thinks that an adopted worker that is not registered has never been."""
+    return slot.phase is Phase.READY and slot.occupant is not None and not slot.occupant.listed
+
+
+def _does_not_hold_again(view: View, key: int) -> None:
+    """Goes on with those that may just be coming back."""
+    if view.brake.probes.pop(key, None) is not None:
+        view.brake.window += 1
 
 
 def _never_releases(view: View) -> None:
@@ -115,6 +126,13 @@ MUTANTS: dict[str, list[Patch]] = {
         (reconcile, "refilled", _is_always_full),
         (evolve, "refilled", _is_always_full),
     ],
+    "believes an old list": OF_THE_CORE["believes an old list"],
+    "forgets a loss before its start": [
+        (slots, "is_missed", _misses_only_its_own),
+        (membership, "is_missed", _misses_only_its_own),
+        (reconcile, "is_missed", _misses_only_its_own),
+    ],
+    "lets the others go with the first": [(registrations, "note_registered", _does_not_hold_again)],
     "never brakes": [(registrations, "review_losses", _never_brakes)],
     "never releases the brake": [(registrations, "review_losses", _never_releases)],
     "ends all after the hold": [(brake, "_places", _has_places_for_all)],

@@ -1,8 +1,8 @@
 """Where a story plays: the world, the daemon of the moment, and the operator who starts, scales and stops it.
 
 Theory of operation. At most one daemon lives. One that dies is started again after a while, as systemd would, but
-only once a store answers; nothing that it knew reaches the next one. A daemon whose session is cut, or whose
-store is away, is connected again when both are back.
+while no store answers only if workers live; nothing that it knew reaches the next one. A daemon whose session is
+cut, or whose store is away, is connected again when both are back.
 
 Must never know: plans, what the oracle says.
 """
@@ -63,10 +63,10 @@ class Stage:
     # --- the daemon -----------------------------------------------------------------------------
 
     def start_daemon(self) -> None:
-        """Start one, if none runs and a store answers; else try again later."""
+        """Start one, if none runs and a store answers or workers live; else try again later."""
         if self.daemon is not None:
             return
-        if not self.world.store_up:
+        if not self.world.store_up and not self.world.workers():
             self.world.later(RETRY_S, self.start_daemon)
             return
         self._daemons += 1

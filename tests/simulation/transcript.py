@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Spawn
+from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Relist, Spawn
 from autohealer.core.events import Event, WorkersListed
 from autohealer.core.model import Incarnation, Phase, View
 from tests.simulation.story import Outcome, play
@@ -66,6 +66,8 @@ def _action(action: Action) -> str:
             return f"Discard {_short(name)}"
         case Inspect(name):
             return f"Inspect {name if isinstance(name, str) else _short(name)}"
+        case Relist(keys):
+            return f"Relist for slots {', '.join(map(str, keys))}"
 
 
 def _record(record: Record) -> str:

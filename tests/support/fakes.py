@@ -43,7 +43,7 @@ from autohealer.daemon.ports import Gone, SpawnError, Unreadable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from autohealer.daemon.ports import Post
+    from autohealer.daemon.ports import Clock, Post
 
 TERM, KILL = 15, 9
 
@@ -78,6 +78,7 @@ class FakeProcess:
     name: Incarnation
     pid: int
     start: int
+    born_at: float
     host: FakeHost = field(repr=False)
     proven: bool = True
     alive: bool = True
@@ -136,6 +137,7 @@ class FakeHost:
             name,
             self.last_pid if pid is None else pid,
             start=self.last_pid,
+            born_at=asyncio.get_running_loop().time(),
             host=self,
             proven=proven,
             ignores_term=self.ignores_term,
@@ -245,7 +247,8 @@ class FakeProcesses:
 
     def _adopt(self, process: FakeProcess) -> None:
         self._hold(process)
-        self._soon(WorkerAdopted(process.name, process.pid, age_s=60.0))
+        age_s = asyncio.get_running_loop().time() - process.born_at
+        self._soon(WorkerAdopted(process.name, process.pid, age_s))
 
     def _hold(self, process: FakeProcess) -> None:
         process.holder = self
@@ -295,13 +298,20 @@ NEXT_ANSWER_S = 1e-6
 
 
 class FakeRegistry:
-    """The `Registry` port on a `FakeStore`, for one group.
+    """The `Registry` port on a `FakeStore`, for one group, by a clock that is the event loop's where none is given.
 
     `lag_s` is how old a list is when it arrives; while `deaf`, changes go unnoticed, as when a watch was lost.
     """
 
-    def __init__(self, post: Post, group: str = "web", store: FakeStore | None = None) -> None:
+    def __init__(
+        self,
+        post: Post,
+        group: str = "web",
+        store: FakeStore | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self.store = FakeStore() if store is None else store
+        self._clock = asyncio.get_running_loop().time if clock is None else clock
         self.lag_s = 0.0
         self._answer_at = float("-inf")
         self.deaf = False
@@ -330,6 +340,10 @@ class FakeRegistry:
         if self._store is Store.CONNECTED:
             self.discarded.append(name)
             asyncio.get_running_loop().call_soon(self.vanish, name)
+
+    def relist(self) -> None:
+        """List the children anew, soon."""
+        self.resync()
 
     async def read(self, name: Incarnation | str) -> WorkerRecord:
         """Read a registration's data. Raises `Unreadable` or `Gone`."""
@@ -402,7 +416,7 @@ class FakeRegistry:
             if name is not None and name.group == self._group
         )
         strange = frozenset(label for label, name in parsed.items() if name is None)
-        answer = WorkersListed(ours, strange)
+        answer = WorkersListed(ours, strange, self._clock())
         loop = asyncio.get_running_loop()
         if not self.lag_s and self._answer_at < loop.time():
             self._post(answer)

@@ -25,8 +25,6 @@ class Harm(Enum):
     """It may lose its registration or come late with it; healthy again once the fault is over and it is registered."""
     HIDES = "hides"
     """The store: nothing need be whole before the relief, but who dies is replaced all the same."""
-    BLINDS = "blinds"
-    """News of a store that looks well: as above, and registrations that change unseen may cost a worker its life."""
     IMPAIRS = "impairs"
     """Launches (no target), or the end of a worker's tree (target): nothing need be replaced before the relief."""
     DISTURBS = "disturbs"

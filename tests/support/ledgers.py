@@ -136,23 +136,31 @@ class MassLoss:
     """Registrations that vanished together while their processes lived, and what has been done about it since.
 
     A witness that polls may see a replacement's registration later than the daemon does, or never; where the record is
-    not `exact`, its launch stands for it.
+    not `exact`, its launch stands for it. The first replacement is followed by a hold of its own.
     """
 
+    policy: Policy
     began: float
-    hold_until: float
-    timeout_s: float
     missing: set[Incarnation]
     exact: bool = True
     ended_at: dict[int, float] = field(default_factory=dict)
     replaced: int = 0
+    hold_until: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.hold_until = self._first_hold_until
+
+    @property
+    def _first_hold_until(self) -> float:
+        return self.began + self.policy.settle_s
 
     def end(self, name: Incarnation, at: float) -> str | None:
         """One of the missing is ended; what is wrong with that, if anything is."""
         self.missing.discard(name)
         if at < self.hold_until:
             return "while the mass-loss brake had to hold"
-        waiting = sum(at - ended_at < self.timeout_s for ended_at in self.ended_at.values())
+        timeout_s = self.policy.registration_timeout_s
+        waiting = sum(at - ended_at < timeout_s for ended_at in self.ended_at.values())
         self.ended_at[name.slot] = at
         if waiting > self.replaced:
             return (
@@ -160,22 +168,24 @@ class MassLoss:
             )
         return None
 
-    def register(self, life: Life) -> None:
+    def register(self, life: Life, at: float) -> None:
         """One is registered (again); a replacement's registration lets one more be ended."""
         self.missing.discard(life.name)
         if self.exact:
-            self._replace(life)
+            self._replace(life, at)
 
-    def arrive(self, life: Life) -> None:
+    def arrive(self, life: Life, at: float) -> None:
         """One is launched."""
         if not self.exact:
-            self._replace(life)
+            self._replace(life, at)
 
-    def _replace(self, life: Life) -> None:
+    def _replace(self, life: Life, at: float) -> None:
+        was_ended = self.ended_at.pop(life.name.slot, None) is not None
+        if was_ended and not self.replaced:
+            self.hold_until = at + self.policy.settle_s
         # When the hold began and ended is not exact either: then it counts that one of the slot's was ended.
-        if life.since >= self.hold_until if self.exact else life.name.slot in self.ended_at:
+        if life.since >= self._first_hold_until if self.exact else was_ended:
             self.replaced += 1
-            self.ended_at.pop(life.name.slot, None)
 
 
 def loss_limit(policy: Policy, replicas: int) -> int:

@@ -103,7 +103,6 @@ class _Judge:
         self._impaired: set[tuple[str, Incarnation | None]] = set()
         self._impaired_at = NEVER
         self._hidden: set[str] = set()
-        self._blind: set[str] = set()
         self._disturbed_at = NEVER
         self._whole_since: float | None = None
         self._complained = False
@@ -224,7 +223,7 @@ class _Judge:
                 self._say("I1", f"{life.name} was launched beside {others[-1]}")
         self._census.add(life)
         if self._loss is not None:
-            self._loss.arrive(life)
+            self._loss.arrive(life, self._at)
 
     def _judge_overlap(self, new: Incarnation, old: Incarnation, began: float) -> None:
         if self._rules.overlap_s and self._at - began > self._rules.overlap_s:
@@ -311,11 +310,10 @@ class _Judge:
             return
         life.registered_at, life.was_registered = self._at, True
         self._changed_at = self._at
-        self._note_unseen(life)
         self._note_service()
         self._unless_less_was_lost(life)
         if self._loss is not None:
-            self._loss.register(life)
+            self._loss.register(life, self._at)
 
     def _did_deregister(self, name: Incarnation) -> None:
         self._census.registered.discard(name)
@@ -324,7 +322,6 @@ class _Judge:
             return
         settled = self._at - life.registered_at > 2 * self._rules.policy.probation_s
         life.registered_at = None
-        self._note_unseen(life)
         if life.alive and not life.signalled and not life.doomed and settled:
             self._look_for_mass_loss(name)
 
@@ -335,11 +332,6 @@ class _Judge:
             loss.missing.discard(life.name)
             if len(loss.missing) <= loss_limit(self._rules.policy, self._replicas):
                 self._loss = None
-
-    def _note_unseen(self, life: Life) -> None:
-        """What happens to a registration while the daemon is blind may cost its owner's life, until it sees again."""
-        for kind in self._blind:
-            life.fall_ill(kind)
 
     def _look_for_mass_loss(self, name: Incarnation) -> None:
         """Many live workers' registrations gone together, which the daemon saw in peace."""
@@ -361,9 +353,18 @@ class _Judge:
         if self._loss is not None:
             self._loss.missing.add(name)
         elif calm and steady and alone and len(together) > loss_limit(policy, self._replicas):
-            hold_until, timeout_s = self._at + policy.settle_s, policy.registration_timeout_s
-            exact = not self._rules.clock_s
-            self._loss = MassLoss(self._at, hold_until, timeout_s, together, exact)
+            self._loss = MassLoss(policy, self._at, together, exact=not self._rules.clock_s)
+
+    def _look_for_earlier_loss(self) -> None:
+        """Many live workers are without registration when a daemon sees the store for the first time."""
+        policy = self._rules.policy
+        missing = {
+            life.name
+            for life in self._census.all_present()
+            if life.alive and life.registered_at is None and not self._is_surplus(life)
+        }
+        if not self._rules.clock_s and len(missing) > loss_limit(policy, self._replicas):
+            self._loss = MassLoss(policy, self._at, missing)
 
     def _note_service(self) -> None:
         """From when the daemon can know of each worker that it is well, and that it serves."""
@@ -383,8 +384,10 @@ class _Judge:
     def _store_is(self, up: bool) -> None:
         if up is self._store_up:
             return
-        if up and self._store_up is False:
+        if up and (self._store_up is False or self._census.present):
             self._trusted_from = self._at + self._rules.policy.settle_s
+        if up and self._store_up is None:
+            self._look_for_earlier_loss()
         self._store_up, self._store_since = up, self._at
         self._note_service()
         self._disturb()
@@ -423,9 +426,6 @@ class _Judge:
         match harm:
             case Harm.HIDES:
                 self._hidden.add(kind)
-            case Harm.BLINDS:
-                self._hidden.add(kind)
-                self._blind.add(kind)
             case Harm.IMPAIRS:
                 self._impaired.add((kind, target))
                 self._impaired_at = self._at
@@ -443,7 +443,6 @@ class _Judge:
         if (kind, target) in self._impaired:
             self._impaired.discard((kind, target))
             self._impaired_at = self._at
-        self._blind.discard(kind)
         for life in self._census.all_present():
             if target in {None, life.name}:
                 life.ailments.discard(kind)

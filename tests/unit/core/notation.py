@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Spawn
+from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Relist, Spawn
 from autohealer.core.backoff import backoff_s
 from autohealer.core.events import (
     Decided,
@@ -73,7 +73,10 @@ class _Leaves(_Enters):
 
 
 class Scene:
-    """A view built from text, and the rounds a loop would make of it."""
+    """A view built from text, and the rounds a loop would make of it.
+
+    Asked for a list, it answers at once with what was in the last one, unless it is `mute`.
+    """
 
     def __init__(
         self,
@@ -92,6 +95,7 @@ class Scene:
             generation_base=BASE,
             now=now_s - 3600.0,
         )
+        self.mute = False
         self._listed: set[Incarnation] = set()
         wanted = replicas if replicas is not None else len(states)
         self._fold(StoreChanged(Store.CONNECTED), WorkersListed(frozenset(), frozenset()))
@@ -114,7 +118,10 @@ class Scene:
         assert violations_of(self.view, plan) == ()
         self._fold(Decided(plan))
         self._first = False
-        return rendered(plan)
+        if self.mute or not any(isinstance(action, Relist) for action in plan.actions):
+            return rendered(plan)
+        said = [line for line in rendered(plan) if not line.startswith("relist")]
+        return [*said, *self.decide(self.same_list())]
 
     def is_finished(self) -> bool:
         """Whether the loop would end."""
@@ -148,7 +155,11 @@ class Scene:
         """A fresh list: the last one, plus some, without what fills some slots."""
         self._listed |= set(entering)
         self._listed -= {self.name(key) for key in without}
-        return WorkersListed(frozenset(self._listed), self.view.strange)
+        return WorkersListed(frozenset(self._listed), self.view.strange, self.view.now)
+
+    def same_list(self) -> WorkersListed:
+        """The last list again, asked for now."""
+        return WorkersListed(self.view.listed, self.view.strange, self.view.now)
 
     def fails_to_start(self, key: int, jitter: float = 0.0) -> SpawnFailed:
         """The fact that a launch came to nothing."""
@@ -196,6 +207,8 @@ def _rendered(action: Action) -> str:
             return f"discard {_short(name)}"
         case Inspect(name):
             return f"inspect {_short(name)}"
+        case Relist(keys):
+            return f"relist {' '.join(map(str, keys))}"
 
 
 def _short(name: Incarnation | str) -> str:

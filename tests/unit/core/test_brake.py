@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from autohealer.core.brake import loss_limit
-from autohealer.core.events import StoreChanged
-from autohealer.core.model import Policy, Store
+from autohealer.core.events import StoreChanged, WorkerAdopted
+from autohealer.core.model import Incarnation, Policy, Store
+from autohealer.core.reasons import of_mass_loss
 from autohealer.core.reconcile import next_wake
 from tests.unit.core.notation import Scene
 
@@ -73,20 +74,106 @@ def test_who_registers_again_during_the_hold_is_left_alone() -> None:
     assert next_wake(scene.view) is None
 
 
-def test_after_the_hold_one_is_replaced_and_the_next_when_it_registered() -> None:
+def _replaced(scene: Scene, keys: list[int]) -> list[int]:
+    """What is killed when the replacements of what was killed before have registered."""
+    scene.decide(*[scene.dies(key) for key in keys])
+    return _killed(scene.after(0.1, scene.lists(*[scene.name(key) for key in keys])))
+
+
+def test_after_the_hold_one_is_replaced_then_ever_more_as_replacements_register() -> None:
     """All would be replaced at once after all, or the rest never."""
     scene = _with_missing(6)
-    trickled = [_killed(scene.after(POLICY.settle_s + POLICY.rejoin_grace_s))]
-    for _ in range(5):
-        ended = trickled[-1]
-        scene.decide(*[scene.dies(key) for key in ended])
-        scene.after(0.1, scene.lists(*[scene.name(key) for key in ended]))
-        scene.after(1.0)
-        trickled.append([k for k in range(6) if scene.view.slots[k].killing])
-        if not scene.view.missing:
+    first = _killed(scene.after(POLICY.settle_s + POLICY.rejoin_grace_s))
+    assert len(first) == 1
+    assert _replaced(scene, first) == []
+    second = _killed(scene.after(POLICY.settle_s + POLICY.rejoin_grace_s))
+    assert len(second) == 2
+    third = _replaced(scene, second)
+    assert sorted(first + second + third) == list(range(6))
+
+
+def test_what_the_first_replacement_can_reach_the_others_have_time_to_reach() -> None:
+    """Workers that are just coming back would be killed because a new one was faster."""
+    scene = _with_missing(6)
+    names = [scene.name(key) for key in range(6)]
+    first = _killed(scene.after(POLICY.settle_s + POLICY.rejoin_grace_s))
+    assert _replaced(scene, first) == []
+    assert scene.after(POLICY.settle_s - 0.1) == []
+    others = [name for name in names if name.slot not in first]
+    assert scene.after(0.0, scene.lists(*others)) == []
+    assert not scene.view.brake.on
+    assert [scene.name(name.slot) for name in others] == others
+
+
+def test_sessions_that_end_one_after_another_are_waited_for_together() -> None:
+    """Workers cut off at one moment lose their sessions over seconds: the first to would be killed, one by one."""
+    scene = _with_missing(1)
+    for key in (1, 2):
+        assert _killed(scene.after(0.4, scene.lists(without=[key]))) == []
+    assert _killed(scene.after(0.4, scene.lists(without=[3]))) == []
+    assert scene.view.brake.on
+    assert scene.after(POLICY.settle_s - 0.1) == []
+
+
+def test_losses_without_end_do_not_delay_the_first_for_ever() -> None:
+    """A frozen worker among a thousand would stay as long as another one freezes every half second."""
+    scene = Scene(" ".join(f"{key}:ready" for key in range(100)), policy=POLICY)
+    at_s = 0.0
+    for key in range(25):
+        killed = _killed(scene.after(0.4, scene.lists(without=[key])))
+        at_s = 0.4 * key
+        if killed:
             break
-    assert [len(ended) for ended in trickled] == [1, 2, 3]
-    assert sorted(key for ended in trickled for key in ended) == list(range(6))
+    assert killed == [0]
+    assert POLICY.settle_s <= at_s <= POLICY.settle_s + 1.0
+
+
+def _adopted_without_registration(count: int) -> Scene:
+    """Ten adopted workers of which a daemon's first list lacks `count`, now."""
+    scene = Scene(replicas=10, store="suspended", policy=POLICY)
+    names = [Incarnation(key, 50) for key in range(10)]
+    found = [WorkerAdopted(name, 1000 + name.slot, age_s=3600.0) for name in names]
+    connected = StoreChanged(Store.CONNECTED)
+    assert scene.decide(*found, connected, scene.lists(*names[count:])) == []
+    return scene
+
+
+def test_adopted_workers_that_are_missing_together_are_replaced_one_by_one() -> None:
+    """Workers cut off while no daemon ran would be killed all together once one is started."""
+    scene = _adopted_without_registration(6)
+    assert scene.view.brake.on
+    assert "6 of 10" in of_mass_loss(scene.view)
+    assert scene.after(POLICY.settle_s - 0.1) == []
+    first = _killed(scene.after(0.1 + POLICY.rejoin_grace_s))
+    assert len(first) == 1
+    scene.decide(scene.dies(first[0]))
+    assert _killed(scene.after(POLICY.registration_timeout_s - 1.0)) == []
+
+
+def test_a_few_adopted_that_are_missing_have_only_the_time_to_come_back() -> None:
+    """A worker frozen while no daemon ran would be missed for half a minute."""
+    scene = _adopted_without_registration(2)
+    assert not scene.view.brake.on
+    assert scene.after(POLICY.settle_s - 0.1) == []
+    assert _killed(scene.after(0.1 + POLICY.rejoin_grace_s)) == [0, 1]
+
+
+def test_a_mass_loss_under_the_brake_is_held_for_too() -> None:
+    """One worker that does not come back would leave all others without a hold."""
+    scene = _with_missing(4)
+    others = [scene.name(key) for key in (1, 2, 3)]
+    assert _killed(scene.after(POLICY.settle_s - 1.0, scene.lists(*others))) == []
+    assert _killed(scene.after(1.2, scene.lists(without=range(3, 8)))) == []
+    assert _killed(scene.after(POLICY.settle_s - 0.1)) == []
+    assert _killed(scene.after(0.1 + POLICY.rejoin_grace_s)) == [0]
+
+
+def test_losses_just_dealt_with_are_counted_in_what_is_said() -> None:
+    """The loud line would speak of fewer than it takes to set it off."""
+    scene = _with_missing(3)
+    scene.after(POLICY.rejoin_grace_s)
+    scene.after(0.1, scene.lists(without=[3]))
+    assert "4 of 10" in of_mass_loss(scene.view)
 
 
 def test_a_replacement_that_cannot_register_holds_the_others() -> None:

@@ -29,8 +29,8 @@ NEVER_WAS = Incarnation(9, BASE)
 
 
 def _settled(view: View) -> View:
-    """The view without its memory of what was touched."""
-    return replace(copy.deepcopy(view), touched=set())
+    """The view without its memory of what was touched, and of when the last list was asked for."""
+    return replace(copy.deepcopy(view), touched=set(), listed_at=0.0)
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,8 @@ def test_two_actions_for_one_slot_are_named() -> None:
     """A worker would be ended and its slot filled in one breath."""
     scene = Scene("0:ready")
     both = (
-        Drain(0, LIVE, "a", Ending.REGISTRATION_LOST),
-        Kill(0, LIVE, "b", Ending.REGISTRATION_LOST),
+        Drain(0, LIVE, "a", Ending.SURPLUS),
+        Kill(0, LIVE, "b", Ending.SURPLUS),
     )
     assert violations_of(scene.view, Plan(both)) == ("two actions for slot 0 in one plan",)
 

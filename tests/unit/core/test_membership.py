@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from autohealer.core.events import StoreChanged
 from autohealer.core.membership import absence_deadline, presence_of, presence_since
-from autohealer.core.model import NEVER, Occupant, Presence
+from autohealer.core.model import NEVER, Occupant, Phase, Presence, Store
 from tests.unit.core.notation import NOW_S, Scene
 
 
@@ -64,3 +67,35 @@ def test_after_a_reconnect_the_clock_starts_when_trust_does() -> None:
     scene.decide(scene.lists())
     due = absence_deadline(scene.view.slots[0], scene.view)
     assert due == pytest.approx(NOW_S - 1.0 + scene.policy.settle_s + scene.policy.rejoin_grace_s)
+
+
+def test_nobody_is_ended_on_a_list_from_before_the_verdict() -> None:
+    """A store that fell silent, or a lost watch, would cost a worker that has long registered again its life."""
+    scene = Scene("0:absent(0.4s) 1:starting(29.9s)")
+    scene.mute = True
+    assert scene.after(0.1) == ["relist 0 1"]
+    assert scene.after(60.0) == []
+    old = replace(scene.same_list(), asked_at=scene.view.now - 60.2)
+    assert scene.decide(old) == []
+    again = scene.decide(scene.same_list())
+    assert [line.split(":")[0] for line in again] == ["kill 0", "kill 1"]
+
+
+def test_who_registered_unseen_is_left_alone() -> None:
+    """A worker whose registration nobody told the daemon of would be killed for its lack."""
+    scene = Scene("0:absent(0.4s) 1:starting(29.9s)")
+    scene.mute = True
+    assert scene.after(0.1) == ["relist 0 1"]
+    assert scene.after(0.001, scene.lists(scene.name(0), scene.name(1))) == []
+    assert scene.after(3600.0) == []
+    assert [slot.phase for slot in scene.view.slots.values()] == [Phase.READY, Phase.READY]
+
+
+def test_a_verdict_waits_for_a_store_that_went_away_meanwhile() -> None:
+    """An outage that begins at the wrong moment would cost a worker its life."""
+    scene = Scene("0:absent(0.4s)")
+    scene.mute = True
+    assert scene.after(0.1) == ["relist 0"]
+    assert scene.after(1.0, StoreChanged(Store.SUSPENDED)) == []
+    assert scene.after(60.0, StoreChanged(Store.CONNECTED), scene.lists()) == []
+    assert scene.after(scene.policy.settle_s + scene.policy.rejoin_grace_s) == ["relist 0"]

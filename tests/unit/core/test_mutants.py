@@ -61,15 +61,20 @@ def _knows_no_settle_time(slot: Slot, view: View) -> float | None:
     """Concludes absence right after a reconnect."""
     trust_from, view.trust_from = view.trust_from, NEVER
     try:
-        return membership.absence_deadline(slot, view)
+        return ABSENCE_DEADLINE(slot, view)
     finally:
         view.trust_from = trust_from
 
 
 def _gives_no_grace(slot: Slot, view: View) -> float | None:
     """Kills at once on absence."""
-    due = membership.absence_deadline(slot, view)
+    due = ABSENCE_DEADLINE(slot, view)
     return view.now if due is not None and slot.phase is Phase.READY else due
+
+
+def _believes_an_old_list(key: int, view: View) -> bool:
+    """Ends who is missing from the last list, however old that is."""
+    return True
 
 
 def _forgets_backoff(policy: Policy, failures: int, jitter: float) -> float:
@@ -138,22 +143,24 @@ def _believes_drain_is_death(slot: Slot, desired: object, view: View) -> Action 
     return None
 
 
+ABSENCE_DEADLINE = membership.absence_deadline
 IS_LAUNCHABLE = reconcile.is_launchable
 REGISTRY_WORK = reconcile._registry_work
 
 MUTANTS: dict[str, list[Patch]] = {
     "ignores freshness": [
         (slots, "absence_deadline", _ignores_freshness),
-        (reconcile, "absence_deadline", _ignores_freshness),
+        (membership, "absence_deadline", _ignores_freshness),
     ],
     "knows no settle time": [
         (slots, "absence_deadline", _knows_no_settle_time),
-        (reconcile, "absence_deadline", _knows_no_settle_time),
+        (membership, "absence_deadline", _knows_no_settle_time),
     ],
     "gives no grace": [
         (slots, "absence_deadline", _gives_no_grace),
-        (reconcile, "absence_deadline", _gives_no_grace),
+        (membership, "absence_deadline", _gives_no_grace),
     ],
+    "believes an old list": [(reconcile, "is_confirmed", _believes_an_old_list)],
     "forgets back-off": [(restarts, "backoff_s", _forgets_backoff)],
     "never doubles": [(restarts, "backoff_s", _never_doubles)],
     "reuses a generation": [(reconcile, "_spawn", _reuses_a_generation)],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from autohealer.core import reasons
@@ -45,8 +47,12 @@ def test_a_wait_tells_its_cause_count_and_length() -> None:
 
 def test_a_lost_registration_tells_for_how_long() -> None:
     """A frozen worker's replacement would look arbitrary."""
-    occupant = Occupant(Incarnation(0, 1), 7, since=0.0, listed_changed=99.5)
+    occupant = Occupant(Incarnation(0, 1), 7, since=0.0, listed_changed=99.5, ready_at=1.0)
     assert reasons.of_lost_registration(occupant, 100.0).startswith("registration gone for 0.5 s")
+    unseen = replace(occupant, adopted=True, ready_at=None)
+    assert reasons.of_lost_registration(unseen, 100.0).startswith(
+        "not registered since it was adopted 0.5 s ago while the process lives"
+    )
 
 
 def test_a_missing_registration_tells_what_to_look_for() -> None:

@@ -20,6 +20,10 @@ from tests.unit.core.notation import BASE, Scene
 SPAWN = "spawn 0: "
 DIED_READY = "ended by signal 9 (SIGKILL) after 60.0 s, was ready"
 LOST = "registration gone for 0.5 s while the process lives (frozen, or its session was lost)"
+UNSEEN = (
+    "not registered since it was adopted 25.0 s ago while the process lives "
+    "(frozen, or its session was lost)"
+)
 SILENT = (
     "launched 30.0 s ago but never registered: the program probably does not use autohealer.worker "
     "(or create the znode AUTOHEALER_ZNODE itself), hangs before it does, or cannot reach ZooKeeper"
@@ -37,7 +41,8 @@ SILENT = (
         ("0:starting(1.2s) 1:-", ["spawn 1: first start"]),
         ("0:starting(29.9s)", []),
         ("0:starting(30s)", [f"kill 0: {SILENT}"]),
-        ("0:starting*(30s)", [f"kill 0: {SILENT.replace('30.0', '35.0')}"]),
+        ("0:starting*(24s)", []),
+        ("0:starting*(25s)", [f"kill 0: {UNSEEN}"]),
         ("0:absent(0.4s)", []),
         ("0:absent(0.5s)", [f"kill 0: {LOST}"]),
         ("0:absent*(0.5s)", [f"kill 0: {LOST}"]),
@@ -314,6 +319,20 @@ def test_a_plan_says_what_it_holds_back() -> None:
     assert holds == ("ZooKeeper session suspended: nothing is concluded from registrations",)
     back = Scene("0:ready", store="reconnected(1s)")
     assert "time to register again" in reconcile(back.view.desired, back.view).holds[0]
+
+
+def test_a_connected_store_that_does_not_answer_is_said_in_time() -> None:
+    """A store that takes connections and answers nothing would look well for ever."""
+    scene = Scene("0:ready", store="reconnected(0s)")
+    scene.decide()
+    wake_at = next_wake(scene.view)
+    assert wake_at == scene.view.now + scene.policy.settle_s
+    scene.after(scene.policy.settle_s)
+    (hold,) = reconcile(scene.view.desired, scene.view).holds
+    assert "connected but does not answer" in hold
+    scene.decide(scene.lists())
+    assert reconcile(scene.view.desired, scene.view).holds == ()
+    assert next_wake(scene.view) is None
 
 
 def test_a_quiet_group_has_no_deadline() -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from autohealer.core import evolve as evolve_module
 from autohealer.core import invariants as invariants_module
 from autohealer.core import reconcile as reconcile_module
-from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Spawn
+from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Relist, Spawn
 from autohealer.core.events import (
     Decided,
     Event,
@@ -75,6 +75,7 @@ class Process:
     absent_since: float | None = None
     ended_by_us: bool = False
     counted_failed: bool = False
+    adopted: bool = False
 
     @property
     def exists(self) -> bool:
@@ -174,7 +175,7 @@ class World:
             case Discard(name):
                 if name in self.processes and self.processes[name].exists:
                     raise Broken(f"the registration of the live {name} is deleted")
-            case Inspect():
+            case Inspect() | Relist():
                 pass
 
     def _judge_launch(self, key: int, name: Incarnation) -> None:
@@ -207,11 +208,14 @@ class World:
         process = self.processes[name]
         if not (self.connected and self.delivered):
             raise Broken(f"{name} is ended for its registration while the list is not fresh")
-        if process.absent_since is None:
+        if process.absent_since is None or name in self.znodes:
             raise Broken(f"{name} is ended though it is registered")
-        if process.seen_at is not None:
+        if process.seen_at is not None or process.adopted:
             grace_s = self.policy.rejoin_grace_s
             since = max(process.absent_since, self.trusted_from)
+            if process.seen_at is None:
+                youth_ends = process.spawned_at + self.policy.registration_timeout_s
+                since = max(since, youth_ends - grace_s)
         else:
             grace_s = self.policy.registration_timeout_s
             since = max(process.spawned_at, self.trusted_from)
@@ -259,6 +263,8 @@ class World:
                 self.znodes.discard(name)
             case Inspect(name):
                 self._inspect(name)
+            case Relist():
+                self.deliver_list()
 
     def _launch(self, name: Incarnation) -> None:
         obeys = self.behaving or self.rng.random() < 0.8
@@ -287,11 +293,12 @@ class World:
         """A worker of an earlier daemon lives and is found."""
         if name in self.processes:
             return
-        self.processes[name] = Process(name, self.now, absent_since=self.now)
+        age_s = self.rng.choice((0.5, 60.0))
+        self.processes[name] = Process(name, self.now - age_s, absent_since=self.now, adopted=True)
         self.widest += 1
         if registered:
             self.znodes.add(name)
-        self.post(WorkerAdopted(name, 7, 60.0))
+        self.post(WorkerAdopted(name, 7, age_s))
 
     def end(self, process: Process, exit_: Exit, *, tree_left: bool) -> None:
         """A process ended, with or without all it had started."""
@@ -353,7 +360,7 @@ class World:
         self.delivered = True
         for process in self.processes.values():
             self._note_listed(process)
-        self.post(WorkersListed(frozenset(self.znodes), frozenset(self.strange)))
+        self.post(WorkersListed(frozenset(self.znodes), frozenset(self.strange), self.now))
 
     def _note_listed(self, process: Process) -> None:
         if process.name not in self.znodes:

@@ -189,7 +189,7 @@ def test_a_mass_loss_and_its_end_are_in_it(tmp_path: Path) -> None:
     keeper.round(events.WorkersListed(everyone, frozenset()))
     told = [(e.event, e.why) for e in read_history(tmp_path) if e.event.startswith("mass_loss")]
     assert [event for event, _ in told] == ["mass_loss", "mass_loss_over"]
-    assert told[0][1].startswith("4 of 4 registrations vanished together")
+    assert told[0][1].startswith("4 of 4 registrations went missing together")
 
 
 def test_every_line_names_the_daemon(tmp_path: Path) -> None:

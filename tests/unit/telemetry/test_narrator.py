@@ -223,7 +223,7 @@ def test_a_mass_loss_is_one_loud_line_and_its_end_another() -> None:
         assert log.of(view=view) == []
         if told == "mass_loss":
             assert records[0]["level"] == "error"
-            assert str(records[0]["why"]).startswith("4 of 4 registrations vanished together")
+            assert str(records[0]["why"]).startswith("4 of 4 registrations went missing together")
 
 
 @pytest.mark.parametrize("kind", ONE_OF_EACH)
