@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+import pytest
 from kazoo.client import KazooClient
 from kazoo.exceptions import KazooException
 
@@ -27,6 +28,13 @@ WITHIN_S = 30.0
 FAULT_S = 2.0
 SPIN_SHARE = 0.5
 """A daemon that spins takes a whole core; one that waits takes next to none."""
+
+AS_SOMEBODY = (
+    *("setpriv", "--reuid", "61234", "--regid", "61234", "--clear-groups"),
+    "--securebits=+no_setuid_fixup",  # else access(2) would not count the rights it keeps
+    *(f"--{kind}=-all,+dac_override" for kind in ("bounding-set", "inh-caps", "ambient-caps")),
+)
+"""A user nobody is, to whom limits apply, with root's access to files alone."""
 
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime*MT*.so.1"), None)
 PIDS_V1 = Path("/sys/fs/cgroup/pids")
@@ -73,11 +81,17 @@ def test_without_descriptors_nothing_is_doubled_and_healing_goes_on_after(
         assert daemon.log("invariant_broken") == []
 
 
+@pytest.mark.parametrize("limit", ["control group", "user"])
 def test_when_no_process_can_be_started_launches_are_retried(
-    zookeeper: ZooKeeperUnderTest, tmp_path: Path
+    zookeeper: ZooKeeperUnderTest, tmp_path: Path, limit: str
 ) -> None:
     """A machine out of processes would end the daemon, or its slots would stay empty."""
-    with Daemon(tmp_path / "state", zookeeper.connection, replicas=3) as daemon:
+    require("root with setpriv", os.geteuid() == 0 and Path("/usr/bin/setpriv").exists())
+    no_forks = {"control group": full_group, "user": user_at_limit}[limit]
+    daemon = Daemon(tmp_path / "state", zookeeper.connection, replicas=3)
+    if limit == "user":
+        daemon.command = [*AS_SOMEBODY, *daemon.command]
+    with daemon:
         before = daemon.becomes_whole()
         with without_spinning(daemon), no_forks(daemon.pid):
             os.kill(before[0], signal.SIGKILL)
@@ -96,7 +110,18 @@ def test_when_no_process_can_be_started_launches_are_retried(
 
 
 @contextmanager
-def no_forks(pid: int) -> Iterator[None]:
+def user_at_limit(pid: int) -> Iterator[None]:
+    """Allow a process to start another only as its user's first, for a block."""
+    prlimit = (*AS_SOMEBODY, "prlimit", f"--pid={pid}")
+    asked = (*prlimit, "--nproc", "--output=SOFT", "--noheadings", "--raw")
+    soft = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+    subprocess.run((*prlimit, "--nproc=1:"), check=True)
+    yield
+    subprocess.run((*prlimit, f"--nproc={soft}:"), check=True)
+
+
+@contextmanager
+def full_group(pid: int) -> Iterator[None]:
     """Have a process in a control group that allows no further one, for a block."""
     parent = PIDS_V1 if (PIDS_V1 / "cgroup.procs").exists() else PIDS_V2
     home = Path(f"/proc/{pid}/cgroup").read_text().splitlines()

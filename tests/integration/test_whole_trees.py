@@ -43,6 +43,18 @@ sh -c 'kill -STOP $$; sleep 600' &
 exec {sys.executable} -m flaky_worker --mean-life inf
 """
 
+WRITER = """
+import os
+from pathlib import Path
+from autohealer.worker import run
+def main(worker):
+    while not worker.stopping.wait(0.05):
+        Path(os.environ["TEST_DISK"], "alive").touch()
+    return 0
+run(main)
+"""
+"""Touches a file twenty times a second."""
+
 WITHOUT_KILL = ("setpriv", "--bounding-set=-kill", "--inh-caps=-kill")
 """Root, but for the right to signal others' processes."""
 
@@ -185,3 +197,60 @@ def test_a_process_that_resists_is_named_until_it_is_gone(
             resister.wait()
         daemon.replaces(before, within_s=WITHIN_S)
         assert daemon.stop() == 0
+
+
+def test_a_worker_in_uninterruptible_sleep_is_named_until_it_wakes(
+    zookeeper: ZooKeeperUnderTest, tmp_path: Path
+) -> None:
+    """A worker that waits for a dead disk would be given up, doubled, or end the daemon's patience."""
+    program = tmp_path / "writer.py"
+    program.write_text(WRITER)
+    with disk(tmp_path) as mounted:
+        daemon = Daemon(
+            tmp_path / "state",
+            zookeeper.connection,
+            replicas=1,
+            program=str(program),
+            args=(),
+            options=("--session-timeout", "1"),
+            environment={"TEST_DISK": str(mounted)},
+        )
+        with daemon:
+            before = daemon.becomes_whole()
+            worker = psutil.Process(before[0])
+            with frozen(mounted):
+                eventually(lambda: worker.status() == psutil.STATUS_DISK_SLEEP, within_s=WITHIN_S)
+                os.kill(worker.pid, signal.SIGKILL)
+                told = eventually(
+                    lambda: daemon.log("worker_tree_resists"), within_s=WITHIN_S, view=daemon.view
+                )
+                assert f"pid {worker.pid} (disk-sleep, " in str(told[0]["still_there"])
+                assert [p.pid for p in daemon.workers_alive()] == [worker.pid]
+            daemon.replaces(before, within_s=WITHIN_S)
+            assert daemon.stop() == 0
+
+
+@contextmanager
+def disk(folder: Path) -> Iterator[Path]:
+    """A small file system of its own that can be frozen, for a block."""
+    require("root", os.geteuid() == 0)
+    image, mounted = folder / "image", folder / "disk"
+    mounted.mkdir()
+    with image.open("wb") as file:
+        file.truncate(16 << 20)
+    subprocess.run(("mkfs.ext4", "-q", image), check=True)
+    subprocess.run(("mount", "-o", "loop", image, mounted), check=True)
+    try:
+        yield mounted
+    finally:
+        subprocess.run(("umount", mounted), check=True)
+
+
+@contextmanager
+def frozen(mounted: Path) -> Iterator[None]:
+    """Whoever writes to a file system waits, and cannot be interrupted, for a block."""
+    subprocess.run(("fsfreeze", "--freeze", mounted), check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(("fsfreeze", "--unfreeze", mounted), check=True)
