@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from autohealer.contract import WORKERS_PATH
 from tests.support.apache import apache_is_installed
 from tests.support.clients import connected
 from tests.support.daemon import Daemon
@@ -41,6 +42,8 @@ from tests.support.servers import running
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from kazoo.client import KazooClient
 
     from tests.support.servers import ZooKeeperServer
 
@@ -98,6 +101,49 @@ def test_a_daemon_that_finds_workers_and_no_store_keeps_them_alive(
         assert "suspended: nothing is concluded" in holds_of(daemon)
         own_zookeeper.start()
         nobody_paid(daemon, before, own_zookeeper.address, killed=VICTIM)
+
+
+def test_a_store_that_falls_silent_while_a_worker_is_missed_costs_nobody(
+    own_zookeeper: ZooKeeperServer, tmp_path: Path
+) -> None:
+    """A worker that came back in the meantime would be killed on the strength of the last list."""
+    with (
+        ChaosProxy(own_zookeeper.address) as proxy,
+        connected(own_zookeeper.address) as client,
+        Daemon(tmp_path / "state", proxy.address, replicas=1) as daemon,
+    ):
+        while True:
+            before = daemon.becomes_whole()
+            znode, record = sole_registration(client)
+            client.delete(znode)
+            eventually(partial(is_missed_or_replaced, daemon, before[0]), within_s=30)
+            proxy.blackhole()
+            if is_missed(daemon, before[0]):
+                break  # else it was faster, and right: the worker's znode was gone
+            proxy.heal()
+        client.create(znode, record, ephemeral=True)
+        lasts(2.0)
+        assert is_missed(daemon, before[0])
+        proxy.heal()
+        assert settles(daemon) == before
+
+
+def is_missed(daemon: Daemon, pid: int) -> bool:
+    """Whether the status says that a worker serves and is not registered."""
+    rows = [row for row in daemon.slots() if row.pid == pid]
+    return [(row.phase, row.registration) for row in rows] == [("ready", "absent")]
+
+
+def is_missed_or_replaced(daemon: Daemon, pid: int) -> bool:
+    """Whether that is so, or was."""
+    return is_missed(daemon, pid) or pid not in {row.pid for row in daemon.slots()}
+
+
+def sole_registration(client: KazooClient) -> tuple[str, bytes]:
+    """The path and the data of the only registration there is."""
+    (name,) = client.get_children(WORKERS_PATH)
+    data, _ = client.get(f"{WORKERS_PATH}/{name}")
+    return f"{WORKERS_PATH}/{name}", data
 
 
 def is_reached_by(proxy: ChaosProxy, workers: dict[int, int]) -> bool:
