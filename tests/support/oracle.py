@@ -342,7 +342,8 @@ class _Judge:
         self._vanished.append((self._at, name))
         together = {n for _, n in self._vanished}
         alone = {life.name for life in self._census.all_present() if life.is_missing} <= together
-        if self._loss and alone and self._loss.began < self._at - self._rules.clock_s:
+        over = self._loss and (alone or not self._loss.missing)
+        if self._loss and over and self._loss.began < self._at - self._rules.clock_s:
             # All of the last time are back or gone; whether the daemon has seen that is not certain at first.
             self._loss = None
             if self._at <= self._changed_at + self._rules.sight_s + self._rules.clock_s:
