@@ -1,11 +1,11 @@
 """The mass-loss brake: many registrations gone at once while their processes live are one event, not many deaths.
 
 Theory of operation. A registration that vanishes alone means a frozen worker or a lost session, and the
-worker is replaced after a short grace. When more of them than `loss_limit` vanish within one settle time, a
-fault of the store or the network is likelier than as many deaths, and replacing everybody would make it
-worse. So nobody is ended until one settle time has passed, in which healthy workers register again. Then one
-of those still missing is replaced; the next ones only as replacements register, one more at a time for
-each that does (1, 2, 4 …), which proves that the store takes registrations at all. The first that does is
+worker is replaced after a short grace. When more of them than `loss_limit` vanish within one settle time, whatever
+became of the first ones, a fault of the store or the network is likelier than as many deaths, and replacing
+everybody would make it worse. So nobody is ended until one settle time has passed, in which healthy workers register
+again. Then one of those still missing is replaced; the next ones only as replacements register, one more at a time
+for each that does (1, 2, 4 …), which proves that the store takes registrations at all. The first that does is
 followed by one more settle time: what it could reach the others can reach only now, too. A replacement that does
 not register makes the next one wait for as long as a registration may take.
 
@@ -15,10 +15,12 @@ The brake is off again when no registration is missing. It never touches what is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from heapq import nsmallest
 
 from autohealer.core.membership import is_overdue
-from autohealer.core.model import Brake, Policy, View
+from autohealer.core.model import Brake, Ending, Policy, Slot, View
 from autohealer.core.slots import put
 
 
@@ -30,16 +32,18 @@ def loss_limit(policy: Policy, replicas: int) -> int:
 def release_if_whole(view: View) -> None:
     """Take the brake off when nothing is missing any more."""
     if view.brake.on and not view.missing:
-        view.brake = Brake()
+        view.brake = Brake(losses=view.brake.losses)
 
 
 def review_losses(view: View) -> None:
     """Put the brake on or take it off, after a list; a mass loss under the brake begins it anew."""
     release_if_whole(view)
-    brake = view.brake
-    lost = len(_recent(brake.losses, view)) + (0 if brake.on else len(view.missing))
-    if lost > loss_limit(view.policy, view.desired.replicas):
-        view.brake = Brake(on=True, lost=lost, probes=brake.probes)
+    brake, settle_s = view.brake, view.policy.settle_s
+    brake.losses = {key: at for key, at in brake.losses.items() if view.now - at < settle_s}
+    recent = {key for key, at in brake.losses.items() if at > brake.since}
+    lost = len(recent if brake.on else recent | view.missing)
+    if view.missing and lost > loss_limit(view.policy, view.desired.replicas):
+        view.brake = replace(brake, on=True, lost=lost, since=view.now, window=1)
         _hold(view)
 
 
@@ -55,12 +59,17 @@ def _put_off(view: View) -> None:
         put(view, view.slots[key])
 
 
-def note_vanished(view: View, count: int) -> None:
-    """Remember that as many more registrations are missing."""
+def note_vanished(view: View, keys: Sequence[int]) -> None:
+    """Remember that the registrations of these slots' live incarnations vanished now."""
     view.vanished_at = view.now
+    view.brake.losses |= dict.fromkeys(keys, view.now)
     _put_off(view)
-    if view.brake.on:
-        _remember(view, count)
+
+
+def note_death(view: View, slot: Slot) -> None:
+    """A registration whose owner died by itself was not lost: it went with its owner."""
+    if slot.ending is not Ending.REGISTRATION_LOST:
+        view.brake.losses.pop(slot.key, None)
 
 
 def note_loss(view: View, key: int) -> None:
@@ -69,15 +78,7 @@ def note_loss(view: View, key: int) -> None:
     if brake.on:
         brake.probes[key] = view.now + view.policy.registration_timeout_s
     else:
-        _remember(view, 1)
-
-
-def _remember(view: View, count: int) -> None:
-    view.brake.losses = (*_recent(view.brake.losses, view), *[view.now] * count)
-
-
-def _recent(losses: tuple[float, ...], view: View) -> tuple[float, ...]:
-    return tuple(at for at in losses if view.now - at < view.policy.settle_s)
+        brake.losses[key] = view.now
 
 
 def note_registered(view: View, key: int) -> None:

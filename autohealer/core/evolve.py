@@ -16,7 +16,7 @@ from typing import assert_never
 
 from autohealer.core import events, reasons, registrations
 from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Relist, Spawn
-from autohealer.core.brake import note_loss, review_losses
+from autohealer.core.brake import note_death, note_loss, review_losses
 from autohealer.core.intensity import refilled
 from autohealer.core.model import (
     Budget,
@@ -212,6 +212,7 @@ def _exited(view: View, name: Incarnation, exit_: Exit, jitter: float, *, tree_e
     slot, occupant = occupied_by(view, name)
     if slot is None or occupant is None:
         return
+    note_death(view, slot)
     was_told = slot.phase is Phase.DRAINING
     cause = (
         reasons.of_ending(slot.reason, exit_)

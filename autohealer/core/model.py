@@ -226,16 +226,18 @@ class Brake:
     """What is remembered of a mass loss (see `autohealer.core.brake`).
 
     Nobody is ended for a lost registration before `hold_until`, then as many at a time as `window` says; `probes` are
-    the slots ended since then, each until when it is waited for. `losses` are the latest that no mass loss counts yet:
-    such endings without brake, registrations that vanished under it. `lost` is how many set the brake off.
+    the slots ended since then, each until when it is waited for. `losses` are the slots whose registration vanished
+    lately, and when, or when their incarnation was ended for it; `lost` is how many of them put the brake on, `since`
+    when.
     """
 
     on: bool = False
+    since: float = NEVER
     lost: int = 0
     hold_until: float = NEVER
     window: int = 1
     probes: dict[int, float] = field(default_factory=dict)
-    losses: tuple[float, ...] = ()
+    losses: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -65,7 +65,7 @@ def listed(
     view.listed = ours
     for name in sorted(appeared):
         _appeared(view, name)
-    if missed := sum(_vanished(view, name) for name in sorted(vanished)):
+    if missed := [key for name in sorted(vanished) if (key := _vanished(view, name)) is not None]:
         note_vanished(view, missed)
     view.doomed |= view.ghosts
     _strange_listed(view, strange)
@@ -95,18 +95,18 @@ def _registered(view: View, slot: Slot, occupant: Occupant) -> None:
     put(view, replace(slot, occupant=replace(occupant, listed=True, listed_changed=view.now)))
 
 
-def _vanished(view: View, name: Incarnation) -> bool:
-    """A registration is gone; whether somebody is missed for that."""
+def _vanished(view: View, name: Incarnation) -> int | None:
+    """A registration is gone; the slot that misses it, if one does."""
     view.ghosts.discard(name)
     view.doomed.discard(name)
     view.to_inspect.discard(name)
     view.strangers.pop(name, None)
     slot, occupant = occupied_by(view, name)
     if slot is None or occupant is None:
-        return False
+        return None
     slot = replace(slot, occupant=replace(occupant, listed=False, listed_changed=view.now))
     put(view, slot)
-    return is_missed(slot)
+    return slot.key if is_missed(slot) else None
 
 
 def _strange_listed(view: View, strange: frozenset[str]) -> None:

@@ -234,7 +234,7 @@ class _Judge:
             self._judge_ending(life)
         life.alive = False
         self._changed_at = self._at
-        self._unless_less_was_lost(life)
+        self._is_missing_no_more(life)
         self._due.clear()  # deaths together may have to wait for each other
         if not left:
             prompt = life.doomed and not life.signalled and self._is_replaced_at_once(life)
@@ -311,7 +311,7 @@ class _Judge:
         life.registered_at, life.was_registered = self._at, True
         self._changed_at = self._at
         self._note_service()
-        self._unless_less_was_lost(life)
+        self._is_missing_no_more(life)
         if self._loss is not None:
             self._loss.register(life, self._at)
 
@@ -325,25 +325,24 @@ class _Judge:
         if life.alive and not life.signalled and not life.doomed and settled:
             self._look_for_mass_loss(name)
 
-    def _unless_less_was_lost(self, life: Life) -> None:
-        """Who died or registered again before the daemon could see it missing is no part of a mass loss."""
-        loss = self._loss
-        if loss and life.name in loss.missing and self._at <= loss.began + self._rules.sight_s:
-            loss.missing.discard(life.name)
-            if len(loss.missing) <= loss_limit(self._rules.policy, self._replicas):
-                self._loss = None
+    def _is_missing_no_more(self, life: Life) -> None:
+        """Who died or registered again; before the daemon could see it missing, it is no part of a mass loss at all."""
+        if self._loss is None or life.name not in self._loss.missing:
+            return
+        self._loss.missing.discard(life.name)
+        unseen = self._at <= self._loss.began + self._rules.sight_s
+        if unseen and len(self._loss.missing) <= loss_limit(self._rules.policy, self._replicas):
+            self._loss = None
 
     def _look_for_mass_loss(self, name: Incarnation) -> None:
         """Many live workers' registrations gone together, which the daemon saw in peace."""
         policy = self._rules.policy
-        self._vanished = [
-            (at, n) for at, n in self._vanished if self._at - at <= self._rules.clock_s
-        ]
+        self._vanished = [v for v in self._vanished if self._at - v[0] <= self._rules.clock_s]
         self._vanished.append((self._at, name))
         together = {n for _, n in self._vanished}
         alone = {life.name for life in self._census.all_present() if life.is_missing} <= together
-        over = self._loss and (alone or not self._loss.missing)
-        if self._loss and over and self._loss.began < self._at - self._rules.clock_s:
+        before = self._loss is not None and self._loss.began < self._at - self._rules.clock_s
+        if self._loss and before and (alone or not self._loss.missing):
             # All of the last time are back or gone; whether the daemon has seen that is not certain at first.
             self._loss = None
             if self._at <= self._changed_at + self._rules.sight_s + self._rules.clock_s:

@@ -168,6 +168,27 @@ def test_a_mass_loss_under_the_brake_is_held_for_too() -> None:
     assert _killed(scene.after(0.1 + POLICY.rejoin_grace_s)) == [0]
 
 
+def test_a_loss_right_after_a_mass_loss_is_part_of_it() -> None:
+    """A network that comes and goes would have its victims killed in the moments in which it is there."""
+    scene = _with_missing(6)
+    scene.after(1.0, scene.lists(*[scene.name(key) for key in range(6)]))
+    released = not scene.view.brake.on
+    scene.after(1.0, scene.lists(without=[7]))
+    assert released
+    assert scene.view.brake.on
+    assert _killed(scene.after(POLICY.settle_s - 0.1)) == []
+    assert _killed(scene.after(0.1 + POLICY.rejoin_grace_s)) == [7]
+
+
+def test_workers_that_leave_by_themselves_lost_nothing() -> None:
+    """Jobs that end one after another, each deregistering first, would look like a fault of the network."""
+    scene = Scene(TEN_READY, policy=POLICY)
+    for key in range(10):
+        scene.after(0.1, scene.lists(without=[key]))
+        scene.after(0.01, scene.dies(key, code=0))
+        assert not scene.view.brake.on
+
+
 def test_losses_just_dealt_with_are_counted_in_what_is_said() -> None:
     """The loud line would speak of fewer than it takes to set it off."""
     scene = _with_missing(3)
