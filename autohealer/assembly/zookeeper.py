@@ -3,7 +3,8 @@
 Theory of operation. The choice is made by looking at what listens. An embedded server is kept by the
 simplest rule there is: whenever it ended, or the daemon's session is cut while it does not run, and nobody
 listens on its port, launch it. So daemons that share a port share one server, and when the one that
-started it leaves and takes it along, another brings it back. A server an earlier daemon left is taken over.
+started it leaves and takes it along, another brings it back. A server an earlier daemon left is taken over. One of
+ours that takes connections and does not answer hangs: it is ended and launched again, which costs no session.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ POLL_S = 0.01
 
 RETRY_S = 1.0
 """Between two looks while there is no server: short against any session timeout."""
+
+SILENT_LOOKS = 5
+"""A server that did not answer so many looks in a row hangs; with `RETRY_S` and a probe's patience, 15 seconds."""
 
 SHORT_LIFE_S = 5.0
 """A server that ends sooner than this is not launched again at once."""
@@ -77,12 +81,18 @@ def _choose_local(port: int, *, asked: bool) -> Choice:
                 f"port {port} is taken by another ZooKeeper: use it with --zookeeper {address}, "
                 "or give the embedded server another port with --zookeeper embedded:PORT"
             )
+        case Listener.SILENT:
+            return Choice(address, "whoever is there does not answer", embedded_port=port)
         case Listener.STRANGER:
-            raise ZooKeeperError(
-                f"port {port} is taken by something that is not ZooKeeper: "
-                "give the embedded server another port with --zookeeper embedded:PORT, "
-                "or name a ZooKeeper with --zookeeper HOST:PORT"
-            )
+            raise _taken(port)
+
+
+def _taken(port: int) -> ZooKeeperError:
+    return ZooKeeperError(
+        f"port {port} is taken by something that is not ZooKeeper: "
+        "give the embedded server another port with --zookeeper embedded:PORT, "
+        "or name a ZooKeeper with --zookeeper HOST:PORT"
+    )
 
 
 class EmbeddedServer:
@@ -116,12 +126,22 @@ class EmbeddedServer:
             on_end=self._ended,
         )
 
+    @property
+    def pid(self) -> int | None:
+        """Its process, if it is ours and lives."""
+        return self._companion.pid
+
     async def start(self) -> None:
         """Return when a server answers on the port. Raises `ZooKeeperError`."""
-        if self._companion.adopt():
-            self._logger.info("embedded_server_adopted", pid=self._companion.pid)
-        elif await self._who_listens() is Listener.NOBODY:
+        adopted, listener = self._companion.adopt(), await self._who_listens()
+        if adopted:
+            self._logger.info("embedded_server_adopted", pid=self.pid)
+            if listener is Listener.SILENT:
+                self._end_hanging()
+        elif listener is Listener.NOBODY:
             self._launch()
+        elif listener is Listener.SILENT:
+            raise _taken(self._port)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 while await self._who_listens() is not Listener.EMBEDDED:
@@ -166,19 +186,30 @@ class EmbeddedServer:
             self._look = asyncio.get_running_loop().create_task(self._bring_back(delay_s))
 
     async def _bring_back(self, delay_s: float) -> None:
-        """Launch it unless somebody listens; look again while there is no session."""
+        """Launch it where nobody listens, end it where it hangs; look again while there is no session."""
         await asyncio.sleep(delay_s)
-        while self._companion.pid is None:
+        silent_looks = 0
+        while not self._connected or self.pid is None:
             try:
-                if await self._who_listens() is Listener.NOBODY:
+                listener = await self._who_listens()
+                if self.pid is None and listener is Listener.NOBODY:
                     self._launch()
-                    return
             except (ZooKeeperError, OSError, RuntimeError) as error:
                 # Short of descriptors, processes or threads: that may pass.
                 self._logger.warning("embedded_server_not_launched", why=str(error))
+                listener = Listener.NOBODY
             if self._connected:
-                return  # another daemon's server serves us
+                return  # another daemon's server serves us, or ours is there
+            silent_looks = silent_looks + 1 if listener is Listener.SILENT else 0
+            if silent_looks == SILENT_LOOKS:
+                self._end_hanging()
             await asyncio.sleep(RETRY_S)
+
+    def _end_hanging(self) -> None:
+        """End a server of ours that does not answer; that it ended has it launched again."""
+        if self.pid is not None:
+            self._logger.error("embedded_server_hangs", pid=self.pid)
+            self._companion.kill()
 
     def _launch(self) -> None:
         try:
@@ -188,7 +219,7 @@ class EmbeddedServer:
             raise ZooKeeperError(
                 f"the embedded ZooKeeper server cannot be launched: {error}"
             ) from error
-        self._logger.info("embedded_server_started", pid=self._companion.pid)
+        self._logger.info("embedded_server_started", pid=self.pid)
 
     def _not_started(self) -> ZooKeeperError:
         return ZooKeeperError(

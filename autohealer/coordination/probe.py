@@ -1,4 +1,4 @@
-"""Who listens on a port: nobody, a ZooKeeper, our embedded one, or something else.
+"""Who listens on a port: nobody, a ZooKeeper, our embedded one, something else, or somebody who says nothing.
 
 `srvr` is the one four-letter word every stock Apache ZooKeeper answers; one that has it switched off says
 so in words of its own, which is an answer too.
@@ -20,6 +20,7 @@ class Listener(Enum):
     ZOOKEEPER = "zookeeper"
     EMBEDDED = "embedded"
     STRANGER = "stranger"
+    SILENT = "silent"
 
 
 def who_listens(host: str, port: int) -> Listener:
@@ -30,6 +31,8 @@ def who_listens(host: str, port: int) -> Listener:
             answer = _read_all(connection)
     except ConnectionRefusedError:
         return Listener.NOBODY
+    except TimeoutError:
+        return Listener.SILENT
     except OSError:
         return Listener.STRANGER
     if EMBEDDED_MARK in answer:

@@ -75,6 +75,11 @@ class Companion:
             self._process.signal(signal.SIGKILL)
             await self._gone.wait()
 
+    def kill(self) -> None:
+        """KILL, without waiting: `on_end` tells when it is gone."""
+        if self._process is not None:
+            self._process.signal(signal.SIGKILL)
+
     def release(self) -> None:
         """Leave it running for the next daemon to take over."""
         if self._process is not None:

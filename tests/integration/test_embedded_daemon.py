@@ -107,6 +107,20 @@ def test_a_server_left_by_a_crashed_daemon_is_adopted_and_stopped_at_the_end(
         assert not exists(server)
 
 
+def test_a_server_found_hanging_is_replaced(port: int, tmp_path: Path) -> None:
+    """A daemon would never start again beside a server that hangs, and its workers would be left to themselves."""
+    with Daemon(tmp_path / "state", f"embedded:{port}", replicas=3) as daemon:
+        before = daemon.becomes_whole()
+        server = server_pid(daemon)
+        daemon.kill()
+        os.kill(server, signal.SIGSTOP)
+        daemon.start()
+        eventually(lambda: daemon.log("embedded_server_hangs"), within_s=30, view=daemon.view)
+        assert daemon.becomes_whole() == before
+        assert not exists(server)
+        assert daemon.stop() == 0
+
+
 def test_a_port_taken_by_something_else_is_one_sentence(port: int, tmp_path: Path) -> None:
     """A web server on the port would be mistaken for ZooKeeper, or crash the daemon."""
     with (

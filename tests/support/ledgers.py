@@ -52,6 +52,11 @@ class Life:
         if self.well_from == ALWAYS and self.registered_at is not None and not self.ailments:
             self.well_from = seen_at
 
+    def unless_seen_by(self, at: float) -> None:
+        """The daemon sees no more from now on: what it cannot have seen yet it does not know."""
+        if self.serves_from is not None and self.serves_from > at:
+            self.serves_from = None
+
     def __str__(self) -> str:
         state = "alive" if self.alive else "tree left"
         return f"{self.name} {state} {'un' * (self.registered_at is None)}registered"
@@ -79,6 +84,10 @@ class Census:
     def all_present(self) -> Iterator[Life]:
         """Those of which anything is left."""
         return (life for lives in self.present.values() for life in lives)
+
+    def unregistered(self) -> Iterator[Life]:
+        """Those that live and are not registered."""
+        return (life for life in self.all_present() if life.alive and life.registered_at is None)
 
     def had_surplus(self, slot: int) -> bool:
         """Whether more than one incarnation was found in a slot; one of them has to go, and may take its time."""

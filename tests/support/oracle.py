@@ -358,11 +358,7 @@ class _Judge:
     def _look_for_earlier_loss(self) -> None:
         """Many live workers are without registration when a daemon sees the store for the first time."""
         policy = self._rules.policy
-        missing = {
-            life.name
-            for life in self._census.all_present()
-            if life.alive and life.registered_at is None and not self._is_surplus(life)
-        }
+        missing = {x.name for x in self._census.unregistered() if not self._is_surplus(x)}
         if not self._rules.clock_s and len(missing) > loss_limit(policy, self._replicas):
             self._loss = MassLoss(policy, self._at, missing)
 
@@ -388,6 +384,8 @@ class _Judge:
             self._trusted_from = self._at + self._rules.policy.settle_s
         if up and self._store_up is None:
             self._look_for_earlier_loss()
+        for life in () if up else self._census.all_present():
+            life.unless_seen_by(self._at)
         self._store_up, self._store_since = up, self._at
         self._note_service()
         self._disturb()
