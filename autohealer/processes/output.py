@@ -32,6 +32,7 @@ class OutputFiles:
         self._warn = warn
         self._warned = False
         self._sizes: dict[Path, int] = {}
+        self._begins: dict[Path, int] = {}
         self._fastest_bytes = 0
 
     def path(self, slot: int) -> Path:
@@ -48,6 +49,7 @@ class OutputFiles:
                 f"{self.path(slot)} cannot be opened, so output is thrown away: {error.strerror}"
             )
             return os.open(os.devnull, os.O_WRONLY)
+        self._begins[self.path(slot)] = os.fstat(descriptor).st_size
         return descriptor
 
     def size_bytes(self, slot: int) -> int:
@@ -55,11 +57,12 @@ class OutputFiles:
         return _size_bytes(self.path(slot))
 
     def tail(self, slot: int, end_bytes: int) -> list[str]:
-        """The last lines written before offset `end_bytes`."""
+        """The last lines written before offset `end_bytes`, by whom it was opened for last if that is known."""
+        begin_bytes = max(self._begins.get(self.path(slot), 0), end_bytes - TAIL_BYTES)
         try:
             with self.path(slot).open("rb") as file:
-                file.seek(max(0, end_bytes - TAIL_BYTES))
-                raw = file.read(min(TAIL_BYTES, end_bytes))
+                file.seek(begin_bytes)
+                raw = file.read(max(0, end_bytes - begin_bytes))
         except OSError:
             return []
         return [line[:500] for line in raw.decode(errors="replace").splitlines()[-TAIL_LINES:]]
@@ -86,6 +89,7 @@ class OutputFiles:
         for file in files:
             try:
                 _cut(file, KEPT_LIMITS * self._rotate_bytes)
+                self._begins.pop(file, None)
             except OSError as error:
                 self._complain(f"{file} cannot be rotated: {error.strerror}")
 

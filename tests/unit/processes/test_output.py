@@ -57,10 +57,29 @@ def test_the_tail_is_the_last_lines(bench: Bench) -> None:
 
 
 def test_the_tail_ends_where_the_worker_did(bench: Bench) -> None:
-    """The first words of a replacement would be shown as the last of the dead."""
-    end = bench.wrote(0, "goodbye\n")
-    bench.wrote(0, "hello\n")
+    """The words of a child that outlives a worker would be shown as its last."""
+    writer = bench.writer(0)
+    os.write(writer, b"goodbye\n")
+    end = bench.files.size_bytes(0)
+    os.write(writer, b"hello\n")
     assert bench.files.tail(0, end) == ["goodbye"]
+
+
+def test_the_tail_begins_where_the_worker_did(bench: Bench) -> None:
+    """The last words of the one before would be taken for those of a worker that died without any."""
+    bench.wrote(0, "goodbye\n")
+    assert bench.files.tail(0, bench.wrote(0, "hello\n")) == ["hello"]
+    assert bench.files.tail(0, bench.wrote(0, "")) == []
+
+
+def test_the_tail_of_a_file_that_was_cut_is_whole(bench: Bench) -> None:
+    """After a rotation a worker's last words would be hidden."""
+    bench.wrote(0, "x" * LIMIT_BYTES)
+    writer = bench.writer(0)
+    os.write(writer, b"y\n")
+    bench.rotate()
+    os.write(writer, b"goodbye\n")
+    assert bench.files.tail(0, bench.files.size_bytes(0)) == ["goodbye"]
 
 
 @pytest.mark.parametrize(
