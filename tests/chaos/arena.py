@@ -4,7 +4,8 @@ Theory of operation: the daemon and the workers of even slots reach the server t
 of odd slots through the side door; both are proxies. The witnesses look past them. The daemon is brought back
 whenever it ends, as systemd would, and each of its lives is written into the history.
 
-Limits: a daemon may give up at its start while the store is disturbed (exit code 3), nothing else.
+Limits: a daemon that finds no worker may give up at its start while the store is disturbed (exit code 3), nothing
+else.
 """
 
 from __future__ import annotations
@@ -127,9 +128,10 @@ class Arena:
             code = self.daemon.wait(0)
         except subprocess.TimeoutExpired:
             return
-        if code != ExitCode.ZOOKEEPER or not self._store_disturbed:
-            self.witness.complaints.append(f"the daemon ended by itself with exit code {code}")
         self._bid_farewell(Farewell.CRASHED)
+        may_give_up = self._store_disturbed and not self.witness.live()
+        if code != ExitCode.ZOOKEEPER or not may_give_up:
+            self.witness.complaints.append(f"the daemon ended by itself with exit code {code}")
         self.start_daemon()
 
     def _said(self) -> str:
