@@ -41,15 +41,13 @@ class OutputFiles:
 
     def open(self, slot: int) -> int:
         """A descriptor for a worker to write to; /dev/null if the file cannot be had."""
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        file, flags = self.path(slot), os.O_WRONLY | os.O_APPEND | os.O_CREAT
         try:
-            descriptor = os.open(self.path(slot), flags, 0o640)
+            descriptor = os.open(file, flags, 0o640)
         except OSError as error:
-            self._complain(
-                f"{self.path(slot)} cannot be opened, so output is thrown away: {error.strerror}"
-            )
+            self._complain(f"{file} cannot be opened, so output is thrown away: {error.strerror}")
             return os.open(os.devnull, os.O_WRONLY)
-        self._begins[self.path(slot)] = os.fstat(descriptor).st_size
+        self._begins[file] = os.fstat(descriptor).st_size
         return descriptor
 
     def size_bytes(self, slot: int) -> int:
@@ -58,11 +56,12 @@ class OutputFiles:
 
     def tail(self, slot: int, end_bytes: int) -> list[str]:
         """The last lines written before offset `end_bytes`, by whom it was opened for last if that is known."""
-        begin_bytes = max(self._begins.get(self.path(slot), 0), end_bytes - TAIL_BYTES)
+        file = self.path(slot)
+        begin_bytes = max(self._begins.get(file, 0), end_bytes - TAIL_BYTES)
         try:
-            with self.path(slot).open("rb") as file:
-                file.seek(begin_bytes)
-                raw = file.read(max(0, end_bytes - begin_bytes))
+            with file.open("rb") as written:
+                written.seek(begin_bytes)
+                raw = written.read(max(0, end_bytes - begin_bytes))
         except OSError:
             return []
         return [line[:500] for line in raw.decode(errors="replace").splitlines()[-TAIL_LINES:]]
