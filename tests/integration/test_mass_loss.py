@@ -42,6 +42,8 @@ REPLICAS = 10
 LIMIT = 3
 """As many of ten may vanish and be replaced singly before it counts as a mass loss."""
 SESSION_S = 1.0
+REGISTRATION_S = 8.0
+"""So long a worker that was adopted young may still be about to register; longer than a test looks at a trickle."""
 WITHIN_S = 30.0
 
 PROGRAM = """
@@ -71,7 +73,10 @@ def daemon(zookeeper: ZooKeeperUnderTest, proxy: ChaosProxy, tmp_path: Path) -> 
         replicas=REPLICAS,
         program=str(program),
         args=(),
-        options=("--session-timeout", str(SESSION_S)),
+        options=(
+            *("--session-timeout", str(SESSION_S)),
+            *("--registration-timeout", str(REGISTRATION_S)),
+        ),
         environment={"TEST_PROXY": f"{proxy.address}{chroot}"},
     ) as keeper:
         yield keeper
