@@ -142,7 +142,8 @@ class Daemon:
 
     def log(self, event: str | None = None) -> list[dict[str, object]]:
         """The log lines so far, all or those of one event."""
-        lines = self.output.read_text(errors="replace").splitlines()
+        written, _, _being_written = self.output.read_text(errors="replace").rpartition("\n")
+        lines = written.splitlines()
         records = [json.loads(line) for line in lines if line.startswith("{")]
         return [r for r in records if event is None or r["event"] == event]
 
