@@ -55,9 +55,8 @@ def listed(
     """A complete list of what is registered, asked for at `asked_at`."""
     if view.store is not Store.CONNECTED:
         return  # an answer that outlived its connection
-    release_if_whole(
-        view
-    )  # the last one missing may have been ended since: then this is a new event
+    # The last one missing may have been ended since: then what this list lacks is a new event.
+    release_if_whole(view)
     came_back, view.fresh = not view.fresh, True
     view.listed_at = max(view.listed_at, asked_at)
     view.touched.update(view.suspects)

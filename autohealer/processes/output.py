@@ -88,9 +88,9 @@ class OutputFiles:
         for file in files:
             try:
                 _cut(file, KEPT_LIMITS * self._rotate_bytes)
-                self._begins.pop(file, None)
             except OSError as error:
                 self._complain(f"{file} cannot be rotated: {error.strerror}")
+            self._begins.pop(file, None)  # it is truncated either way
 
     def _complain(self, sentence: str) -> None:
         """Say it once; a full disk would otherwise fill the log too."""

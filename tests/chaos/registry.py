@@ -20,10 +20,10 @@ from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.retry import KazooRetry
 
 from autohealer.contract import WORKERS_PATH
+from tests.chaos.watcher import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import TracebackType
 
 _PAUSE_S = 0.03
 _ANSWER_WITHIN_S = 1.0
@@ -31,28 +31,14 @@ _SESSION_TIMEOUT_S = 10.0
 _AWAY = (KazooException, KazooTimeoutError)
 
 
-class RegistryWitness:
+class RegistryWitness(Watcher):
     """The names under `/workers`; use it as a context manager."""
 
     def __init__(self, address: str) -> None:
+        super().__init__("registry witness")
         self._address = address
-        self._over = threading.Event()
         self._renew = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="registry witness")
         self._names: frozenset[str] | None = None
-
-    def __enter__(self) -> RegistryWitness:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        self._thread.join()
 
     def names(self) -> frozenset[str] | None:
         """The latest list, or None while none can be had."""

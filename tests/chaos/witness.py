@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from autohealer.contract import parse_znode_name
 from autohealer.core.model import Incarnation
 from tests.chaos.sightings import Sighting, Sightings
+from tests.chaos.watcher import Watcher
 from tests.support.history import (
     Deregistered,
     Emptied,
@@ -37,7 +38,6 @@ from tests.support.history import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from types import TracebackType
 
 _PAUSE_S = 0.01
 _EXEC_WITHIN_S = 0.05
@@ -64,10 +64,11 @@ class _Death(NamedTuple):
     sighting: Sighting
 
 
-class Witness:
+class Witness(Watcher):
     """Keeps the history of one group; use it as a context manager."""
 
     def __init__(self, arena: str, group: str, names: Callable[[], frozenset[str] | None]) -> None:
+        super().__init__("witness")
         self.complaints: list[str] = []
         self._history: list[Record] = []
         self._names = names
@@ -79,21 +80,9 @@ class Witness:
         self._registered: frozenset[Incarnation] = frozenset()
         self._gone: set[Incarnation] = set()
         self._lock = threading.RLock()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="witness")
 
-    def __enter__(self) -> Witness:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        self._thread.join()
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
         for _, sighting in self._by_pidfd.values():
             self._sightings.forget(sighting)
 

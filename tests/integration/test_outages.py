@@ -57,6 +57,15 @@ LONG_S = 3 * SESSION_S
 VICTIM = 2
 
 
+@pytest.fixture
+def daemon(own_zookeeper: ZooKeeperServer, tmp_path: Path) -> Iterator[Daemon]:
+    """A group that reaches its server without anything in between."""
+    with Daemon(
+        tmp_path / "state", own_zookeeper.address, replicas=REPLICAS, options=OPTIONS
+    ) as keeper:
+        yield keeper
+
+
 def nobody_paid(daemon: Daemon, before: dict[int, int], store: str, *, killed: int | None) -> None:
     """Assert that the group is whole, exact and unharmed, but for the slot whose worker the test killed."""
     after = settles(daemon)
@@ -85,22 +94,19 @@ def test_short_outages_cost_nothing(own_zookeeper: ZooKeeperServer, tmp_path: Pa
 
 
 def test_a_daemon_that_finds_workers_and_no_store_keeps_them_alive(
-    own_zookeeper: ZooKeeperServer, tmp_path: Path
+    own_zookeeper: ZooKeeperServer, daemon: Daemon
 ) -> None:
     """A reboot of the ZooKeeper host together with a restart of the daemon would leave the workers to themselves."""
-    with Daemon(
-        tmp_path / "state", own_zookeeper.address, replicas=REPLICAS, options=OPTIONS
-    ) as daemon:
-        before = daemon.becomes_whole()
-        daemon.kill()
-        own_zookeeper.kill()
-        daemon.start()
-        eventually(lambda: daemon.log("zookeeper_unreachable"), within_s=20, view=daemon.view)
-        os.kill(before[VICTIM], signal.SIGKILL)
-        replaced_locally(daemon, VICTIM, before[VICTIM])
-        assert "suspended: nothing is concluded" in holds_of(daemon)
-        own_zookeeper.start()
-        nobody_paid(daemon, before, own_zookeeper.address, killed=VICTIM)
+    before = daemon.becomes_whole()
+    daemon.kill()
+    own_zookeeper.kill()
+    daemon.start()
+    eventually(lambda: daemon.log("zookeeper_unreachable"), within_s=20, view=daemon.view)
+    os.kill(before[VICTIM], signal.SIGKILL)
+    replaced_locally(daemon, VICTIM, before[VICTIM])
+    assert "suspended: nothing is concluded" in holds_of(daemon)
+    own_zookeeper.start()
+    nobody_paid(daemon, before, own_zookeeper.address, killed=VICTIM)
 
 
 def test_a_store_that_falls_silent_while_a_worker_is_missed_costs_nobody(
@@ -191,21 +197,18 @@ def test_what_is_held_back_and_why_is_said(tmp_path: Path) -> None:
 
 
 def test_a_store_that_comes_back_empty_costs_no_healthy_worker(
-    own_zookeeper: ZooKeeperServer, tmp_path: Path
+    own_zookeeper: ZooKeeperServer, daemon: Daemon
 ) -> None:
     """Everybody would be missing from the new store and killed, or be locked out of it for ever."""
-    with Daemon(
-        tmp_path / "state", own_zookeeper.address, replicas=REPLICAS, options=OPTIONS
-    ) as daemon:
-        before = daemon.becomes_whole()
-        with connected(own_zookeeper.address) as client:
-            have_a_history(client)
-        own_zookeeper.kill()
-        own_zookeeper.wipe()
-        os.kill(before[VICTIM], signal.SIGKILL)
-        replaced_locally(daemon, VICTIM, before[VICTIM])
-        own_zookeeper.start()
-        nobody_paid(daemon, before, own_zookeeper.address, killed=VICTIM)
+    before = daemon.becomes_whole()
+    with connected(own_zookeeper.address) as client:
+        have_a_history(client)
+    own_zookeeper.kill()
+    own_zookeeper.wipe()
+    os.kill(before[VICTIM], signal.SIGKILL)
+    replaced_locally(daemon, VICTIM, before[VICTIM])
+    own_zookeeper.start()
+    nobody_paid(daemon, before, own_zookeeper.address, killed=VICTIM)
 
 
 # --- three servers ----------------------------------------------------------------------------

@@ -168,6 +168,17 @@ def test_a_file_without_room_for_a_copy_is_cut_all_the_same(bench: Bench) -> Non
     assert len(bench.warnings) == 1
 
 
+def test_the_tail_of_a_file_that_was_cut_without_a_copy_is_whole(bench: Bench) -> None:
+    """On a full disk, of all places, nobody would learn a worker's last words."""
+    bench.wrote(0, "x" * LIMIT_BYTES)
+    writer = bench.writer(0)
+    os.write(writer, b"y\n")
+    bench.files.path(0).with_suffix(".log.1").mkdir()
+    bench.rotate()
+    os.write(writer, b"goodbye\n")
+    assert bench.files.tail(0, bench.files.size_bytes(0)) == ["goodbye"]
+
+
 def test_one_file_without_room_does_not_keep_the_others_from_being_cut(bench: Bench) -> None:
     """On a full disk one chatty worker would keep the space of all the others occupied."""
     for slot in range(5):
