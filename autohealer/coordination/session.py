@@ -15,9 +15,7 @@ from collections.abc import Callable
 
 from kazoo.client import KazooState
 
-from autohealer.core.events import StoreChanged
 from autohealer.core.model import Store
-from autohealer.daemon.ports import Post
 from autohealer.zkclient import client_for
 
 STOP_TIMEOUT_S = 3.0
@@ -36,15 +34,14 @@ class ZooKeeperUnreachable(Exception):  # noqa: N818 - says what is the case
 class Session:
     """Owner of the kazoo client; `client` is for the registry beside it only."""
 
-    def __init__(self, connection: str, session_timeout_s: float, post: Post) -> None:
+    def __init__(self, connection: str, session_timeout_s: float) -> None:
         self._connection = connection
-        self._post = post
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listeners: list[Callable[[Store], None]] = []
         self.client = client_for(connection, session_timeout_s)
 
     def subscribe(self, listener: Callable[[Store], None]) -> None:
-        """Call `listener` on the loop's thread at every change, after the fact was posted."""
+        """Call `listener` on the loop's thread at every change, in the order of subscription."""
         self._listeners.append(listener)
 
     async def start(self, timeout_s: float) -> None:
@@ -87,6 +84,5 @@ class Session:
             self._loop.call_soon_threadsafe(self._tell, _STORES[state])
 
     def _tell(self, store: Store) -> None:
-        self._post(StoreChanged(store))
         for listener in self._listeners:
             listener(store)

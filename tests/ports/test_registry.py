@@ -120,7 +120,8 @@ class RealStage(Stage):
     def __init__(self, connection: str, client: KazooClient) -> None:
         super().__init__()
         self._client = client
-        self.session = Session(connection, 10.0, self.facts.append)
+        self.session = Session(connection, 10.0)
+        self.session.subscribe(lambda store: self.facts.append(StoreChanged(store)))
         self.real = Registry(
             self.session, GROUP, self.facts.append, random.Random(1), time.monotonic
         )
@@ -391,7 +392,7 @@ async def is_told(stage: Stage, since: int, fact: Event) -> None:
 async def test_no_server_is_said_with_its_address(tmp_path: Path) -> None:
     """A wrong address would end in a traceback of kazoo's."""
     address = f"127.0.0.1:{free_port()}"
-    session = Session(address, 10.0, lambda _fact: None)
+    session = Session(address, 10.0)
     with pytest.raises(
         ZooKeeperUnreachable, match=f"no ZooKeeper answered at {address} within 0.5 s"
     ):

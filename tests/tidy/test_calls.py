@@ -15,7 +15,7 @@ SLEEPS = ("time.sleep", "asyncio.sleep")
 
 PLACES: dict[tuple[str, ...], tuple[str, ...]] = {
     DAY_CLOCKS: (
-        "autohealer/assembly/daemon.py",  # generations are ordered over restarts and reboots
+        "autohealer/assembly/keeper.py",  # generations are ordered over restarts and reboots
         "autohealer/telemetry/history.py",  # people read it by the time of day
         "autohealer/zkserver/server.py",  # ZooKeeper's ctime and mtime are times of day
         "tests",
@@ -23,7 +23,7 @@ PLACES: dict[tuple[str, ...], tuple[str, ...]] = {
     ),
     SIGNALS: ("autohealer/processes", "flaky_worker", "tests", "benchmarks"),
     SLEEPS: (
-        "autohealer/assembly/daemon.py",  # between two checks of the output files' sizes
+        "autohealer/assembly/keeper.py",  # between two checks of the output files' sizes
         "autohealer/assembly/zookeeper.py",  # between two looks at a server that starts
         "autohealer/worker/registration.py",  # between two attempts to register, on a thread of its own
         "autohealer/zkserver/server.py",  # zero seconds: lets transports close

@@ -1,0 +1,213 @@
+"""One group's keeper: its view, mailbox, loop and executor, and the adapters that serve this group alone.
+
+What all groups of a daemon share (the ZooKeeper session, the reaper, the secret) is made by `daemon` and handed in;
+nothing here knows of another group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from structlog.typing import FilteringBoundLogger
+
+from autohealer.assembly.errors import PlatformError
+from autohealer.contract import ENV_SESSION_TIMEOUT_S, ENV_ZOOKEEPER
+from autohealer.control.records import StatusRecord
+from autohealer.control.server import ControlServer
+from autohealer.control.status import About, Health, status_of
+from autohealer.coordination.registry import Registry
+from autohealer.coordination.session import Session
+from autohealer.core.actions import Plan
+from autohealer.core.events import (
+    DetachRequested,
+    Event,
+    ReplicasSet,
+    StopRequested,
+    StoreChanged,
+)
+from autohealer.core.model import Budget, View
+from autohealer.daemon.executor import Executor
+from autohealer.daemon.loop import Loop
+from autohealer.daemon.mailbox import Mailbox
+from autohealer.daemon.ports import Observer
+from autohealer.processes import vitals
+from autohealer.processes.cgroup import WorkerCgroups
+from autohealer.processes.local import LocalProcesses
+from autohealer.processes.output import OutputFiles
+from autohealer.processes.reaper import Reaper
+from autohealer.settings import HISTORY_BYTES, Settings
+from autohealer.telemetry.history import History
+from autohealer.telemetry.narrator import Narrator
+from autohealer.telemetry.systemd import SystemdNotifier, watchdog_heartbeat_s
+
+FLUSH_S = 2.0
+"""How long the end waits for the registrations of killed workers to be deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all keepers of one daemon use; `connection` is the ZooKeeper that workers are told of."""
+
+    session: Session
+    connection: str
+    secret: bytes
+    reaper: Reaper
+    cgroups: WorkerCgroups | None
+    logger: FilteringBoundLogger
+
+
+class Keeper:
+    """Keeps one group alive until told to stop."""
+
+    def __init__(self, settings: Settings, shared: Shared, output: OutputFiles) -> None:
+        self._settings = settings
+        self._shared = shared
+        self._output = output
+        self._holds: tuple[str, ...] = ()
+        self._is_blind = False
+        policy = settings.policy()
+        self._view = View(
+            policy=policy,
+            budget=Budget(tokens=float(policy.budget_burst)),
+            # Microseconds since the epoch: no generation is given out twice, whatever was lost or wiped.
+            generation_base=time.time_ns() // 1000,
+            now=time.monotonic(),
+        )
+        self._mailbox = Mailbox()
+        rng = random.Random()
+        self.post = self._mailbox.put
+        shared.session.subscribe(lambda store: self.post(StoreChanged(store)))
+        self._registry = Registry(shared.session, settings.group, self.post, rng, time.monotonic)
+        self._processes = LocalProcesses(
+            settings.argv,
+            _worker_environment(os.environ, shared.connection, settings),
+            settings.group,
+            shared.secret,
+            output,
+            shared.reaper,
+            self.post,
+            rng,
+            shared.cgroups,
+        )
+        self._history = History(
+            settings.group_dir,
+            HISTORY_BYTES,
+            self._last_output,
+            lambda sentence: shared.logger.warning("history_lost", why=sentence),
+        )
+        self._executor = Executor(self._processes, self._registry, self.post, rng)
+
+    @property
+    def leaves_workers(self) -> bool:
+        """Whether workers may outlive this daemon now: it was detached, or it failed."""
+        return self._is_blind or bool(self._view.key_of)
+
+    def request_stop(self) -> None:
+        """Have everything end; asked again, at once."""
+        self.post(StopRequested())
+
+    def adopt(self, undo: AsyncExitStack) -> int:
+        """Take over the workers of an earlier daemon; how many live. Raises `PlatformError`."""
+        undo.callback(self._registry.close)
+        undo.callback(self._processes.release)
+        undo.callback(self._executor.cancel)
+        self.post(ReplicasSet(self._settings.replicas))
+        try:
+            return self._processes.adopt_all()
+        except OSError as error:
+            self._is_blind = True
+            raise PlatformError(
+                f"it cannot be told which workers of an earlier daemon live ({error.strerror}), and launching now "
+                "might double them: try again when the machine is less short of descriptors or memory"
+            ) from error
+
+    async def run(self, observers: Sequence[Observer]) -> None:
+        """Until everything is gone, as asked."""
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(self._registry.flush, FLUSH_S)
+            background = [
+                asyncio.ensure_future(self._serve_control()),
+                asyncio.ensure_future(self._rotate_output()),
+            ]
+            undo.push_async_callback(_cancel, background)
+            await self._loop(observers).run()
+
+    def _loop(self, observers: Sequence[Observer]) -> Loop:
+        return Loop(
+            view=self._view,
+            mailbox=self._mailbox,
+            executor=self._executor,
+            clock=time.monotonic,
+            observers=(
+                Narrator(self._shared.logger, self._last_output),
+                self._history,
+                self._remember_holds,
+                SystemdNotifier(os.environ.get("NOTIFY_SOCKET")),
+                *observers,
+            ),
+            heartbeat_s=watchdog_heartbeat_s(os.environ),
+        )
+
+    def _last_output(self, slot: int) -> list[str]:
+        return self._processes.last_output.get(slot, [])
+
+    def _remember_holds(self, _facts: Sequence[Event], plan: Plan, _view: View) -> None:
+        self._holds = plan.holds
+
+    async def _serve_control(self) -> None:
+        server = ControlServer(
+            self._settings.group_dir, self._status, lambda: self.post(DetachRequested())
+        )
+        try:
+            await server.start()
+        except OSError as error:
+            # Healing matters more than being asked about it.
+            self._shared.logger.warning("control_socket_failed", why=str(error))
+            return
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await server.stop()
+
+    async def _rotate_output(self) -> None:
+        while True:
+            grown = self._output.find_grown()
+            if grown:
+                with suppress(
+                    RuntimeError
+                ):  # no thread can be started now; the next look tries again
+                    await asyncio.to_thread(self._output.cut, grown)
+            await asyncio.sleep(self._output.seconds_to_next_look())
+
+    def _status(self) -> StatusRecord:
+        about = About(
+            self._settings.group, os.getpid(), version("autohealer"), self._shared.connection
+        )
+        return status_of(about, self._view, time.monotonic(), self._holds, _examine)
+
+
+def _examine(pid: int) -> Health | None:
+    found = vitals.sample(pid)
+    return None if found is None else Health(found.state, found.rss_bytes, found.cpu_s)
+
+
+def _worker_environment(
+    inherited: Mapping[str, str], connection: str, settings: Settings
+) -> dict[str, str]:
+    return dict(inherited) | {
+        ENV_ZOOKEEPER: connection,
+        ENV_SESSION_TIMEOUT_S: f"{settings.session_timeout_s:g}",
+    }
+
+
+async def _cancel(tasks: Sequence[asyncio.Future[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
