@@ -3,7 +3,8 @@
 Theory of operation. A worker proves that it serves by holding an ephemeral znode; the znode's *name*
 says which incarnation it is (`<group>-<slot>-<generation>`) and is never used twice, so deleting the
 znode of a process proven dead can never hit its replacement. The znode's *data* says where the
-process is, for people and for adoption; nothing is decided from it without proof.
+process is, for people and for adoption; nothing is decided from it without proof. It can carry one: `proof` shows that
+the process with that pid and start time knew the token, also when its environment cannot be read any more.
 
 Must never know: ZooKeeper clients, processes, clocks. The worker SDK imports this module, so it uses
 nothing that kazoo has not imported already.
@@ -25,6 +26,7 @@ ENV_GENERATION = "AUTOHEALER_GENERATION"
 ENV_ZOOKEEPER = "AUTOHEALER_ZOOKEEPER"
 ENV_ZNODE = "AUTOHEALER_ZNODE"
 ENV_TOKEN = "AUTOHEALER_TOKEN"
+ENV_KEEPER = "AUTOHEALER_KEEPER"
 ENV_SESSION_TIMEOUT_S = "AUTOHEALER_SESSION_TIMEOUT_S"
 
 DEFAULT_ZOOKEEPER = "127.0.0.1:2181"
@@ -33,9 +35,10 @@ DEFAULT_SESSION_TIMEOUT_S = 4.0
 
 RECORD_VERSION = 1
 RECORD_BYTES_MAX = 4096
-"""Readers ignore larger data; what we write stays under 200 bytes for ordinary host names."""
+"""Readers ignore larger data; what we write stays under 256 bytes for ordinary host names."""
 
 MANUAL_PREFIX = "manual-"
+_LEFT_OUT = frozenset({"pidns", "keeper", "proof"})
 _GROUP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _NAME = re.compile(r"(?P<group>.+)-(?P<slot>\d{1,6})-(?P<generation>\d{1,19})")
 
@@ -66,7 +69,10 @@ class WorkerRecord:
     """What a worker writes into its znode.
 
     `start` is the process start time in clock ticks since boot (`/proc/<pid>/stat` field 22) and `boot` the kernel's
-    boot id: with `pid` and `host` they name one process for ever. Only `pid` is required of a foreign program.
+    boot id: with `pid` and `host` they name one process for ever. `pidns` is the inode number of its pid namespace
+    (`/proc/self/ns/pid`), outside which `pid` means nothing; `keeper` says which state directory's daemons launched it
+    (`keeper_id`), and `proof` that it knew its token (`registration_proof`). Empty and 0 stand for not known. Only
+    `pid` is required of a foreign program.
     """
 
     pid: int
@@ -75,6 +81,9 @@ class WorkerRecord:
     host: str = ""
     address: str = ""
     version: int = RECORD_VERSION
+    pidns: int = 0
+    keeper: str = ""
+    proof: str = ""
 
 
 def is_group_name(text: str) -> bool:
@@ -97,8 +106,10 @@ def manual_znode_path(host: str, pid: int, start: int) -> str:
 
 
 def encode_record(record: WorkerRecord) -> bytes:
-    """Serialise a record as compact JSON."""
-    return json.dumps(asdict(record), separators=(",", ":")).encode()
+    """Serialise a record as compact JSON; what a worker cannot say of itself is left out."""
+    fields = asdict(record)
+    said = {key: value for key, value in fields.items() if value or key not in _LEFT_OUT}
+    return json.dumps(said, separators=(",", ":")).encode()
 
 
 def decode_record(raw: bytes) -> WorkerRecord:
@@ -127,6 +138,9 @@ def decode_record(raw: bytes) -> WorkerRecord:
         host=_text(fields.get("host")),
         address=_text(fields.get("address")),
         version=_count(fields.get("version")),
+        pidns=_count(fields.get("pidns")),
+        keeper=_text(fields.get("keeper")),
+        proof=_text(fields.get("proof")),
     )
 
 
@@ -136,6 +150,20 @@ def adoption_token(secret: bytes, name: str) -> str:
     Only who can read the daemon's secret can make one, so a stranger's process never passes for a worker.
     """
     return hmac.new(secret, name.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def registration_proof(token: str, pid: int, start: int, boot: str) -> str:
+    """What only who knows a token can write into a record: HMAC-SHA256 over which process it is, 16 hex digits.
+
+    It holds for that one process: who reads the record and copies it elsewhere proves nothing.
+    """
+    which = f"{pid} {start} {boot}"
+    return hmac.new(token.encode(), which.encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def keeper_id(secret: bytes) -> str:
+    """Which state directory's daemons a worker belongs to: HMAC-SHA256 of a word under their secret, 12 hex digits."""
+    return hmac.new(secret, b"keeper", hashlib.sha256).hexdigest()[:12]
 
 
 def _count(value: object) -> int:

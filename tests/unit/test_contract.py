@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given
@@ -17,8 +18,10 @@ from autohealer.contract import (
     decode_record,
     encode_record,
     is_group_name,
+    keeper_id,
     manual_znode_path,
     parse_znode_name,
+    registration_proof,
 )
 
 groups = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", fullmatch=True).filter(is_group_name)
@@ -36,6 +39,9 @@ records = st.builds(
     boot=st.uuids().map(str),
     host=texts,
     address=texts,
+    pidns=st.integers(0, 2**32 - 1),
+    keeper=st.from_regex(r"([0-9a-f]{12})?", fullmatch=True),
+    proof=st.from_regex(r"([0-9a-f]{16})?", fullmatch=True),
 )
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -60,6 +66,24 @@ def test_an_ordinary_record_is_small() -> None:
         address="10.20.30.40:65535",
     )
     assert len(encode_record(record)) < 200
+    said = replace(record, pidns=4_026_531_836, keeper="0" * 12, proof="0" * 16)
+    assert len(encode_record(said)) < 256
+
+
+def test_an_older_reader_understands_a_record() -> None:
+    """After an upgrade of the workers, a daemon of before would not know which process a registration is."""
+    record = WorkerRecord(7, 12, "boot", "host", "10.0.0.1:80", pidns=5, keeper="k", proof="p")
+    fields = json.loads(encode_record(record))
+    expected = {"pid": 7, "start": 12, "boot": "boot", "host": "host", "address": "10.0.0.1:80"}
+    assert {key: fields[key] for key in expected} == expected
+    assert fields["version"] == 1
+
+
+def test_a_record_of_before_is_understood() -> None:
+    """After an upgrade of the daemon, workers launched by an older one would be taken for strangers."""
+    raw = b'{"pid":7,"start":12,"boot":"boot","host":"host","address":"","version":1}'
+    assert decode_record(raw) == WorkerRecord(7, 12, "boot", "host")
+    assert encode_record(WorkerRecord(7, 12, "boot", "host")) == raw
 
 
 @given(st.binary(max_size=2 * RECORD_BYTES_MAX))
@@ -80,7 +104,12 @@ def test_any_json_is_a_record_or_refused(value: object) -> None:
 
 
 @given(
-    st.dictionaries(st.sampled_from(["start", "boot", "host", "address", "version"]), json_values)
+    st.dictionaries(
+        st.sampled_from(
+            ["start", "boot", "host", "address", "version", "pidns", "keeper", "proof"]
+        ),
+        json_values,
+    )
 )
 def test_only_the_pid_must_be_sound(fields: dict[str, object]) -> None:
     """A foreign program that says only its pid, or says the rest badly, would not be counted."""
@@ -88,8 +117,9 @@ def test_only_the_pid_must_be_sound(fields: dict[str, object]) -> None:
     assume(len(raw) <= RECORD_BYTES_MAX)
     record = decode_record(raw)
     assert record.pid == 7
-    assert isinstance(record.start, int)
-    assert all(isinstance(text, str) for text in (record.boot, record.host, record.address))
+    assert all(isinstance(number, int) for number in (record.start, record.version, record.pidns))
+    texts = (record.boot, record.host, record.address, record.keeper, record.proof)
+    assert all(isinstance(text, str) for text in texts)
 
 
 @pytest.mark.parametrize("pid", ["7", 0, -7, 7.0, True, None, []])
@@ -165,3 +195,27 @@ def test_a_token_fits_one_secret_and_one_incarnation(
         assert token != adoption_token(secret, str(other_name))
     if len(secret) == len(other_secret) and secret != other_secret:
         assert token != adoption_token(other_secret, str(name))
+
+
+PROVEN = ("0123456789abcdef" * 2, 4711, 12, "boot")
+
+
+def test_a_proof_is_always_the_same() -> None:
+    """A daemon of another version could not tell its own workers any more."""
+    assert registration_proof(*PROVEN) == "44336389eb149de2"
+    assert keeper_id(bytes(32)) == "5d842117ecec"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ("f" * 32, 4711, 12, "boot"),
+        (PROVEN[0], 4712, 12, "boot"),
+        (PROVEN[0], 4711, 13, "boot"),
+        (PROVEN[0], 4711, 12, "reboot"),
+        (PROVEN[0], 471, 112, "boot"),
+    ],
+)
+def test_a_proof_holds_for_one_process_and_one_token(other: tuple[str, int, int, str]) -> None:
+    """Who copies a record out of a znode would pass for the worker it speaks of."""
+    assert registration_proof(*other) != registration_proof(*PROVEN)
