@@ -47,6 +47,18 @@ class WorkerAdopted:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerHeld:
+    """A live process may be an incarnation of this group, but cannot be proven to be: `why` is a sentence about it.
+
+    It is followed by `WorkerExited` once it is gone, or by `WorkerAdopted` once it is proven after all.
+    """
+
+    name: Incarnation
+    pid: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerSpawned:
     """The process of an incarnation was exec'd."""
 
@@ -110,6 +122,18 @@ class WorkersListed:
 
 
 @dataclass(frozen=True, slots=True)
+class ListFailed:
+    """The store is connected, but `/workers` cannot be listed; `why` is a sentence. Nothing is known until it can."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryWiped:
+    """`/workers` itself was deleted and made again: every registration went with it, and comes back in time."""
+
+
+@dataclass(frozen=True, slots=True)
 class RegistrationRead:
     """The data of an unfamiliar registration was read and, where it names a process here, looked into."""
 
@@ -146,6 +170,7 @@ Event = (
     | StopRequested
     | DetachRequested
     | WorkerAdopted
+    | WorkerHeld
     | WorkerSpawned
     | SpawnFailed
     | WorkerExited
@@ -153,6 +178,8 @@ Event = (
     | TreeResists
     | StoreChanged
     | WorkersListed
+    | ListFailed
+    | RegistryWiped
     | RegistrationRead
     | RegistrantDead
     | InvariantBroken

@@ -14,7 +14,7 @@ from dataclasses import replace
 from heapq import heappop
 from typing import assert_never
 
-from autohealer.core import events, reasons, registrations
+from autohealer.core import events, held, reasons, registrations
 from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Relist, Spawn
 from autohealer.core.brake import note_death, note_loss, review_losses
 from autohealer.core.intensity import refilled
@@ -40,6 +40,7 @@ from autohealer.core.slots import (
     forget,
     occupied_by,
     put,
+    slot_for,
 )
 from autohealer.core.victims import pick_victim
 
@@ -57,6 +58,8 @@ def evolve(view: View, event: events.Event) -> None:  # noqa: C901, PLR0912 - on
             _detach_requested(view)
         case events.WorkerAdopted(name, pid, age_s):
             _adopted(view, name, pid, age_s)
+        case events.WorkerHeld(name, pid, why):
+            held.held(view, name, pid, why)
         case events.WorkerSpawned(name, pid):
             _spawned(view, name, pid)
         case events.SpawnFailed(name, error, jitter):
@@ -71,6 +74,10 @@ def evolve(view: View, event: events.Event) -> None:  # noqa: C901, PLR0912 - on
             registrations.store_changed(view, store)
         case events.WorkersListed(ours, strange, asked_at):
             registrations.listed(view, ours, strange, asked_at)
+        case events.ListFailed(why):
+            registrations.list_failed(view, why)
+        case events.RegistryWiped():
+            registrations.registry_wiped(view)
         case events.RegistrationRead(name, standing, pid, host):
             registrations.registration_read(view, name, Stranger(str(name), standing, pid, host))
         case events.RegistrantDead(name):
@@ -109,15 +116,8 @@ def _replicas_set(view: View, replicas: int) -> None:
     view.desired = replace(view.desired, replicas=replicas)
     for key in range(replicas):
         if key not in view.slots:
-            put(view, _new_slot(view, key))
+            put(view, slot_for(view, key))
     _review_wants(view)
-
-
-def _new_slot(view: View, key: int) -> Slot:
-    """A vacant slot; one wanted again goes on where its generations ended."""
-    if key not in view.retired:
-        return Slot(key=key, phase_since=view.now)
-    return Slot(key=key, phase_since=view.now, generation=view.retired[key], reason="wanted again")
 
 
 def _stop_requested(view: View, *, force: bool) -> None:
@@ -145,9 +145,9 @@ def _review_wants(view: View) -> None:
 
 
 def _adopted(view: View, name: Incarnation, pid: int, age_s: float) -> None:
-    if name in view.key_of:
+    if name in view.key_of and view.slots[view.key_of[name]].phase is not Phase.HELD:
         return
-    slot = view.slots.get(name.slot) or _new_slot(view, name.slot)
+    slot = slot_for(view, name.slot)
     slot = replace(slot, generation=max(slot.generation, name.generation))
     listed = name in view.listed
     newcomer = Occupant(
@@ -160,8 +160,9 @@ def _adopted(view: View, name: Incarnation, pid: int, age_s: float) -> None:
         listed_changed=view.now,
         ready_at=view.now if listed else None,
     )
-    if slot.occupant is None:
+    if slot.occupant is None or slot.phase is Phase.HELD:
         put(view, _filled(slot, newcomer, view.now))
+        held.report_ousted(view, slot, newcomer)
     elif pick_victim(slot.occupant, newcomer) is newcomer:
         put(view, slot)
         put(view, _filled(Slot(key=_berth_key(view)), newcomer, view.now))
@@ -211,6 +212,10 @@ def _spawn_failed(view: View, name: Incarnation, error: str, jitter: float) -> N
 def _exited(view: View, name: Incarnation, exit_: Exit, jitter: float, *, tree_empty: bool) -> None:
     slot, occupant = occupied_by(view, name)
     if slot is None or occupant is None:
+        held.stranger_ended(view, name)
+        return
+    if slot.phase is Phase.HELD:
+        _held_exited(view, slot, replace(occupant, exit=exit_), tree_empty=tree_empty)
         return
     note_death(view, slot)
     was_told = slot.phase is Phase.DRAINING
@@ -237,9 +242,25 @@ def _exited(view: View, name: Incarnation, exit_: Exit, jitter: float, *, tree_e
     )
 
 
+def _held_exited(view: View, slot: Slot, occupant: Occupant, *, tree_empty: bool) -> None:
+    """What holds a slot ended; it frees the slot with the last of its tree."""
+    if not tree_empty:
+        put(view, replace(slot, occupant=occupant))
+        return
+    cause = reasons.of_held_end(occupant.exit or Exit())
+    view.obituaries.append(Obituary(occupant, occupant.exit, None, cause))
+    put(view, held.ended(view, slot, occupant, cause))
+    if not held.take_its_place(view, slot.key) and not view.wants(slot.key):
+        forget(view, slot.key)
+
+
 def _tree_emptied(view: View, name: Incarnation, jitter: float) -> None:
     slot, occupant = occupied_by(view, name)
-    if slot is not None and occupant is not None:
+    if slot is None or occupant is None:
+        return
+    if slot.phase is Phase.HELD:
+        _held_exited(view, slot, occupant, tree_empty=True)
+    else:
         _vacate(view, slot, occupant, slot.reason, jitter)
 
 
@@ -299,7 +320,8 @@ def _ordered(view: View, action: Action) -> None:
             view.doomed.discard(name)
         case Inspect(name):
             view.to_inspect.discard(name)
-            view.strangers[name] = Stranger(str(name), Standing.UNREAD)
+            if name not in view.key_of:
+                view.strangers[name] = Stranger(str(name), Standing.UNREAD)
         case Relist(keys):
             view.suspects.update(dict.fromkeys(keys, view.now))
         case _:

@@ -51,13 +51,15 @@ def _of_action(view: View, action: Action) -> Iterator[str]:
         case Drain(key, name, _, ending) | Kill(key, name, _, ending):
             if ending in _ENDINGS_OF_ABSENCE and view.slots[key].phase is not Phase.DRAINING:
                 yield from _of_absence(view, key, name)
+            if view.slots[key].phase is Phase.HELD:
+                yield f"{name} is to be ended but cannot be proven to be ours"
             if view.key_of.get(name) != key:
                 yield f"{name} is to be ended but does not fill slot {key}"
         case Discard(name):
             if name in view.key_of:
                 yield f"the registration of the live {name} is to be deleted"
         case Inspect(name):
-            if name in view.key_of:
+            if name in view.key_of and view.slots[view.key_of[name]].phase is not Phase.HELD:
                 yield f"{name} is ours but is to be inspected"
         case Relist(keys):
             if view.store is not Store.CONNECTED:

@@ -28,7 +28,7 @@ class Incarnation(NamedTuple):
 
 
 class Phase(Enum):
-    """Where a slot stands."""
+    """Where a slot stands; `held` is filled by a live process that cannot be proven to be ours."""
 
     VACANT = "vacant"
     STARTING = "starting"
@@ -36,6 +36,7 @@ class Phase(Enum):
     DRAINING = "draining"
     BACKOFF = "backoff"
     QUARANTINED = "quarantined"
+    HELD = "held"
 
 
 class Presence(Enum):
@@ -85,6 +86,7 @@ class Standing(Enum):
     MANUAL = "manual"
     ORPHAN = "orphan"
     ELSEWHERE = "elsewhere"
+    UNPROVABLE = "unprovable"
     GARBAGE = "garbage"
     UNKNOWN = "unknown"
 
@@ -249,7 +251,7 @@ class View:
     (first come, first served), `alarms` a heap of (deadline, key) with stale entries skipped, `missing` the
     slots whose registration is expected and was not in the last list, `vanished_at` when one was lost last, `suspects`
     those of them that are to be ended unless a list asked for since then shows them. `listed_at` is when the
-    newest list was asked for. `ghosts` are
+    newest list was asked for, `list_failed` why there is none, in words. `ghosts` are
     registrations whose process is proven dead, `doomed` those of them not yet ordered away. `retired` keeps
     the newest generation of slots given up, so that none is used twice when they are wanted again. `obituaries`
     are the deaths of this round, for those who tell of them; the next round begins without.
@@ -277,6 +279,7 @@ class View:
     fresh: bool = False
     trust_from: float = NEVER
     ever_connected: bool = False
+    list_failed: str = ""
     listed: frozenset[Incarnation] = frozenset()
     listed_at: float = NEVER
     strange: frozenset[str] = frozenset()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from signal import Signals
 
-from autohealer.core.model import Exit, Occupant, Slot, View
+from autohealer.core.model import Exit, Occupant, Phase, Slot, View
 
 
 def of_exit(exit_: Exit) -> str:
@@ -22,6 +22,21 @@ def of_death(occupant: Occupant, exit_: Exit, now: float) -> str:
     """How and when an incarnation died, and whether it had served."""
     had_been = "was ready" if occupant.ready_at is not None else "not registered"
     return f"{of_exit(exit_)} after {now - occupant.since:.1f} s, {had_been}"
+
+
+def of_held_end(exit_: Exit) -> str:
+    """How a process ended that held a slot."""
+    return f"{of_exit(exit_)}: what held the slot could not be proven to be its worker"
+
+
+def of_held(view: View) -> str:
+    """That slots are held, in the same words for as long as it is as many."""
+    count = view.counts[Phase.HELD]
+    slots, processes = ("a slot", "a process") if count == 1 else (f"{count} slots", "processes")
+    return (
+        f"{slots} held by {processes} that cannot be proven to be this group's: neither ended nor doubled, "
+        "and left running by a stop"
+    )
 
 
 def of_backoff(cause: str, failures: int, delay_s: float) -> str:

@@ -42,7 +42,7 @@ def reconcile(desired: Desired, view: View, *, every_slot: bool = False) -> Plan
         hold = f"all actions frozen, workers left as they are: {view.violations[0]}"
         return Plan(holds=(hold,), finished=desired.stop is not Stop.NO)
     if desired.stop is Stop.DETACH:
-        return Plan(finished=True)
+        return Plan(holds=_held_holds(view), finished=True)
     keys = sorted(view.slots if every_slot else view.touched)
     endings = [a for key in keys if (a := _ending(view.slots[key], desired, view)) is not None]
     endings += _verdicts(keys, view)
@@ -53,8 +53,8 @@ def reconcile(desired: Desired, view: View, *, every_slot: bool = False) -> Plan
     return Plan(
         actions=(*launches.spawns, *endings, *_registry_work(view)),
         deferred=launches.deferred,
-        holds=(*launches.holds, *_store_holds(view), *_brake_holds(view)),
-        finished=desired.stop is not Stop.NO and not view.key_of,
+        holds=(*launches.holds, *_store_holds(view), *_brake_holds(view), *_held_holds(view)),
+        finished=desired.stop is not Stop.NO and len(view.key_of) == view.counts[Phase.HELD],
     )
 
 
@@ -86,7 +86,7 @@ def is_launchable(slot: Slot, view: View) -> bool:
 
 def _ending(slot: Slot, desired: Desired, view: View) -> Action | None:
     """Whether what fills a slot has to go."""
-    if slot.occupant is None:
+    if slot.occupant is None or slot.phase is Phase.HELD:
         return None
     if slot.phase is Phase.DRAINING:
         return _escalation(slot, desired, view)
@@ -192,6 +192,10 @@ def _launch_holds(view: View, left: int, *, short_of_tokens: bool) -> tuple[str,
 def _store_holds(view: View) -> tuple[str, ...]:
     if view.store is not Store.CONNECTED:
         return (f"ZooKeeper session {view.store.value}: nothing is concluded from registrations",)
+    if view.list_failed:
+        return (
+            f"{view.list_failed}: nothing is concluded from registrations until there is a list",
+        )
     if view.now < view.trust_from:
         return (
             "ZooKeeper or this daemon is back: workers have time to register again before any is missed",
@@ -206,13 +210,17 @@ def _store_holds(view: View) -> tuple[str, ...]:
 
 def _silent_from(view: View) -> float | None:
     """From when on it is worth saying that a connected store has not answered with a list; None once it has."""
-    if view.store is not Store.CONNECTED or view.fresh:
+    if view.store is not Store.CONNECTED or view.fresh or view.list_failed:
         return None
     return view.store_since + view.policy.settle_s
 
 
 def _brake_holds(view: View) -> tuple[str, ...]:
     return (reasons.of_mass_loss_hold(view),) if view.brake.on else ()
+
+
+def _held_holds(view: View) -> tuple[str, ...]:
+    return (reasons.of_held(view),) if view.counts[Phase.HELD] else ()
 
 
 def _registry_work(view: View) -> tuple[Action, ...]:

@@ -43,10 +43,22 @@ def store_changed(view: View, store: Store) -> None:
     if store is view.store:
         return
     view.store, view.store_since, view.fresh = store, view.now, False
+    view.list_failed = ""
     if store is Store.CONNECTED:
         if view.ever_connected or view.key_of:
             view.trust_from = view.now + view.policy.settle_s
         view.ever_connected = True
+
+
+def list_failed(view: View, why: str) -> None:
+    """A connected store does not tell what is registered."""
+    if view.store is Store.CONNECTED:
+        view.fresh, view.list_failed = False, why
+
+
+def registry_wiped(view: View) -> None:
+    """Every registration went at once, whoever lives: each has time to come back."""
+    view.trust_from = max(view.trust_from, view.now + view.policy.settle_s)
 
 
 def listed(
@@ -58,6 +70,7 @@ def listed(
     # The last one missing may have been ended since: then what this list lacks is a new event.
     release_if_whole(view)
     came_back, view.fresh = not view.fresh, True
+    view.list_failed = ""
     view.listed_at = max(view.listed_at, asked_at)
     view.touched.update(view.suspects)
     appeared, vanished = ours - view.listed, view.listed - ours
@@ -91,6 +104,8 @@ def _registered(view: View, slot: Slot, occupant: Occupant) -> None:
         note_registered(view, slot.key)
         slot = replace(slot, phase=Phase.READY, phase_since=view.now, failures=0)
         occupant = replace(occupant, proven=True, ready_at=view.now)
+    elif slot.phase is Phase.HELD:
+        view.to_inspect.add(occupant.name)  # its registration may prove whose it is
     put(view, replace(slot, occupant=replace(occupant, listed=True, listed_changed=view.now)))
 
 
@@ -124,12 +139,14 @@ def _resume_judgement(view: View) -> None:
         slot = view.slots[key]
         if slot.occupant is not None and not slot.occupant.listed:
             put(view, slot)
+        elif slot.occupant is not None and slot.phase is Phase.HELD:
+            view.to_inspect.add(slot.occupant.name)
     view.to_inspect |= {n for n, s in view.strangers.items() if s.standing is Standing.UNREAD}
 
 
 def registration_read(view: View, name: Incarnation | str, stranger: Stranger) -> None:
     """Whose an unfamiliar registration is."""
-    if name in view.listed or name in view.strange:
+    if name not in view.key_of and (name in view.listed or name in view.strange):
         view.strangers[name] = stranger
 
 

@@ -23,6 +23,15 @@ def occupied_by(view: View, name: Incarnation) -> tuple[Slot, Occupant] | tuple[
     return slot, slot.occupant
 
 
+def slot_for(view: View, key: int) -> Slot:
+    """A slot as it is, or a vacant one; one wanted again goes on where its generations ended."""
+    if key in view.slots:
+        return view.slots[key]
+    if key not in view.retired:
+        return Slot(key=key, phase_since=view.now)
+    return Slot(key=key, phase_since=view.now, generation=view.retired[key], reason="wanted again")
+
+
 def newest_generation(view: View, number: int) -> int:
     """The last generation given out for a slot, held or given up; 0 when there was none."""
     slot = view.slots.get(number)

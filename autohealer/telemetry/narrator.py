@@ -22,6 +22,7 @@ _NEXT = {
     Phase.QUARANTINED: "quarantined",
     Phase.VACANT: "waits for its turn",
     Phase.DRAINING: "ends what it left behind",
+    Phase.HELD: "held by a process that cannot be proven to be its worker",
 }
 
 
@@ -60,6 +61,8 @@ class Narrator:
                 self._worker(name, pid).info("worker_started", reason=reason)
             case events.WorkerAdopted(name, pid, age_s):
                 self._worker(name, pid).info("worker_adopted", age_s=round(age_s, 1))
+            case events.WorkerHeld(name, pid, why):
+                self._worker(name, pid).warning("worker_held", why=why, action="left alone")
             case events.SpawnFailed(name, error, _):
                 self._worker(name, None).error("worker_start_failed", error=error)
             case events.WorkerExited() as exited:
@@ -73,6 +76,10 @@ class Narrator:
                 tell(f"zookeeper_{store.value}")
             case events.WorkersListed(ours, _):
                 self._tell_listed(ours, view)
+            case events.ListFailed(why):
+                self._logger.warning("registrations_not_listed", why=why)
+            case events.RegistryWiped():
+                self._logger.warning("registry_wiped")
             case events.RegistrationRead(name, standing, pid, host):
                 self._tell_stranger(name, standing, pid, host)
             case events.RegistrantDead(name):

@@ -35,6 +35,7 @@ ONE_OF_EACH: dict[type, tuple[events.Event, str | None]] = {
     events.StopRequested: (events.StopRequested(), "stopping"),
     events.DetachRequested: (events.DetachRequested(), None),
     events.WorkerAdopted: (events.WorkerAdopted(NAME, PID, 5.0), "worker_adopted"),
+    events.WorkerHeld: (events.WorkerHeld(NAME, PID, "cannot be read"), "worker_held"),
     events.WorkerSpawned: (events.WorkerSpawned(NAME, PID), "worker_started"),
     events.SpawnFailed: (events.SpawnFailed(NAME, "no such file", 0.5), "worker_start_failed"),
     events.WorkerExited: (
@@ -51,6 +52,8 @@ ONE_OF_EACH: dict[type, tuple[events.Event, str | None]] = {
         events.WorkersListed(frozenset({NAME}), frozenset()),
         "worker_registered",
     ),
+    events.ListFailed: (events.ListFailed("may not be read"), "registrations_not_listed"),
+    events.RegistryWiped: (events.RegistryWiped(), "registry_wiped"),
     events.RegistrationRead: (
         events.RegistrationRead("Worker1", Standing.UNKNOWN, 1, "there"),
         "unknown_registration",
