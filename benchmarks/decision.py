@@ -35,6 +35,7 @@ from autohealer.daemon.executor import Executor
 from autohealer.daemon.loop import Loop
 from autohealer.daemon.mailbox import Mailbox
 from autohealer.daemon.ports import Gone
+from autohealer.processes.ledger import Ledger
 from autohealer.processes.local import LocalProcesses
 from autohealer.processes.output import OutputFiles
 from autohealer.processes.reaper import Reaper
@@ -88,7 +89,10 @@ async def measure(workers: int, kills: int, folder: Path) -> list[float]:
     reaper.start()
     output = OutputFiles(folder, 10**9, print)
     command = ("/bin/sleep", "1000")
-    processes = LocalProcesses(command, os.environ, "bench", b"x", output, reaper, watch.post, rng)
+    ledger = Ledger(folder, print)
+    processes = LocalProcesses(
+        command, os.environ, "bench", b"x", output, ledger, reaper, watch.post, rng
+    )
     view = View(PATIENT, Budget(10**9), generation_base=1, now=time.monotonic(), window=10**9)
     executor = Executor(processes, NoRegistry(), watch.post, rng)
     loop = asyncio.ensure_future(Loop(view, mailbox, executor, time.monotonic, ()).run())

@@ -19,7 +19,6 @@ from autohealer.assembly.keeper import Keeper, Shared
 from autohealer.assembly.zookeeper import EmbeddedServer, choose
 from autohealer.coordination.session import Session, ZooKeeperUnreachable
 from autohealer.daemon.ports import Observer
-from autohealer.processes.cgroup import WorkerCgroups
 from autohealer.processes.identity import load_secret
 from autohealer.processes.lock import hold_group
 from autohealer.processes.output import OutputFiles
@@ -72,7 +71,7 @@ async def _keep(
         reaper.start()
         undo.callback(reaper.close)
         session = Session(choice.connection, DAEMON_SESSION_TIMEOUT_S)
-        shared = Shared(session, choice.connection, secret, reaper, WorkerCgroups.find(), logger)
+        shared = Shared(session, choice.connection, secret, reaper, logger)
         keeper = Keeper(settings, shared, output)
         _listen_to_signals(keeper, undo)
         if choice.embedded_port is not None:

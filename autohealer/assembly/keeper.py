@@ -39,6 +39,7 @@ from autohealer.daemon.mailbox import Mailbox
 from autohealer.daemon.ports import Observer
 from autohealer.processes import vitals
 from autohealer.processes.cgroup import WorkerCgroups
+from autohealer.processes.ledger import Ledger
 from autohealer.processes.local import LocalProcesses
 from autohealer.processes.output import OutputFiles
 from autohealer.processes.reaper import Reaper
@@ -59,7 +60,6 @@ class Shared:
     connection: str
     secret: bytes
     reaper: Reaper
-    cgroups: WorkerCgroups | None
     logger: FilteringBoundLogger
 
 
@@ -91,10 +91,14 @@ class Keeper:
             settings.group,
             shared.secret,
             output,
+            Ledger(
+                settings.group_dir,
+                lambda sentence: shared.logger.warning("ledger_lost", why=sentence),
+            ),
             shared.reaper,
             self.post,
             rng,
-            shared.cgroups,
+            WorkerCgroups.find(settings.group),
         )
         self._history = History(
             settings.group_dir,

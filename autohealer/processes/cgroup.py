@@ -2,7 +2,7 @@
 
 Theory of operation. A process can leave its process group, its session and its parents and clear its
 environment, but it cannot leave its cgroup unseen: what an incarnation starts stays in its leaf
-`worker-<slot>-<generation>`, `cgroup.kill` ends all of it at once and without racing forks, and the leaf says
+`worker-<group>-<slot>-<generation>`, `cgroup.kill` ends all of it at once and without racing forks, and the leaf says
 who is still there. Leaves are found again by name, so a restarted daemon needs no memory of its predecessor's.
 
 Delegated means that whoever manages the tree says so: systemd marks the group of a unit with `Delegate=yes`
@@ -37,18 +37,19 @@ SUBGROUP = "daemon"
 """Where `DelegateSubgroup=` puts the daemon."""
 
 _MARKS = ("user.delegate", "trusted.delegate")
-_LEAF = re.compile(r"worker-(-?\d+)-(\d+)")
+_LEAF = re.compile(r"worker-(?P<group>.+)-(?P<slot>\d+)-(?P<generation>\d+)")
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerCgroups:
-    """The leaves of all incarnations, directly below the delegated group `root`."""
+    """The leaves of a group's incarnations, directly below the delegated control group `root`."""
 
     root: Path
+    group: str
 
     @staticmethod
-    def find() -> WorkerCgroups | None:
+    def find(group: str) -> WorkerCgroups | None:
         """The group delegated to this process; None where there is none. Empty leaves in it are removed."""
         own = _own_group("cgroup2", "")
         if own is None:
@@ -58,15 +59,19 @@ class WorkerCgroups:
             return None
         if root != own:
             _enable_memory(root)
-        groups = WorkerCgroups(root)
-        for name in groups.names():
-            groups.remove(name)
-        return groups
+        leaves = WorkerCgroups(root, group)
+        for name in leaves.names():
+            leaves.remove(name)
+        return leaves
 
     def names(self) -> list[Incarnation]:
         """Every incarnation that has a leaf, an earlier daemon's as well."""
         matches = (_LEAF.fullmatch(name) for name in os.listdir(self.root))  # noqa: PTH208 - names suffice
-        return [Incarnation(int(found[1]), int(found[2])) for found in matches if found]
+        return [
+            Incarnation(int(found["slot"]), int(found["generation"]))
+            for found in matches
+            if found and found["group"] == self.group
+        ]
 
     def place(self, name: Incarnation, pid: int) -> None:
         """Move a process into the leaf of its incarnation, which is made for it. Raises `OSError`."""
@@ -101,7 +106,7 @@ class WorkerCgroups:
                 group.rmdir()
 
     def _leaf(self, name: Incarnation) -> Path:
-        return self.root / f"worker-{name.slot}-{name.generation}"
+        return self.root / f"worker-{self.group}-{name.slot}-{name.generation}"
 
 
 def own_oom_kills() -> int | None:

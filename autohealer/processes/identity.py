@@ -1,9 +1,12 @@
-"""Which process is which: pid, start time and boot id name one process for ever; the token proves it ours.
+"""Which process is which: pid, start time and boot id name one process for ever; what proves it ours.
 
-A pid alone proves nothing, it is reused. Start time (clock ticks since boot) and boot id make it unique;
-`AUTOHEALER_TOKEN` in its environment, an HMAC only this state directory's secret can make, proves which
-incarnation it is. Whoever wants to signal opens a pidfd first and verifies afterwards: the pidfd pins the
-process that was verified.
+A pid alone proves nothing, it is reused. Start time (clock ticks since boot) and boot id make it unique. That it is
+ours is proven by any of: the note of its launch (`ledger`); `AUTOHEALER_TOKEN` in its environment, an HMAC only
+this state directory's secret can make; the control group we put it in; the proof in its registration, made with its
+token. What none of them proves is not thereby somebody else's: an environment can be overwritten or hidden. So there
+are three verdicts, and who is unprovable holds its slot, is left alone and reported.
+
+Whoever wants to signal opens a pidfd first and verifies afterwards: the pidfd pins the process that was verified.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from autohealer.contract import (
@@ -27,7 +31,7 @@ from autohealer.contract import (
     adoption_token,
 )
 from autohealer.core.model import Incarnation
-from autohealer.processes.procfs import Stat, raw_environment_of, stat_of
+from autohealer.processes.procfs import Stat, exists, raw_environment_of, stat_of
 
 SECRET_BYTES = 32
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -37,6 +41,14 @@ ENV_LAUNCHED = "AUTOHEALER_LAUNCHED"
 
 LAUNCH_S = 0.5
 """A leader starts this soon after its launch was noted, even on a busy machine."""
+
+
+class Verdict(Enum):
+    """Whether a process is an incarnation that a daemon of this state directory launched."""
+
+    OURS = "ours"
+    NOT_OURS = "not ours"
+    UNPROVABLE = "unprovable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +72,15 @@ def start_ticks(pid: int) -> int | None:
     return None if stat is None else stat.start_ticks
 
 
-def has_ended(pid: int, started_ticks: int) -> bool:
-    """Whether the process that got a pid at that time is gone, or a zombie nobody has reaped yet. Raises `OSError`."""
+def is_running(pid: int, started_ticks: int) -> bool | None:
+    """Whether the process that got a pid at that time lives; None when it is hidden from us. Raises `OSError`.
+
+    A zombie that nobody has reaped yet does not live, unless other threads of it do.
+    """
     stat = stat_of(pid)
-    return stat is None or stat.start_ticks != started_ticks or not stat.is_alive
+    if stat is None:
+        return None if exists(pid) else False
+    return stat.start_ticks == started_ticks and stat.is_alive
 
 
 def ticks_now() -> int:
@@ -107,26 +124,32 @@ def claim_of(pid: int) -> Claim | None:
         return None
 
 
-def is_leader(pid: int, claim: Claim) -> bool:
-    """Whether a process can be what the daemon launched itself, not something that did. Raises `OSError`."""
-    stat = stat_of(pid)
-    if stat is None or stat.session != pid:
-        return False
-    return claim.launched_ticks is None or _is_from_the_launch(stat, claim)
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Who of an incarnation's processes the daemon launched itself, as far as its token can tell."""
+
+    pid: int
+    verdict: Verdict
 
 
-def leader_among(pids: Sequence[int], claim: Claim) -> int | None:
-    """Which of the processes with one claim, in the order of their start, the daemon launched. Raises `OSError`.
+def leader_among(pids: Sequence[int], claim: Claim) -> Candidate | None:
+    """Of the processes with one token, in the order of their start, the leader; None if it is gone. Raises `OSError`.
 
     What the worker starts may lead a session of its own too. It starts later, or at least after the session that
-    those started at the launch are in; pids are given out in order, and few are in half a second.
+    those started at the launch are in; pids are given out in order, and few are in half a second. One that leads a
+    session and started later than a launch takes may be either: that is unprovable by the token alone.
     """
     stats = [stat for pid in pids if (stat := stat_of(pid)) is not None]
     early = {stat.session for stat in stats if _is_from_the_launch(stat, claim)}
     orphaned = [session for session in early if not _is_alive(session)]
-    for pid in pids:
-        if is_leader(pid, claim):
-            return None if any(_precedes(session, pid) for session in orphaned) else pid
+    leaders = [stat for stat in stats if stat.session == stat.pid and stat.is_alive]
+    for stat in leaders:
+        if claim.launched_ticks is None or _is_from_the_launch(stat, claim):
+            if any(_precedes(session, stat.pid) for session in orphaned):
+                return None
+            return Candidate(stat.pid, Verdict.OURS)
+    if leaders and not orphaned:
+        return Candidate(leaders[0].pid, Verdict.UNPROVABLE)
     return None
 
 
@@ -138,7 +161,7 @@ def _is_from_the_launch(stat: Stat, claim: Claim) -> bool:
 
 def _is_alive(pid: int) -> bool:
     stat = stat_of(pid)
-    return stat is not None and stat.is_alive
+    return exists(pid) if stat is None else stat.is_alive
 
 
 def _precedes(pid: int, other: int) -> bool:

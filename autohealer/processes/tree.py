@@ -1,4 +1,4 @@
-"""One incarnation's processes: its leader, what is known of the rest, and how they are reached.
+"""How the processes of one incarnation are reached, and what people call them.
 
 A worker leads a session and process group of its own, so one `killpg` reaches what stayed in it. What
 left the group still carries the incarnation's token in its environment, and once its parents are dead
@@ -11,50 +11,44 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import psutil
 
 from autohealer.contract import ENV_TOKEN
-from autohealer.core.model import Exit, Incarnation
+from autohealer.core.model import Incarnation
 from autohealer.processes.identity import environment_of
 from autohealer.processes.procfs import all_pids, stat_of
 from autohealer.processes.reaper import Watched
 
 
 @dataclass(slots=True)
-class Tree:
-    """What this daemon answers for under one name.
+class Leader:
+    """A live process that this daemon launched or adopted as an incarnation; the first of its tree.
 
-    `leader` is None once it ended; `exit` is how, until that was told. `rest` are the others that were found and
-    killed, each held. `group_gone` stays true once nothing was left in the leader's group: from then on its number may
-    be somebody else's. `kills` counts the orders to end it, `looks` those at what is left since the last one;
-    `outlived` are the pids that had been killed before the last order, `told` what was last said of those who resist.
+    `is_child`: launched by this daemon. `terminated` and `kills` are what it was told; `frozen` whether it was stopped
+    when it was killed.
     """
 
     name: Incarnation
-    pid: int
     token: str
+    start_ticks: int
     is_child: bool
-    leader: Watched | None = None
-    rest: dict[int, Watched] = field(default_factory=dict)
-    exit: Exit | None = None
-    frozen: bool = False
-    group_gone: bool = False
+    watched: Watched
+    terminated: bool = False
     kills: int = 0
-    looks: int = 0
-    outlived: tuple[int, ...] = ()
-    told: tuple[str, ...] = ()
+    frozen: bool = False
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self.watched.pid
 
     def signal_group(self, number: signal.Signals) -> None:
-        """Signal the whole group; nothing happens once its leader may have been reaped."""
-        if self.leader is not None and (self.is_child or self.leader.is_alive()):
+        """Signal the whole group; nothing happens once the leader may have been reaped."""
+        if self.is_child or self.watched.is_alive():
             signal_group(self.pid, number)
-
-    def note_group(self) -> bool:
-        """Whether nothing is left in the leader's group; only the launching daemon can tell."""
-        self.group_gone = self.group_gone or not self.is_child or is_group_empty(self.pid)
-        return self.group_gone
 
 
 def signal_group(leader_pid: int, number: signal.Signals) -> None:
@@ -82,10 +76,14 @@ def carries_token(pid: int, token: str) -> bool:
     return environment_of(pid).get(ENV_TOKEN) == token
 
 
-def in_group(leader_pid: int) -> list[int]:
-    """Every live process of a process group, whoever may read its environment. Raises `OSError`."""
-    stats = ((pid, stat_of(pid)) for pid in all_pids())
-    return [pid for pid, stat in stats if stat is not None and stat.group == leader_pid]
+def by_group() -> Mapping[int, Sequence[int]]:
+    """Every live process by its process group, whoever may read its environment. Raises `OSError`."""
+    groups: dict[int, list[int]] = {}
+    for pid in all_pids():
+        stat = stat_of(pid)
+        if stat is not None and stat.is_alive:
+            groups.setdefault(stat.group, []).append(pid)
+    return groups
 
 
 def in_words(pid: int) -> str | None:

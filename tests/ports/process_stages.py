@@ -26,8 +26,10 @@ from autohealer.core.model import Exit, Incarnation
 from autohealer.daemon.ports import Processes
 from autohealer.processes.census import Census
 from autohealer.processes.identity import boot_id, environment_of, start_ticks, token_of
+from autohealer.processes.ledger import Ledger
 from autohealer.processes.local import LocalProcesses
 from autohealer.processes.output import OutputFiles
+from autohealer.processes.procfs import own_pid_namespace
 from autohealer.processes.reaper import Reaper
 from tests.support.eventually import eventually_async
 from tests.support.fakes import FakeHost, FakeProcesses
@@ -169,7 +171,7 @@ class RealStage(Stage):
     ) -> None:
         self.facts = []
         self.folder = folder
-        self._secret = f"the secret of {folder}".encode()  # test runs side by side share no token
+        self.secret = f"the secret of {folder}".encode()  # test runs side by side share no token
         self.argv = ["/bin/sh", "-c", manner.value]
         self.warnings: list[str] = []
         self.reaper = reaper_type(loop)
@@ -202,11 +204,17 @@ class RealStage(Stage):
     def members(self, name: Incarnation) -> list[int]:
         """The pids of what carries the token."""
         sighting = Census(lambda _pid: False).of_all()
-        return sighting.members(token_of(self._secret, GROUP, name))
+        return sighting.members(token_of(self.secret, GROUP, name))
 
     def record_of(self, pid: int) -> WorkerRecord:
         """As the kernel knows it."""
-        return WorkerRecord(pid, start_ticks(pid) or 0, boot_id(), os.uname().nodename)
+        return WorkerRecord(
+            pid,
+            start_ticks(pid) or 0,
+            boot_id(),
+            os.uname().nodename,
+            pidns=own_pid_namespace(),
+        )
 
     def next_daemon(self) -> None:
         """Have another adapter with the same secret."""
@@ -240,8 +248,9 @@ class RealStage(Stage):
             self.argv,
             {"PATH": os.environ["PATH"], "NOTIFY_SOCKET": "/run/x", MARK: str(self.folder)},
             GROUP,
-            self._secret,
+            self.secret,
             output,
+            Ledger(self.folder, self.warnings.append),
             self.reaper,
             self.facts.append,
             random.Random(1),

@@ -244,6 +244,7 @@ async def test_workers_are_told_who_they_are(tmp_path: Path) -> None:
         shown = dict(line.split("=", 1) for line in lines_of(tmp_path, NAME) if "=" in line)
         given = {key: value for key, value in shown.items() if key.startswith("AUTOHEALER_")}
         assert len(given.pop("AUTOHEALER_TOKEN")) == 32
+        assert len(given.pop("AUTOHEALER_KEEPER")) == 12
         assert given.pop("AUTOHEALER_LAUNCHED").isdigit()
         assert given == {
             "AUTOHEALER_GROUP": "web",

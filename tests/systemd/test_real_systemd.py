@@ -213,7 +213,7 @@ def test_daemon_and_workers_are_nobody_special(running: Service) -> None:
 def test_every_worker_has_a_control_group_of_its_own(running: Service) -> None:
     """What a worker starts could slip away from it."""
     for slot, pid in running.becomes_whole().items():
-        (leaf,) = running.cgroup.glob(f"worker-{slot}-*")
+        (leaf,) = running.cgroup.glob(f"worker-*-{slot}-*")
         assert running.in_cgroup(leaf.name) == {pid}
     daemon = running.main_pid
     running.systemctl("kill", "--kill-whom=main", "--signal=KILL")

@@ -73,7 +73,9 @@ def start(children: list[subprocess.Popen[bytes]], *command: str) -> subprocess.
 
 def found_from(group: Path) -> str:
     """What a process in this group finds to be delegated to it."""
-    program = "from autohealer.processes.cgroup import WorkerCgroups; print(WorkerCgroups.find())"
+    program = (
+        "from autohealer.processes.cgroup import WorkerCgroups; print(WorkerCgroups.find('web'))"
+    )
     enter = f"open({str(group / 'cgroup.procs')!r}, 'w').write('0'); "
     done = subprocess.run(
         (sys.executable, "-c", enter + program), stdout=subprocess.PIPE, text=True, check=True
@@ -87,7 +89,7 @@ def found_from(group: Path) -> str:
 def test_a_marked_group_is_used(root: Path) -> None:
     """Under systemd the leaves would never be made."""
     os.setxattr(root, MARK, b"1")
-    assert found_from(root) == repr(WorkerCgroups(root))
+    assert found_from(root) == repr(WorkerCgroups(root, "web"))
 
 
 def test_a_group_that_is_only_writable_is_left_alone(root: Path) -> None:
@@ -102,7 +104,7 @@ def test_the_subgroup_made_for_the_daemon_is_understood(root: Path) -> None:
     os.setxattr(root, MARK, b"1")
     (root / SUBGROUP).mkdir()
     (root / "another").mkdir()
-    assert found_from(root / SUBGROUP) == repr(WorkerCgroups(root))
+    assert found_from(root / SUBGROUP) == repr(WorkerCgroups(root, "web"))
     assert found_from(root / "another") == "None"
 
 
@@ -112,13 +114,16 @@ def test_an_own_group_is_found_through_a_container_s_mount(root: Path, tmp_path:
     inner = root / "inner"
     inner.mkdir()
     os.setxattr(inner, MARK, b"1")
-    program = "from autohealer.processes.cgroup import WorkerCgroups; print(WorkerCgroups.find())"
+    program = (
+        "import sys; from autohealer.processes.cgroup import WorkerCgroups; "
+        "print(WorkerCgroups.find(sys.argv[1]))"
+    )
     place = tmp_path / "a place"
     place.mkdir()
     script = (
         f"echo $$ > {inner}/cgroup.procs && "
         f"mount --bind {root} '{place}' && umount {mount_of('cgroup2', 'rw')} && "
-        f"exec {sys.executable} -c '{program}'"
+        f"exec {sys.executable} -c '{program}' web"
     )
     done = subprocess.run(
         ("unshare", "--mount", "sh", "-c", script),
@@ -126,7 +131,7 @@ def test_an_own_group_is_found_through_a_container_s_mount(root: Path, tmp_path:
         text=True,
         check=True,
     )
-    assert done.stdout.strip() == repr(WorkerCgroups(place / "inner"))
+    assert done.stdout.strip() == repr(WorkerCgroups(place / "inner", "web"))
 
 
 # --- leaves -----------------------------------------------------------------------------------
@@ -136,7 +141,7 @@ def test_everything_an_incarnation_starts_ends_with_it(
     root: Path, children: list[subprocess.Popen[bytes]]
 ) -> None:
     """What left the group, the session and its parents would live on beside the replacement."""
-    groups = WorkerCgroups(root)
+    groups = WorkerCgroups(root, "web")
     bystander = start(children, "sleep", "600")
     groups.place(OTHER, bystander.pid)
     gate = f"import sys; sys.stdin.read(); {TREE.format(test=os.getpid())}"
@@ -157,7 +162,7 @@ def test_everything_an_incarnation_starts_ends_with_it(
 
 def test_a_stopped_process_ends_too(root: Path, children: list[subprocess.Popen[bytes]]) -> None:
     """A frozen worker would hold its slot for ever."""
-    groups = WorkerCgroups(root)
+    groups = WorkerCgroups(root, "web")
     worker = start(children, "sleep", "600")
     groups.place(NAME, worker.pid)
     worker.send_signal(signal.SIGSTOP)
@@ -169,10 +174,10 @@ def test_groups_a_worker_made_belong_to_it(
     root: Path, children: list[subprocess.Popen[bytes]]
 ) -> None:
     """A worker that is a supervisor itself would leave processes, or a leaf that cannot be removed."""
-    groups = WorkerCgroups(root)
+    groups = WorkerCgroups(root, "web")
     worker = start(children, "sleep", "600")
     groups.place(NAME, worker.pid)
-    below = root / f"worker-{NAME.slot}-{NAME.generation}" / "its own"
+    below = root / f"worker-web-{NAME.slot}-{NAME.generation}" / "its own"
     below.mkdir()
     (below / "cgroup.procs").write_text(str(worker.pid))
     assert groups.members(NAME) == [worker.pid]
@@ -186,7 +191,7 @@ def test_a_leaf_goes_when_it_is_empty_and_not_before(
     root: Path, children: list[subprocess.Popen[bytes]]
 ) -> None:
     """Leaves would pile up with every restart, or a live worker would lose its own."""
-    groups = WorkerCgroups(root)
+    groups = WorkerCgroups(root, "web")
     worker = start(children, "sleep", "600")
     groups.place(NAME, worker.pid)
     groups.remove(NAME)
@@ -199,7 +204,7 @@ def test_a_leaf_goes_when_it_is_empty_and_not_before(
 
 def test_what_has_no_leaf_is_empty(root: Path) -> None:
     """A worker launched by a daemon without delegation could never be ended."""
-    groups = WorkerCgroups(root)
+    groups = WorkerCgroups(root, "web")
     groups.kill(NAME)
     groups.remove(NAME)
     assert groups.members(NAME) == []
@@ -211,7 +216,7 @@ def test_a_process_that_ended_before_it_was_placed_leaves_no_leaf(
     root: Path, children: list[subprocess.Popen[bytes]]
 ) -> None:
     """A worker that dies at once would leave a directory each time."""
-    groups = WorkerCgroups(root)
+    groups = WorkerCgroups(root, "web")
     worker = start(children, "true")
     worker.wait(WITHIN_S)
     with pytest.raises(OSError, match="No such process"):
@@ -225,11 +230,11 @@ def test_a_later_daemon_finds_the_leaves_and_clears_the_empty_ones(
     """After a crash of the daemon its workers' trees would be out of reach."""
     os.setxattr(root, MARK, b"1")
     worker = start(children, "sleep", "600")
-    WorkerCgroups(root).place(NAME, worker.pid)
-    (root / f"worker-{OTHER.slot}-{OTHER.generation}").mkdir()
+    WorkerCgroups(root, "web").place(NAME, worker.pid)
+    (root / f"worker-web-{OTHER.slot}-{OTHER.generation}").mkdir()
     (root / "somebody-else-s").mkdir()
-    assert found_from(root) == repr(WorkerCgroups(root))
-    later = WorkerCgroups(root)
+    assert found_from(root) == repr(WorkerCgroups(root, "web"))
+    later = WorkerCgroups(root, "web")
     assert later.names() == [NAME]
     assert later.members(NAME) == [worker.pid]
     assert (root / "somebody-else-s").is_dir()
