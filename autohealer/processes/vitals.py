@@ -19,7 +19,7 @@ class Vitals:
 def sample(pid: int) -> Vitals | None:
     """Look at a process; None when it is gone."""
     try:
-        process = psutil.Process(pid)
+        process = _serving(psutil.Process(pid))
         with process.oneshot():
             cpu = process.cpu_times()
             return Vitals(
@@ -29,3 +29,12 @@ def sample(pid: int) -> Vitals | None:
             )
     except psutil.Error:
         return None
+
+
+def _serving(process: psutil.Process) -> psutil.Process:
+    """The process as another of its threads shows it, where the first has ended: the kernel calls that a zombie."""
+    if process.status() != psutil.STATUS_ZOMBIE:
+        return process
+    others = (thread.id for thread in process.threads() if thread.id != process.pid)
+    other = next(others, None)
+    return process if other is None else psutil.Process(other)

@@ -14,6 +14,7 @@ import os
 import random
 import signal
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -229,18 +230,20 @@ class RealStage(Stage):
     def close(self) -> None:
         """Leave nothing behind, not even this process's adoption of orphans; nothing may have been raised."""
         self.local.release()
-        left = [pid for pid in psutil.pids() if environment_of(pid).get(MARK) == str(self.folder)]
-        for pid in left:
-            os.kill(pid, signal.SIGKILL)
-        for pid in left:
-            try:
-                os.waitpid(pid, 0)
-            except ChildProcessError:
-                continue
+        while left := self._left():
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            for pid in left:
+                with suppress(ChildProcessError):
+                    os.waitpid(pid, 0)
         self.reaper.collect_strays()
         self.reaper.close()
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
         assert self.failures == []
+
+    def _left(self) -> list[int]:
+        return [pid for pid in psutil.pids() if environment_of(pid).get(MARK) == str(self.folder)]
 
     def _local(self) -> LocalProcesses:
         output = OutputFiles(self.folder, 1 << 20, self.warnings.append)

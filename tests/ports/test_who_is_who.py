@@ -20,6 +20,7 @@ import pytest
 from autohealer.contract import WorkerRecord, registration_proof
 from autohealer.core.events import TreeEmptied, WorkerAdopted, WorkerExited, WorkerHeld
 from autohealer.core.model import Incarnation, Standing
+from autohealer.processes import vitals
 from autohealer.processes.census import Census
 from autohealer.processes.identity import token_of
 from autohealer.processes.ledger import LEDGER_NAME
@@ -161,6 +162,10 @@ async def test_a_worker_without_its_main_thread_is_alive(tmp_path: Path) -> None
         pid = await launched(stage)
         await eventually_async(lambda: is_zombie(pid), within_s=WITHIN_S)
         assert stage.tree_size(NAME) == 1, "its other threads show its environment"
+        found = vitals.sample(pid)
+        assert found is not None
+        assert found.state != "zombie"
+        assert found.rss_bytes > 0
         forget_launches(stage)
         assert stage.local.adopt_all() == 1
         stage.processes.kill(NAME)
