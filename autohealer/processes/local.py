@@ -14,7 +14,6 @@ Must never know: policy, ZooKeeper. It decides nothing but how to reach what it 
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
 from collections.abc import Mapping, Sequence
@@ -164,8 +163,7 @@ class LocalProcesses:
             watched = self._reaper.watch(pid, partial(self._leader_ended, name))
         except OSError:
             if is_child:
-                signal_group(pid, signal.SIGKILL)
-                os.waitid(os.P_PID, pid, os.WEXITED)
+                signal_group(pid, signal.SIGKILL)  # it is collected as a stray
             raise
         leader = Leader(name, token, start_ticks(pid) or 0, is_child, watched)
         self._led[name] = leader
