@@ -36,6 +36,8 @@ DEFAULT_SESSION_TIMEOUT_S = 4.0
 RECORD_VERSION = 1
 RECORD_BYTES_MAX = 4096
 """Readers ignore larger data; what we write stays under 256 bytes for ordinary host names."""
+TEXT_CHARS_MAX = 128
+"""Of a host, an address and the like; what is longer is read up to here."""
 
 MANUAL_PREFIX = "manual-"
 _LEFT_OUT = frozenset({"pidns", "keeper", "proof"})
@@ -171,4 +173,4 @@ def _count(value: object) -> int:
 
 
 def _text(value: object) -> str:
-    return value[:128] if isinstance(value, str) else ""
+    return value[:TEXT_CHARS_MAX] if isinstance(value, str) else ""

@@ -35,14 +35,13 @@ from flaky_worker.misbehave import LEAK_STEP_MIB, commit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from typing import NoReturn
 
     from autohealer.worker import Worker
 
 _SEED_BITS = 32
 
 
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the flaky worker as the command line says."""
     options = _parser().parse_args(arguments)
     seed = _seed(options.seed, os.environ)

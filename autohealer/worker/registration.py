@@ -1,29 +1,36 @@
 """Hold one ephemeral znode for the life of this process, through lost connections and lost sessions.
 
-Theory of operation. The znode's name is this incarnation's own, so creating it is idempotent: a
-create whose outcome is unknown is tried again, a znode under our name that another session owns is
-our own past and is deleted. Losing the connection changes nothing; the session may well survive.
-Losing the *session* means the znode is gone or going: as soon as a new session stands, a thread
-registers the same name again, unless the slot has been given to a newer incarnation meanwhile. Then
-this process is superseded and must stop.
+Theory of operation. Facts arrive on kazoo's threads and the user's: a connection, a lost session, a
+watch that fired, a new address. Each is noted and wakes one thread, which looks at how things stand
+and makes the registration true. It sleeps while there is nothing to do.
+
+Losing the connection changes nothing; the session may well survive. Losing the *session* means the
+znode is gone or going: the same name is registered again as soon as a new session stands, unless the
+daemon that launched this worker has given the slot to a newer incarnation meanwhile. Then this
+process is superseded and must stop.
 
 `_sessions_lost` counts lost sessions and `_settled_for` says for which count the registration was
 last made true. They differ exactly while a registration is owed, whichever thread looks and
 whenever.
 
-Must never know: signals, the worker's own work. Listeners run on kazoo's connection thread: they
-only count and start a thread, and never log, block or call ZooKeeper.
+ZooKeeper never stops the worker's own work. `register` waits for a registration at most
+`REGISTER_WITHIN_S`; whatever is in the way is said once, the work begins, and registering goes on
+beside it. Until then nobody counts on this worker, and nothing says that it is registered.
 
-Limits: every call has a deadline, because kazoo queues calls made without a connection and would
-wait for ever. Finding a newer incarnation lists all of `/workers`, once per lost session. A znode
-deleted while our session lives is not created again: somebody meant it. A worker that ends without
-a connection cannot say goodbye: its znode goes when the session expires or its supervisor deletes
-it.
+Must never know: signals, the worker's own work. Listeners run on kazoo's connection thread: they
+only count and wake, and never log, block or call ZooKeeper.
+
+Limits: a znode deleted while our session and its parent live is not created again: somebody meant
+it; only a sibling that stands by cannot tell it from the end of another sibling, and takes over. A
+worker that ends without a connection cannot say goodbye: its znode goes when the session expires or
+its supervisor deletes it.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
+import random
 import threading
 import time
 
@@ -31,26 +38,31 @@ from kazoo.client import KazooState
 from kazoo.exceptions import (
     ConnectionClosedError,
     ConnectionLoss,
-    NodeExistsError,
-    NoNodeError,
+    KazooException,
     OperationTimeoutError,
     SessionExpiredError,
 )
 from kazoo.handlers.threading import KazooTimeoutError
 
-from autohealer import contract
+from autohealer.worker.claim import Claim, Hold, InTheWayError
 from autohealer.zkclient import client_for
 
 TYPE_CHECKING = False  # what `typing` says too, and importing it would cost 2 ms
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from autohealer.contract import WorkerRecord
     from autohealer.worker.identity import Identity
 
-CALL_WITHIN_S = 2.0
+REGISTER_WITHIN_S = 5.0
 CLOSE_WITHIN_S = 2.0
 """An exiting worker waits this long for ZooKeeper to take the goodbye; expiry does it otherwise."""
 RETRY_PAUSE_S = 0.1
+RETRY_PAUSE_MAX_S = 5.0
+"""Whatever is in the way is tried again after pauses that double up to this."""
+SPREAD_PER_NEIGHBOUR_S = 0.0005
+SPREAD_MAX_S = 1.0
+"""When `/workers` is deleted all workers come back at once: a thousand of them within half a second."""
 
 _TRANSIENT = (
     ConnectionClosedError,
@@ -68,38 +80,59 @@ class Registration:
 
     def __init__(self, identity: Identity, on_superseded: Callable[[], None]) -> None:
         self._identity = identity
-        self._parent = identity.path.rpartition("/")[0]
         self._on_superseded = on_superseded
         self._client = client_for(identity.connection, identity.session_timeout_s)
         self._client.add_listener(self._on_state)
-        self._settling = threading.Lock()
+        self._wake = threading.Event()
+        self._stands = threading.Event()
+        self._claim = Claim(self._client, identity, self._wake.set)
+        self._hold: Hold | None = None
+        self._thread: threading.Thread | None = None
+        self._is_open = False
         self._sessions_lost = 0
         self._settled_for: int | None = None
-        self._live: threading.Event | None = None
-        self._over = False
+        self._complaints: set[str] = set()
+        self._is_over = False
         self._closed = False
 
     def open(self) -> None:
         """Begin to connect, without waiting."""
-        self._live = self._client.start_async()
+        self._is_open = True
+        self._client.start_async()
 
-    def register(self, give_up: Callable[[], bool]) -> None:
-        """Create the znode, however long ZooKeeper is away, unless told to give up."""
-        if self._live is None:
+    def register(self, give_up: Callable[[], bool]) -> bool:
+        """Create the znode; whether the worker is registered once `REGISTER_WITHIN_S` are over or it is to give up."""
+        if not self._is_open:
             raise RuntimeError("a worker registers inside its `with` block only")
-        announced = False
-        while self._is_owed() and not self._over and not give_up():
-            if self._live.wait(RETRY_PAUSE_S):
-                self._settle()
-            elif not announced:
-                announced = True
-                log.warning("ZooKeeper at %s does not answer: waiting", self._identity.connection)
+        if self._ended():
+            return False
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._keep, daemon=True)
+            self._thread.start()
+        self._wake.set()
+        until = time.monotonic() + REGISTER_WITHIN_S
+        while not self._stands.wait(RETRY_PAUSE_S) and not self._ended() and not give_up():
+            if not self._client.connected:
+                where = self._identity.connection
+                self._complain(f"ZooKeeper at {where} does not answer: waiting")
+            if time.monotonic() > until:
+                name = self._identity.name
+                self._complain(f"{name} is not registered yet: it works on and goes on trying")
+                break
+        return self._stands.is_set() and not self._ended()
+
+    def publish(self, record: WorkerRecord) -> None:
+        """Write a record that has changed, now or as soon as the znode is ours."""
+        if not self._ended():
+            self._claim.record = record
+            self._wake.set()
 
     def close(self) -> None:
         """End the session, so that the znode vanishes now; the wait is bounded."""
         if self._closed:
             return
-        self._over = self._closed = True
+        self._is_over = self._closed = True
+        self._wake.set()
         # kazoo's stop waits 10 s and more for a server that has fallen silent.
         stopper = threading.Thread(target=self._client.stop, daemon=True)
         stopper.start()
@@ -107,78 +140,83 @@ class Registration:
         if not stopper.is_alive():
             self._client.close()
 
-    def _is_owed(self) -> bool:
-        return self._settled_for != self._sessions_lost
+    def abandon(self) -> None:
+        """Leave the session to the process this one was forked from, also at this one's exit."""
+        self._is_over = self._closed = True
+        atexit.unregister(self._client.handler.stop)
+
+    def _ended(self) -> bool:
+        return self._is_over
 
     def _on_state(self, state: str) -> None:
         if state == KazooState.LOST:
             self._sessions_lost += 1
-        elif state == KazooState.CONNECTED and self._settled_for is not None and self._is_owed():
-            threading.Thread(target=self._settle, daemon=True).start()
+            self._stands.clear()
+        elif state == KazooState.CONNECTED:
+            self._wake.set()
 
-    def _settle(self) -> None:
-        """Make the registration true; stop trying when the connection goes, for its return calls again."""
-        with self._settling:
-            while self._is_owed() and self._client.connected and not self._over:
-                sessions_lost = self._sessions_lost
-                try:
-                    if sessions_lost and self._is_superseded():
-                        self._over = True
-                        self._on_superseded()
-                    elif self._claim():
-                        self._settled_for = sessions_lost
-                        log.info("registered as %s", self._identity.name)
-                except _TRANSIENT as error:
-                    log.info("registering as %s: %r, again", self._identity.name, error)
-                    time.sleep(RETRY_PAUSE_S)
+    def _keep(self) -> None:
+        """Look whenever there is a reason to; the life of the thread."""
+        failures = 0
+        pause_s = None
+        while not self._ended():
+            self._wake.wait(pause_s)
+            self._wake.clear()
+            pause_s = None
+            if self._ended() or not self._client.connected:
+                continue
+            try:
+                self._look()
+                failures = 0
+            except _TRANSIENT as error:
+                log.info("registering as %s: %r, again", self._identity.name, error)
+                pause_s = RETRY_PAUSE_S
+            except (KazooException, InTheWayError) as error:
+                self._say_what_is_in_the_way(error)
+                pause_s = min(RETRY_PAUSE_S * 2**failures, RETRY_PAUSE_MAX_S)
+                failures += 1
 
-    def _claim(self) -> bool:
-        """Try to own the znode; False when what stood in the way is gone and it is worth another try."""
-        identity = self._identity
-        data = contract.encode_record(identity.record)
-        try:
-            self._client.create_async(identity.path, data, ephemeral=True).get(
-                timeout=CALL_WITHIN_S
-            )
-        except NoNodeError:
-            self._create_parent()
-            return False
-        except NodeExistsError:
-            return self._owns_or_deletes()
-        return True
+    def _look(self) -> None:
+        """Make the registration true for as things stand. Raises what `Claim` raises."""
+        sessions_lost = self._sessions_lost
+        if self._settled_for == sessions_lost and self._hold is Hold.OURS:
+            if not self._claim.is_wiped():
+                self._claim.publish()
+                return
+            time.sleep(random.uniform(0, self._spread_s()))
+        elif sessions_lost and self._settled_for != sessions_lost and self._is_superseded():
+            return
+        self._hold = None  # until it is certain again, even if an attempt ends halfway
+        self._hold = self._claim.stake()
+        self._settled_for = sessions_lost
+        self._stands.set()
+        if sessions_lost != self._sessions_lost:
+            self._stands.clear()
+        log.info("registered as %s, by a znode that is %s", self._identity.name, self._hold.value)
 
-    def _create_parent(self) -> None:
-        try:
-            self._client.create_async(self._parent, makepath=True).get(timeout=CALL_WITHIN_S)
-        except NodeExistsError:
-            log.info("%s was created by another worker meanwhile", self._parent)
-
-    def _owns_or_deletes(self) -> bool:
-        """Whether the znode is our session's; when it is our own past's, delete it."""
-        found = self._client.exists_async(self._identity.path).get(timeout=CALL_WITHIN_S)
-        session = self._client.client_id
-        if found is None or session is None:
-            return False
-        if found.ephemeralOwner == session[0]:
-            return True
-        try:
-            self._client.delete_async(self._identity.path).get(timeout=CALL_WITHIN_S)
-        except NoNodeError:
-            log.info("%s went by itself", self._identity.path)
-        return False
+    def _spread_s(self) -> float:
+        return min(self._claim.neighbours * SPREAD_PER_NEIGHBOUR_S, SPREAD_MAX_S)
 
     def _is_superseded(self) -> bool:
-        """Whether a newer incarnation of our slot is registered, which only a new session can hide."""
-        mine = contract.parse_znode_name(self._identity.name)
-        if mine is None:
+        newer = self._claim.successor()
+        if newer is None:
             return False
-        try:
-            names = self._client.get_children_async(self._parent).get(timeout=CALL_WITHIN_S)
-        except NoNodeError:
-            return False
-        for other in filter(None, map(contract.parse_znode_name, names)):
-            is_same_slot = (other.group, other.slot) == (mine.group, mine.slot)
-            if is_same_slot and other.generation > mine.generation:
-                log.error("%s lost its session and %s has its slot now: stopping", mine, other)
-                return True
-        return False
+        log.error(
+            "%s lost its session and %s has its slot now: stopping", self._identity.name, newer
+        )
+        self._is_over = True
+        self._on_superseded()
+        return True
+
+    def _say_what_is_in_the_way(self, error: Exception) -> None:
+        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        self._complain(
+            f"cannot register as {self._identity.name}: something that is not this worker's is in the way at "
+            f"{self._identity.path} ({what}); the work goes on, and so does trying"
+        )
+
+    def _complain(self, sentence: str) -> None:
+        """Say something once, however often it happens."""
+        if sentence not in self._complaints:
+            self._complaints.add(sentence)
+            log.warning("%s", sentence)

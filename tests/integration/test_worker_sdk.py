@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,13 +21,15 @@ from autohealer.contract import (
     WorkerRecord,
     ZnodeName,
     decode_record,
+    encode_record,
     manual_znode_path,
+    registration_proof,
 )
 from autohealer.worker import EXIT_SUPERSEDED
 from tests.support.clients import connected
 from tests.support.eventually import eventually
 from tests.support.outages import have_a_history, lasts
-from tests.support.workers import RunningWorker, launched
+from tests.support.workers import KEEPER, TOKEN, RunningWorker, launched
 from tests.support.znodes import WITHIN_S, await_gone, await_output, await_znode
 
 if TYPE_CHECKING:
@@ -50,6 +53,14 @@ def main(worker):
     print("asked to stop", flush=True)
     return 7
 run(main, address="10.0.0.1:80")
+"""
+
+WORKS = """
+from autohealer.worker import run
+def main(worker):
+    print("at work", flush=True)
+    worker.stopping.wait()
+run(main)
 """
 
 SAYS_HOW_IT_IS_CONNECTED = SERVES.replace(
@@ -136,11 +147,20 @@ def kill_session(worker: RunningWorker, connection: str) -> None:
         pass
 
 
-def record_of(pid: int, address: str = "") -> WorkerRecord:
+def record_of(pid: int, address: str = "", *, by_hand: bool = False) -> WorkerRecord:
     """What a process should say of itself, as the rest of the machine sees it."""
-    start = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    start = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return WorkerRecord(pid, int(start), boot, socket.gethostname(), address)
+    return WorkerRecord(
+        pid,
+        start,
+        boot,
+        socket.gethostname(),
+        address,
+        pidns=Path(f"/proc/{pid}/ns/pid").stat().st_ino,
+        keeper="" if by_hand else KEEPER,
+        proof="" if by_hand else registration_proof(TOKEN, pid, start, boot),
+    )
 
 
 def test_registers_with_the_right_data(
@@ -263,7 +283,8 @@ def test_a_superseded_worker_stops_and_says_why(
     """Two incarnations of one slot would serve side by side."""
     newer = ZnodeName(NAME.group, NAME.slot, NAME.generation + 1)
     with registered(SERVES, zookeeper.connection, zk_client, output) as worker:
-        zk_client.create(newer.path, ephemeral=True)
+        record = WorkerRecord(worker.pid, host="elsewhere", keeper=KEEPER)
+        zk_client.create(newer.path, encode_record(record), ephemeral=True)
         kill_session(worker, zookeeper.connection)
         assert worker.exit_code() == EXIT_SUPERSEDED
         assert zk_client.get_children(WORKERS_PATH) == [str(newer)]
@@ -273,12 +294,17 @@ def test_a_superseded_worker_stops_and_says_why(
 def test_neighbours_and_ancestors_do_not_supersede(
     zookeeper: ZooKeeperUnderTest, zk_client: KazooClient, output: Path
 ) -> None:
-    """A worker would end itself because of an older incarnation, another slot or another group."""
+    """A worker would end itself because of an older incarnation, another slot, group or daemon, or a stranger."""
     others = [ZnodeName("web", 3, 16), ZnodeName("web", 4, 99), ZnodeName("api", 3, 99)]
     with registered(SERVES, zookeeper.connection, zk_client, output) as worker:
         before = zk_client.exists(NAME.path)
+        mine = record_of(worker.pid)
         for other in others:
-            zk_client.create(other.path, ephemeral=True)
+            zk_client.create(other.path, encode_record(mine), ephemeral=True)
+        for number, keeper in enumerate(["another one", ""]):
+            rival = ZnodeName("web", 3, 18 + number)
+            zk_client.create(rival.path, encode_record(replace(mine, keeper=keeper)))
+        zk_client.create(ZnodeName("web", 3, 20).path, b"not a record")
         zk_client.create(f"{WORKERS_PATH}/not a worker")
         kill_session(worker, zookeeper.connection)
         eventually(
@@ -306,7 +332,7 @@ def test_a_worker_started_by_hand_takes_a_name_of_its_own(
 ) -> None:
     """A worker started without a daemon would not register, or would take a slot's name."""
     with launched(("-c", SERVES), zookeeper.connection, output, name=None) as worker:
-        record = record_of(worker.pid, "10.0.0.1:80")
+        record = record_of(worker.pid, "10.0.0.1:80", by_hand=True)
         path = manual_znode_path(record.host, record.pid, record.start)
         data, _ = await_znode(zk_client, path, worker)
         assert decode_record(data) == record
@@ -388,17 +414,18 @@ def test_a_worker_registers_at_a_server_that_came_back_empty(
             await_znode(fresh, NAME.path, worker)
 
 
-def test_a_worker_waits_for_a_zookeeper_that_is_not_there_yet(
+def test_a_worker_begins_its_work_without_zookeeper_and_registers_when_it_is_there(
     own_zookeeper: ZooKeeperServer, output: Path
 ) -> None:
-    """A worker started before ZooKeeper would crash instead of waiting, or wait in silence."""
+    """A worker started while ZooKeeper is away would crash, wait in silence, or do nothing for hours."""
     own_zookeeper.stop()
-    with launched(("-c", SERVES), own_zookeeper.address, output, name=NAME) as worker:
+    with launched(("-c", WORKS), own_zookeeper.address, output, name=NAME) as worker:
         await_output(worker, f"ZooKeeper at {own_zookeeper.address} does not answer: waiting")
+        await_output(worker, f"{NAME} is not registered yet: it works on and goes on trying")
+        await_output(worker, "at work")
         own_zookeeper.start()
-        await_output(worker, "session")
         with connected(own_zookeeper.address) as client:
-            assert client.exists(NAME.path) is not None
+            await_znode(client, NAME.path, worker)
 
 
 def test_a_worker_that_waits_can_be_stopped(own_zookeeper: ZooKeeperServer, output: Path) -> None:

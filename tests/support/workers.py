@@ -21,6 +21,10 @@ from autohealer import contract
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+TOKEN = "0123456789abcdef" * 2
+KEEPER = "0123456789ab"
+"""What a daemon of one state directory gives to a worker, as far as a worker can tell."""
+
 _ENDS_WITHIN_S = 20.0
 
 
@@ -64,6 +68,8 @@ def environment_of(
         given[contract.ENV_SLOT] = str(name.slot)
         given[contract.ENV_GENERATION] = str(name.generation)
         given[contract.ENV_ZNODE] = name.path
+        given[contract.ENV_TOKEN] = TOKEN
+        given[contract.ENV_KEEPER] = KEEPER
     return given
 
 
