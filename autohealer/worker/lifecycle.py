@@ -4,7 +4,7 @@ Theory of operation: entering a `Worker` installs the signal handlers first, so 
 lost, then connects and registers. The first TERM or INT only sets `stopping` and puts the former
 handlers back, so that a second one kills as usual. Leaving closes the session.
 
-A forked child is not the worker: as soon as it exists the handlers are what they were before, its
+A forked child is not the worker: as soon as it can be signalled the handlers are what they were before, its
 copy of the `Worker` is inert, and nothing it does at its exit touches the session. One that was
 started otherwise (`identity` knows which) gets a `Worker` without registration. A child that
 `multiprocessing` spawned imports the worker's script before it does its work: `run` lets it.
@@ -204,14 +204,35 @@ def _forget() -> None:
     _active = None
 
 
-def _abandon_inherited() -> None:
+_masks: dict[int, set[int]] = {}
+"""What each thread that is forking blocked before, by its number."""
+
+
+def _hold_signals() -> None:
+    """Before a fork: a TERM that reaches the child before it is itself must wait, or Python would forget it."""
+    if _active is not None:
+        ours = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+        _masks[threading.get_ident()] = set(ours)
+
+
+def _release_signals() -> None:
+    mask = _masks.pop(threading.get_ident(), None)
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _be_a_child() -> None:
     """Right after a fork, in the child."""
     if _active is not None:
         _active.abandon()
         _forget()
+    _release_signals()
+    _masks.clear()
 
 
-os.register_at_fork(after_in_child=_abandon_inherited)
+os.register_at_fork(
+    before=_hold_signals, after_in_parent=_release_signals, after_in_child=_be_a_child
+)
 
 
 def run(

@@ -116,6 +116,39 @@ def work():
 threading.Thread(target=work).start()
 """
 
+BINDS_LATER = """
+from autohealer.worker import run
+def main(worker):
+    worker.address = "10.0.0.1:8080"
+    print("place", worker.name, worker.group, worker.slot, worker.generation, flush=True)
+    worker.stopping.wait()
+run(main)
+"""
+
+RETURNS_WHAT_WAIT_RETURNS = """
+from autohealer.worker import run
+run(lambda worker: worker.stopping.wait())
+"""
+
+AWAITS = """
+import asyncio
+from autohealer.worker import run
+async def main(worker):
+    beside = asyncio.create_task(asyncio.sleep(600))
+    print("at work", flush=True)
+    await worker.stopping
+    await worker.stopping
+    beside.cancel()
+    return 7
+run(main)
+"""
+
+RUNS_IN_A_THREAD = """
+import threading
+from autohealer.worker import run
+threading.Thread(target=run, args=(lambda worker: worker.stopping.wait(),)).start()
+"""
+
 
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
@@ -488,3 +521,84 @@ def test_a_bad_environment_is_named(
         )
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 1
     assert f"ValueError: {variable} is {value!r}" in output.read_text()
+
+
+def test_an_address_known_later_is_published(
+    zookeeper: ZooKeeperUnderTest, zk_client: KazooClient, output: Path
+) -> None:
+    """A worker that lets the system choose its port could not say where it serves."""
+    with registered(BINDS_LATER, zookeeper.connection, zk_client, output) as worker:
+        created = zk_client.exists(NAME.path).czxid
+        eventually(
+            lambda: decode_record(zk_client.get(NAME.path)[0]).address == "10.0.0.1:8080",
+            within_s=WITHIN_S,
+            view=lambda: worker.output,
+        )
+        assert decode_record(zk_client.get(NAME.path)[0]) == record_of(worker.pid, "10.0.0.1:8080")
+        assert zk_client.exists(NAME.path).czxid == created
+
+
+def test_a_worker_knows_its_place(
+    zookeeper: ZooKeeperUnderTest, zk_client: KazooClient, output: Path
+) -> None:
+    """Workers that divide work by their slot would have to read the environment themselves."""
+    with registered(BINDS_LATER, zookeeper.connection, zk_client, output) as worker:
+        await_output(worker, f"place {NAME} web 3 17")
+    with launched(("-c", BINDS_LATER), zookeeper.connection, output, name=None) as worker:
+        await_output(worker, "None None None")
+
+
+def test_a_truth_value_is_no_exit_code(
+    zookeeper: ZooKeeperUnderTest, zk_client: KazooClient, output: Path
+) -> None:
+    """The shortest worker there is would report every clean stop as a failure."""
+    program = RETURNS_WHAT_WAIT_RETURNS
+    with registered(program, zookeeper.connection, zk_client, output) as worker:
+        worker.process.terminate()
+        assert worker.exit_code() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_coroutine_is_a_worker_too(
+    zookeeper: ZooKeeperUnderTest, zk_client: KazooClient, output: Path, number: signal.Signals
+) -> None:
+    """An `async def main` would never be awaited, or not hear that it is to stop."""
+    with registered(AWAITS, zookeeper.connection, zk_client, output) as worker:
+        await_output(worker, "at work")
+        worker.process.send_signal(number)
+        assert worker.exit_code() == 7
+        assert zk_client.exists(NAME.path) is None
+
+
+def test_run_in_a_thread_says_what_it_cannot_do(
+    zookeeper: ZooKeeperUnderTest, zk_client: KazooClient, output: Path
+) -> None:
+    """TERM would end the worker in the middle of its work, without a word why."""
+    with registered(RUNS_IN_A_THREAD, zookeeper.connection, zk_client, output) as worker:
+        await_output(worker, f"{NAME} runs in a thread, where TERM and INT cannot be handled")
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        ("run(None)", "TypeError: run takes a function that takes the worker, not None"),
+        (
+            "run(lambda w: [])",
+            "TypeError: the worker's main function returned [], not an exit code",
+        ),
+        (
+            "run(int, address=80)",
+            "TypeError: a worker's address is text such as '10.0.0.1:80', not 80",
+        ),
+        (
+            "run(int, address='x' * 129)",
+            "ValueError: a worker's address has at most 128 characters",
+        ),
+    ],
+)
+def test_a_wrong_call_is_explained(call: str, sentence: str, output: Path) -> None:
+    """A slip of the pen would end in an error about something else."""
+    program = f"from autohealer.worker import run\n{call}"
+    with launched(("-c", program), "127.0.0.1:1", output, name=None) as worker:
+        assert worker.exit_code() == 1
+        assert sentence in worker.output.splitlines()[-1]

@@ -1,0 +1,1 @@
+"""The SDK's parts that need neither ZooKeeper nor a worker process."""
