@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from typing import TYPE_CHECKING
 
 from autohealer.contract import ENV_SLOT, ENV_ZOOKEEPER
@@ -51,4 +50,4 @@ if __name__ == "__main__":
     signal.signal(GROW_TREE, grow_tree)
     if ENV_SIDE_DOOR in os.environ and int(os.environ[ENV_SLOT]) % 2:
         os.environ[ENV_ZOOKEEPER] = os.environ[ENV_SIDE_DOOR]
-    sys.exit(run(main))
+    run(main)
