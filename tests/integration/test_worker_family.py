@@ -104,14 +104,20 @@ with Worker() as worker:
 """
 
 TERMINATES_A_CHILD = """
-import multiprocessing, signal, time
+import multiprocessing, os, signal, time
+EARLY = False
+def term_at_once():
+    if EARLY:
+        os.kill(os.getpid(), signal.SIGTERM)
+os.register_at_fork(after_in_child=term_at_once)  # runs before the SDK can do anything in the child
 from autohealer.worker import Worker
 with Worker() as worker:
-    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
-    child.start()
-    child.terminate()
-    child.join()
-    print("child ended with", child.exitcode, "stopping", worker.stopping.is_set(), flush=True)
+    for EARLY in (False, True):
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+        child.start()
+        child.terminate()
+        child.join()
+        print("child ended with", child.exitcode, "stopping", worker.stopping.is_set(), flush=True)
     worker.stopping.wait()
 """
 
@@ -245,7 +251,7 @@ def test_a_forked_child_ends_with_the_first_term(
 ) -> None:
     """`Process.terminate()` and `join()` would hang, because the child waits for a second TERM."""
     with scripted(TERMINATES_A_CHILD, zookeeper, tmp_path) as worker:
-        await_output(worker, f"child ended with {-signal.SIGTERM} stopping False")
+        await_output(worker, f"child ended with {-signal.SIGTERM} stopping False\n" * 2)
         worker.process.terminate()
         assert worker.exit_code() == 0
 
