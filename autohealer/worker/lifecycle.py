@@ -70,6 +70,9 @@ class Worker:
         self._register_on_entry = register
         self._handle_signals = handle_signals
         self._former_handlers: dict[signal.Signals, Any] = {}
+        self._identify(address)
+
+    def _identify(self, address: str) -> None:
         self._identity = identify(os.environ, address)
         self._record = self._identity.record
         self._registration: Registration | None = None
@@ -112,6 +115,8 @@ class Worker:
 
     def __enter__(self) -> Self:
         _enter(self)
+        if self._record.pid != os.getpid():  # made before a fork, entered after it
+            self._identify(self.address)
         try:
             self._take_signals()
             if self._registration is None:

@@ -89,6 +89,11 @@ while True:
 """
 """A launcher that does not use the SDK, and two processes that do."""
 
+PREFORKS_ONE_MADE_BEFORE = PREFORKS.replace("with Worker() as", "with made as").replace(
+    "for _", "made = Worker()\nfor _"
+)
+"""The same with one `Worker` that the launcher made and each process enters."""
+
 FORKS_ONE_THAT_SERVES = """
 import os
 from autohealer.worker import Worker
@@ -202,12 +207,24 @@ def test_a_worker_that_replaces_its_program_stays_the_same_worker(
         assert zk_client.exists(NAME.path) is None
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["leaves", "killed"])
+@pytest.mark.parametrize(
+    ("program", "how"),
+    [
+        (PREFORKS, signal.SIGTERM),
+        (PREFORKS, signal.SIGKILL),
+        (PREFORKS_ONE_MADE_BEFORE, signal.SIGTERM),
+    ],
+    ids=["leaves", "killed", "made before"],
+)
 def test_a_sibling_takes_over_at_once(
-    zookeeper: ZooKeeperUnderTest, zk_client: KazooClient, tmp_path: Path, how: signal.Signals
+    zookeeper: ZooKeeperUnderTest,
+    zk_client: KazooClient,
+    tmp_path: Path,
+    program: str,
+    how: signal.Signals,
 ) -> None:
     """A pool that recycles its processes would be killed although one of them serves."""
-    with scripted(PREFORKS, zookeeper, tmp_path, session_timeout_s=SHORT_SESSION_S) as worker:
+    with scripted(program, zookeeper, tmp_path, session_timeout_s=SHORT_SESSION_S) as worker:
         data, _ = await_znode(zk_client, NAME.path, worker)
         eventually(lambda: worker.output.count("serves") == 2, within_s=WITHIN_S)
         holder = decode_record(data).pid
