@@ -16,7 +16,8 @@ from kazoo.client import KazooClient
 
 from autohealer.contract import WORKERS_PATH, WorkerRecord, ZnodeName, encode_record
 from autohealer.coordination import registry
-from autohealer.coordination.registry import DEBOUNCE_S, Registry
+from autohealer.coordination.listing import DEBOUNCE_S
+from autohealer.coordination.registry import Registry
 from autohealer.coordination.session import Session, ZooKeeperUnreachable
 from autohealer.core.events import Event, StoreChanged, WorkersListed
 from autohealer.core.model import Incarnation, Store
@@ -122,10 +123,8 @@ class RealStage(Stage):
         self._client = client
         self.session = Session(connection, 10.0)
         self.session.subscribe(lambda store: self.facts.append(StoreChanged(store)))
-        self.real = Registry(
-            self.session, GROUP, self.facts.append, random.Random(1), time.monotonic
-        )
-        self.registry = self.real
+        self.real = Registry(self.session, random.Random(1), time.monotonic)
+        self.registry = self.real.subscribe(GROUP, self.facts.append)
 
     def create(self, label: str, data: bytes = b"") -> None:
         """As a worker does."""
@@ -363,7 +362,7 @@ def is_synced_before_listed(caplog: pytest.LogCaptureFixture) -> bool:
     sent = [r.message for r in caplog.records if "Sending request(xid=" in r.message]
     asked = [message.split(": ")[1].split("(")[0] for message in sent]
     caplog.clear()
-    return asked.index("Sync") < asked.index("GetChildren")
+    return asked.index("Sync") < asked.index("GetChildren2")
 
 
 async def test_a_read_outlasts_a_server_that_is_slow_to_answer(
