@@ -51,6 +51,10 @@ DEBOUNCE_S = 0.02
 RETRY_S = 3.0
 """How long after a failure the list is asked for again; twice as long after each further one, up to `RESYNC_S`."""
 
+MISSED_S = 1.0
+"""A change of our own that no watch has told of by then is looked for: a watch may be lost, or not be told for want of
+permission, which is noticed only by asking."""
+
 DROPS_MAX = 3
 """So many connections in a row that end while nothing but the list is asked for are the list's fault."""
 
@@ -111,7 +115,10 @@ class Lister:
         self._is_list_unanswered = False
         self._changed_meanwhile = False
         self._listed_at = float("-inf")
+        self._asked_at = float("-inf")
+        self._expected_at = float("-inf")
         self._again: asyncio.TimerHandle | None = None
+        self._expectation: asyncio.TimerHandle | None = None
         self._creation: tuple[int, int] | None = None
         self._cause: Cause | None = None
         self._why = ""
@@ -125,10 +132,18 @@ class Lister:
         self._sync_wanted = True
         self._list_soon()
 
+    def expect_change(self) -> None:
+        """Something below `/workers` was changed from here: look, unless a watch makes us in time."""
+        self._expected_at = self._loop.time()
+        if self._expectation is None:
+            self._expectation = self._loop.call_later(MISSED_S, self._look_for_change)
+
     def close(self) -> None:
         """Ask for nothing more."""
         self._connected = False
         self._cancel_next()
+        if self._expectation is not None:
+            self._expectation.cancel()
 
     # --- when ---------------------------------------------------------------------------------
 
@@ -153,6 +168,11 @@ class Lister:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._list_soon)
 
+    def _look_for_change(self) -> None:
+        self._expectation = None
+        if self._asked_at < self._expected_at:
+            self._list_soon()
+
     def _list_soon(self) -> None:
         if self._under_way:
             self._changed_meanwhile = True  # the event may be about something newer than the answer
@@ -175,7 +195,7 @@ class Lister:
     def _list_now(self) -> None:
         self._cancel_next()
         self._under_way, self._changed_meanwhile = True, False
-        asked_at = self._clock()
+        asked_at, self._asked_at = self._clock(), self._loop.time()
         if self._sync_wanted:
             self._sync_wanted = False
             future = call(self._client.sync_async, WORKERS_PATH)

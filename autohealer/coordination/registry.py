@@ -67,6 +67,10 @@ class Registry:
         """Have another list, after a `sync`."""
         self._lister.ask()
 
+    def expect_change(self) -> None:
+        """Something below `/workers` was changed from here: see to it that it is noticed."""
+        self._lister.expect_change()
+
     def close(self) -> None:
         """Ask for nothing more."""
         self.connection = None
@@ -197,6 +201,7 @@ class GroupRegistry:
 
     def _deleted(self, future: asyncio.Future[object]) -> None:
         self._deleting.discard(future)
+        self._registry.expect_change()
         error = None if future.cancelled() else future.exception()
         if error is None or isinstance(error, NoNodeError):
             return

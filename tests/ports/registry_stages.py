@@ -135,7 +135,7 @@ class RealStage(Stage):
         self.session = Session(connection, 10.0)
         self.session.subscribe(lambda store: self.facts.append(StoreChanged(store)))
         self.real = Registry(self.session, random.Random(1), time.monotonic)
-        self.registry = self.real.subscribe(GROUP, self.facts.append)
+        self.registry = self.real_port = self.real.subscribe(GROUP, self.facts.append)
 
     def create(self, label: str, data: bytes = b"") -> None:
         """As a worker does."""
