@@ -13,7 +13,8 @@ again by whomever in the meantime, and everything registered with it.
 
 A list that is refused, or whose answer makes the server or kazoo drop the connection each time, is a failure with a
 cause in one sentence. It is told once per cause and connection, and asked again ever more rarely, up to the resync:
-asking on for what cannot be answered would cut the session for ever.
+asking on for what cannot be answered would cut the session for ever. What was too long is asked for again only when the
+znode itself says that something below it has changed since (`pzxid`), or after `SPARED_MAX` such looks.
 
 Must never know: what the names mean to whom. Limits: an answer too long is told from a bad connection only by its
 repetition (`DROPS_MAX`).
@@ -57,6 +58,9 @@ permission, which is noticed only by asking."""
 
 DROPS_MAX = 3
 """So many connections in a row that end while nothing but the list is asked for are the list's fault."""
+
+SPARED_MAX = 10
+"""A list taken for too long is asked for after so many pauses without a change: it may have been something else."""
 
 _MALFORMED = (struct.error, UnicodeError)
 """What kazoo raises over an answer that it cannot take apart."""
@@ -123,6 +127,9 @@ class Lister:
         self._cause: Cause | None = None
         self._why = ""
         self._drops = 0
+        self._changed_by: int | None = None
+        self._spared = 0
+        self._is_worth_asking = False
         self._pause_s = 0.0
         self._not_before = float("-inf")
         session.subscribe(self._store_changed)
@@ -196,7 +203,10 @@ class Lister:
         self._cancel_next()
         self._under_way, self._changed_meanwhile = True, False
         asked_at, self._asked_at = self._clock(), self._loop.time()
-        if self._sync_wanted:
+        if self._cause is Cause.TOO_LONG and not self._is_worth_asking:
+            future = call(self._client.exists_async, WORKERS_PATH)
+            future.add_done_callback(self._if_still_connected(self._looked))
+        elif self._sync_wanted:
             self._sync_wanted = False
             future = call(self._client.sync_async, WORKERS_PATH)
             answered = partial(self._sync_answered, asked_at)
@@ -239,6 +249,19 @@ class Lister:
                 answered(future)
 
         return on_time
+
+    def _looked(self, future: asyncio.Future[object]) -> None:
+        """Whether a list that was too long can have become shorter."""
+        self._under_way = False
+        stat = None if future.exception() is not None else future.result()
+        changed_by = stat.pzxid if isinstance(stat, ZnodeStat) else None
+        if changed_by == self._changed_by and self._spared < SPARED_MAX:
+            self._spared += 1
+            self._pause()
+            self._list_in(0.0)
+        else:
+            self._changed_by, self._spared, self._is_worth_asking = changed_by, 0, True
+            self._list_now()
 
     # --- answers ------------------------------------------------------------------------------
 
@@ -305,9 +328,11 @@ class Lister:
     def _dropped(self) -> None:
         """Count it; the cause is told when there is a connection again."""
         self._drops += 1
+        self._is_worth_asking = False
         if self._drops >= DROPS_MAX:
             self._pause()
-            self._note(Cause.TOO_LONG)
+            if self._cause is not Cause.TOO_LONG:
+                self._note(Cause.TOO_LONG)
 
     def _give_up(self, cause: Cause, error: BaseException) -> None:
         """Ask more rarely; say why, unless that was the last thing said."""
@@ -331,4 +356,5 @@ class Lister:
             self._loop.call_soon(self._failed, self._why)
 
     def _forget_failures(self) -> None:
-        self._cause, self._drops, self._pause_s, self._not_before = None, 0, 0.0, float("-inf")
+        self._cause, self._drops, self._changed_by, self._spared = None, 0, None, 0
+        self._pause_s, self._not_before = 0.0, float("-inf")
