@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -22,6 +23,7 @@ from autohealer.coordination.claim import (
     encode_claim,
 )
 from autohealer.coordination.session import Session, ZooKeeperUnreachable
+from autohealer.core.model import Store
 from tests.support.clients import connected
 from tests.support.eventually import eventually_async
 from tests.support.servers import ServerProcess, ZooKeeperServer, ZooKeeperUnderTest
@@ -97,8 +99,8 @@ async def test_the_first_to_come_keeps_the_group(
     await eventually_async(lambda: zk_client.exists(PATH) is None, within_s=WITHIN_S)
 
 
-async def test_a_second_daemon_is_told_whom_to_stop(
-    zookeeper: ZooKeeperUnderTest, zk_client: KazooClient
+async def test_a_second_daemon_is_told_once_whom_to_stop(
+    zookeeper: ZooKeeperUnderTest, zk_client: KazooClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Two daemons would kill each other's workers, or one would refuse without saying why."""
     async with daemon(zookeeper.connection) as ours, daemon(zookeeper.connection, OTHER) as other:
@@ -108,9 +110,22 @@ async def test_a_second_daemon_is_told_whom_to_stop(
         sentence = str(refusal.value)
         for fact in (GROUP, OURS.host, str(OURS.pid), OURS.state_dir):
             assert fact in sentence
-        assert other.said == [sentence]
         assert not other.claim.is_ours
         assert holder(zk_client)[0] == OURS
+        with caplog.at_level(logging.DEBUG, "autohealer.kazoo"):
+            for pid in (OURS.pid, OURS.pid, 4712):
+                caplog.clear()
+                zk_client.set(PATH, encode_claim(replace(OURS, pid=pid)))
+                await eventually_async(lambda: looks_at_it(caplog) == 2, within_s=WITHIN_S)
+        changed = sentence.replace("4711", "4712")
+        await eventually_async(lambda: other.said[-1] == changed, within_s=WITHIN_S)
+        assert other.said == [sentence, changed]
+
+
+def looks_at_it(caplog: pytest.LogCaptureFixture) -> int:
+    """How often somebody has read the claim, both daemons taken together."""
+    said = [record.getMessage() for record in caplog.records]
+    return sum("Received response" in message and "state_dir" in message for message in said)
 
 
 async def test_waiting_ends_with_the_holder(zookeeper: ZooKeeperUnderTest) -> None:
@@ -212,6 +227,8 @@ async def test_a_lost_session_takes_the_group_again(
     async with daemon(zookeeper.connection) as ours:
         await ours.claim.take()
         lost = ours.session.client.client_id
+        seen: list[tuple[Store, bool]] = []
+        ours.session.subscribe(lambda store: seen.append((store, ours.claim.is_ours)))
         await asyncio.to_thread(end_session, zookeeper.connection, lost)
         await eventually_async(
             lambda: (
@@ -221,6 +238,7 @@ async def test_a_lost_session_takes_the_group_again(
         )
         await ours.has_it()
         assert ours.said == []
+        assert (Store.LOST, False) in seen
 
 
 async def test_another_that_holds_it_after_a_lost_session_is_told_of(

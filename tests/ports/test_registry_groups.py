@@ -9,7 +9,8 @@ from autohealer.core.model import Incarnation
 from autohealer.daemon.ports import Registry
 from tests.ports.registry_stages import GROUP, NAME, WITHIN_S, RealStage, label_of, real_stage
 from tests.support.eventually import eventually_async
-from tests.support.servers import ZooKeeperUnderTest
+from tests.support.proxy import ChaosProxy
+from tests.support.servers import ZooKeeperServer, ZooKeeperUnderTest
 
 OTHER_GROUP = "api"
 
@@ -64,15 +65,19 @@ async def test_a_list_asked_for_goes_to_who_asked(zookeeper: ZooKeeperUnderTest)
 
 
 async def test_a_doubt_while_a_list_is_under_way_is_answered_by_a_later_one(
-    zookeeper: ZooKeeperUnderTest,
+    own_zookeeper: ZooKeeperServer,
 ) -> None:
     """A worker would be ended on the strength of a list that was asked for before anybody missed it."""
-    async with real_stage(zookeeper.connection) as stage:
-        await stage.lists()
-        stage.registry.relist()
-        asked_at = time.monotonic()
-        stage.registry.relist()
-        await stage.lists_what_was_asked_since(asked_at)
+    with ChaosProxy(own_zookeeper.address) as proxy:
+        async with real_stage(proxy.address) as stage:
+            await stage.lists()
+            proxy.delay(to_client_s=0.5)
+            stage.registry.relist()
+            await eventually_async(lambda: stage.real._lister._under_way, within_s=WITHIN_S)
+            asked_at = time.monotonic()
+            stage.registry.relist()
+            await stage.lists_what_was_asked_since(asked_at)
+            assert len(stage.all_of(WorkersListed)) == 2  # the first one was nobody's answer
 
 
 async def test_a_group_that_comes_later_gets_a_list(zookeeper: ZooKeeperUnderTest) -> None:

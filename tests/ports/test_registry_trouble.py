@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import unicodedata
 from collections.abc import Sequence
 
@@ -245,6 +246,27 @@ async def test_connections_lost_otherwise_are_not_the_lists_fault(
             assert stage.all_of(ListFailed) == []
 
 
+async def test_connections_lost_before_the_list_is_asked_for_are_not_its_fault(
+    own_zookeeper: ZooKeeperServer,
+) -> None:
+    """A network that comes and goes would be taken for somebody's names, too."""
+    with ChaosProxy(own_zookeeper.address) as proxy:
+        async with real_stage(proxy.address) as stage:
+            await stage.lists()
+            proxy.delay(to_client_s=0.3)  # the answer to the `sync`, among others
+            for _ in range(2 * listing.DROPS_MAX):
+                seen = stage.facts.count(StoreChanged(Store.CONNECTED))
+                proxy.cut()
+                await eventually_async(
+                    lambda seen=seen: stage.facts.count(StoreChanged(Store.CONNECTED)) > seen,  # type: ignore[misc]
+                    within_s=WITHIN_S,
+                )
+            proxy.delay()
+            cut_at = time.monotonic()
+            await stage.lists_what_was_asked_since(cut_at - 1.0)
+            assert stage.all_of(ListFailed) == []
+
+
 # --- names and data of others -------------------------------------------------------------------
 
 
@@ -298,8 +320,7 @@ async def test_a_read_cut_short_leaves_nothing_behind(own_zookeeper: ZooKeeperSe
             await stage.lists(NAME)
             proxy.delay(to_client_s=5.0)
             reading = asyncio.create_task(stage.registry.read(NAME))
-            await asyncio.sleep(0)
-            proxy.cut()
+            await asyncio.to_thread(proxy.cut)
             with pytest.raises(Gone):
                 await reading
             proxy.heal()

@@ -96,6 +96,9 @@ def test_two_names_never_share_a_label() -> None:
     copied = label_of(hidden)
     assert label_of(copied) == copied
     assert list(names.read([hidden, copied]).strange.values()) in ([hidden], [copied])
+    assert names.read([hidden]).strange == {copied: hidden}
+    names.read([hidden, copied])
+    assert names.read([copied]).strange == {copied: copied}
     assert len({label_of(f"{'n' * 500}{number}") for number in range(100)}) == 100
 
 
