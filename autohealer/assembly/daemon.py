@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
+import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
@@ -17,6 +19,7 @@ from structlog.typing import FilteringBoundLogger
 from autohealer.assembly.errors import PlatformError, StateDirError
 from autohealer.assembly.keeper import Keeper, Shared
 from autohealer.assembly.zookeeper import EmbeddedServer, choose
+from autohealer.coordination.registry import Registry
 from autohealer.coordination.session import Session, ZooKeeperUnreachable
 from autohealer.daemon.ports import Observer
 from autohealer.processes.identity import load_secret
@@ -71,7 +74,8 @@ async def _keep(
         reaper.start()
         undo.callback(reaper.close)
         session = Session(choice.connection, DAEMON_SESSION_TIMEOUT_S)
-        shared = Shared(session, choice.connection, secret, reaper, logger)
+        registry = Registry(session, random.Random(), time.monotonic)
+        shared = Shared(session, registry, choice.connection, secret, reaper, logger)
         keeper = Keeper(settings, shared, output)
         _listen_to_signals(keeper, undo)
         if choice.embedded_port is not None:
@@ -82,6 +86,7 @@ async def _keep(
             await embedded.start()
             session.subscribe(embedded.store_changed)
         undo.push_async_callback(session.stop)
+        undo.callback(registry.close)
         await _connect(session, logger, workers=keeper.adopt(undo))
         await keeper.run(observers)
 

@@ -57,6 +57,7 @@ class Shared:
     """What all keepers of one daemon use; `connection` is the ZooKeeper that workers are told of."""
 
     session: Session
+    registry: Registry
     connection: str
     secret: bytes
     reaper: Reaper
@@ -84,7 +85,7 @@ class Keeper:
         rng = random.Random()
         self.post = self._mailbox.put
         shared.session.subscribe(lambda store: self.post(StoreChanged(store)))
-        self._registry = Registry(shared.session, settings.group, self.post, rng, time.monotonic)
+        self._registry = shared.registry.subscribe(settings.group, self.post)
         self._processes = LocalProcesses(
             settings.argv,
             _worker_environment(os.environ, shared.connection, settings),

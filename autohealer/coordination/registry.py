@@ -1,25 +1,23 @@
-"""The `Registry` port: what stands below `/workers`, as complete fresh lists, and the deletion of the dead.
+"""The `Registry` port of each group: one list of `/workers` for all of them, and each group's own registrations.
 
-Theory of operation. Level, not edge: a watch event only means "list again". kazoo drops raw watches at
-every disconnect, so every CONNECTED lists anew, and a slow jittered resync catches whatever else may get
-lost. At most one list is under way; events that arrive meanwhile cause one more. No call is made while
-the session is not connected (it would block until it is), each has a deadline, and answers that come
-after a disconnect are thrown away. The first list of a connection follows a `sync`, and so does one that is
-asked for because somebody may be ended for what is missing from it: the server may lag behind another.
+Theory of operation. `Registry` has the one list and posts to each group what concerns it: its part of the list where
+that changed or is needed, a failure, a wipe. A group needs a list after each connect, after a failure, after a
+`relist` (one asked for since then), after a deletion that failed (what a list still shows is ordered again), and, as
+a change may have been missed or folded into another, when it has not had any for a resync. So a change costs only
+the group that it belongs to.
 
-Names are parsed once, when they appear. Other groups' registrations are none of our business; names that
-no daemon gave out are passed on as strange.
+`GroupRegistry` is what a group's keeper holds: the port, nothing else.
+
+Names no daemon gave out are passed to every group as strange, by their labels.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Mapping
 
-from kazoo.exceptions import KazooException, NodeExistsError, NoNodeError
-from kazoo.interfaces import IAsyncResult
+from kazoo.exceptions import KazooException, NoNodeError
 
 from autohealer.contract import (
     WORKERS_PATH,
@@ -27,61 +25,109 @@ from autohealer.contract import (
     WorkerRecord,
     ZnodeName,
     decode_record,
-    parse_znode_name,
 )
+from autohealer.coordination.calls import CALL_TIMEOUT_S, CONNECTION_ERRORS, call, name_of
+from autohealer.coordination.listing import RESYNC_S, Lister
+from autohealer.coordination.names import ASKED_FOR_CHARS_MAX, Listing
 from autohealer.coordination.session import Session
-from autohealer.core.events import WorkersListed
-from autohealer.core.model import Incarnation, Store
+from autohealer.core.events import ListFailed, RegistryWiped, WorkersListed
+from autohealer.core.model import NEVER, Incarnation, Store
 from autohealer.daemon.ports import Clock, Gone, Post, Unreadable
-
-RESYNC_S = 30.0
-DEBOUNCE_S = 0.02
-"""Lists this close together are made one: a whole group registering costs tens of lists, not one per worker."""
-
-CALL_TIMEOUT_S = 10.0
-
-_Answered = Callable[[asyncio.Future[object]], None]
 
 
 class Registry:
-    """Used from the event loop's thread only."""
+    """What all groups of a daemon share; used from the event loop's thread only."""
 
-    def __init__(
-        self, session: Session, group: str, post: Post, rng: random.Random, clock: Clock
-    ) -> None:
-        self._session = session
+    def __init__(self, session: Session, rng: random.Random, clock: Clock) -> None:
+        self.session = session
+        self.clock = clock
+        self.connection: int | None = None
+        """A number for each connection; None while there is none."""
+        self._connections = 0
+        self._groups: list[GroupRegistry] = []
+        self._failure: str | None = None
+        self._lister = Lister(session, self._listed, self._failed, rng, clock)
+        session.subscribe(self._store_changed)
+
+    def subscribe(self, group: str, post: Post) -> GroupRegistry:
+        """Post `WorkersListed`, `ListFailed` and `RegistryWiped` of a group from now on, until its port is closed."""
+        port = GroupRegistry(self, group, post)
+        self._groups.append(port)
+        if self._failure is not None:
+            post(ListFailed(self._failure))
+        self._lister.ask()
+        return port
+
+    def unsubscribe(self, port: GroupRegistry) -> None:
+        """Post nothing more to a group."""
+        if port in self._groups:
+            self._groups.remove(port)
+
+    def relist(self) -> None:
+        """Have another list, after a `sync`."""
+        self._lister.ask()
+
+    def expect_change(self) -> None:
+        """Something below `/workers` was changed from here: see to it that it is noticed."""
+        self._lister.expect_change()
+
+    def close(self) -> None:
+        """Ask for nothing more."""
+        self.connection = None
+        self._lister.close()
+
+    def _store_changed(self, store: Store) -> None:
+        self._connections += 1
+        self.connection = self._connections if store is Store.CONNECTED else None
+        self._failure = None
+        for port in self._groups:
+            port.need()
+
+    def _listed(self, listing: Listing, asked_at: float, wiped: bool) -> None:  # noqa: FBT001
+        self._failure = None
+        for port in list(self._groups):
+            port.listed(listing, asked_at, wiped=wiped)
+
+    def _failed(self, why: str) -> None:
+        self._failure = why
+        for port in list(self._groups):
+            port.failed(why)
+
+
+class GroupRegistry:
+    """One group's port."""
+
+    def __init__(self, registry: Registry, group: str, post: Post) -> None:
+        self._registry = registry
+        self._client = registry.session.client
         self._group = group
         self._post = post
-        self._rng = rng
-        self._clock = clock
-        self._loop = asyncio.get_running_loop()
-        self._connected = False
-        self._connection = 0
-        self._synced = False
-        self._listing = False
-        self._changed_meanwhile = False
-        self._listed_at = float("-inf")
-        self._again: asyncio.TimerHandle | None = None
-        self._parsed: dict[str, Incarnation | str | None] = {}
+        self._ours: frozenset[Incarnation] = frozenset()
+        self._strange: Mapping[str, str | None] = {}
+        self._needed_since: float | None = NEVER
+        """A list is needed whatever has changed, one asked for at this time or later; None: it is not."""
+        self._heard_at = NEVER
         self._deleting: set[asyncio.Future[object]] = set()
-        session.subscribe(self._store_changed)
+
+    # --- the port -----------------------------------------------------------------------------
 
     def discard(self, name: Incarnation) -> None:
         """Delete a dead incarnation's registration. What fails is ordered again while a list still shows it."""
-        if not self._connected:
+        if self._registry.connection is None:
             return
-        future = self._call(self._session.client.delete_async, self._path(name))
+        path = ZnodeName(self._group, name.slot, name.generation).path
+        future = call(self._client.delete_async, path)
         self._deleting.add(future)
         future.add_done_callback(self._deleted)
 
     def relist(self) -> None:
         """Ask for the list anew, after a `sync`."""
-        self._synced = False
-        self._list_soon()
+        self._needed_since = self._registry.clock()
+        self._registry.relist()
 
     async def read(self, name: Incarnation | str) -> WorkerRecord:
         """Read a registration's data, however slow the server. Raises `Unreadable`, or `Gone`, also without session."""
-        match await self._data_of(name):
+        match await self._data_at(self._path(name)):
             case (bytes() as raw, _):
                 try:
                     return decode_record(raw)
@@ -90,162 +136,75 @@ class Registry:
             case _:
                 raise Unreadable("no data")
 
-    async def _data_of(self, name: Incarnation | str) -> object:
-        """Wait for an answer for as long as there is a connection: the next one's first list asks again."""
-        if not self._connected:
-            raise Gone(str(name))
-        connection = self._connection
-        answer = self._call(self._session.client.get_async, self._path(name))
-        while connection == self._connection and not answer.done():
-            await asyncio.wait({answer}, timeout=CALL_TIMEOUT_S)
-        try:
-            return answer.result()
-        except (KazooException, asyncio.InvalidStateError) as error:
-            raise Gone(str(name)) from error
-
     async def flush(self, within_s: float) -> None:
         """Wait until what was to be deleted is, or the time is up."""
         if self._deleting:
             await asyncio.wait(self._deleting, timeout=within_s)
 
     def close(self) -> None:
-        """Ask for nothing more."""
-        self._connected = False
-        self._cancel_next()
+        """Hear of nothing more."""
+        self._registry.unsubscribe(self)
 
-    # --- listing ------------------------------------------------------------------------------
+    # --- what the registry tells --------------------------------------------------------------
 
-    def _store_changed(self, store: Store) -> None:
-        self._connected = store is Store.CONNECTED
-        self._connection += 1
-        self._synced = self._listing = False
-        self._cancel_next()
-        if self._connected:
-            self._list_now()
+    def need(self) -> None:
+        """Have the next list posted whatever has changed."""
+        if self._needed_since is None:
+            self._needed_since = NEVER
 
-    def _watch_fired(self, _event: object) -> None:
-        """On kazoo's callback thread: hop and return."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._list_soon)
+    def listed(self, listing: Listing, asked_at: float, *, wiped: bool) -> None:
+        """There is a list: post this group's part of it if that is news or needed."""
+        ours, strange = listing.of(self._group), listing.strange
+        changed = ours is not self._ours or strange is not self._strange
+        self._ours, self._strange = ours, strange
+        if wiped:
+            self._post(RegistryWiped())
+        is_due = asked_at - self._heard_at >= RESYNC_S / 2
+        is_awaited = self._needed_since is not None and asked_at >= self._needed_since
+        if wiped or changed or is_due or is_awaited:
+            self._heard_at = asked_at
+            self._post(WorkersListed(ours, frozenset(strange), asked_at))
+        if is_awaited:
+            self._needed_since = None
 
-    def _list_soon(self) -> None:
-        if self._listing:
-            self._changed_meanwhile = True  # the event may be about something newer than the answer
-        elif self._connected:
-            self._list_in(max(0.0, self._listed_at + DEBOUNCE_S - self._loop.time()))
+    def failed(self, why: str) -> None:
+        """There is no list until there is one again, which is news then."""
+        self.need()
+        self._post(ListFailed(why))
 
-    def _list_in(self, delay_s: float) -> None:
-        self._cancel_next()
-        self._again = self._loop.call_later(delay_s, self._list_now)
+    # --- reading and deleting -----------------------------------------------------------------
 
-    def _list_now(self) -> None:
-        self._cancel_next()
-        self._listing, self._changed_meanwhile = True, False
-        client = self._session.client
-        if self._synced:
-            answered = partial(self._list_answered, self._clock())
-            future = self._call(client.get_children_async, WORKERS_PATH, self._watch_fired)
-            future.add_done_callback(self._if_still_connected(answered))
-        else:
-            future = self._call(client.sync_async, WORKERS_PATH)
-            future.add_done_callback(self._if_still_connected(self._sync_answered))
-        self._again = self._loop.call_later(CALL_TIMEOUT_S, self._list_now)
+    def _path(self, name: Incarnation | str) -> str:
+        if isinstance(name, Incarnation):
+            return ZnodeName(self._group, name.slot, name.generation).path
+        true_name = self._strange.get(name, name)
+        if true_name is None:
+            raise Unreadable(f"its name has more than {ASKED_FOR_CHARS_MAX} characters")
+        return f"{WORKERS_PATH}/{true_name}"
 
-    def _if_still_connected(self, answered: _Answered) -> _Answered:
-        """Pass an answer on unless its connection is gone."""
-        connection = self._connection
-
-        def on_time(future: asyncio.Future[object]) -> None:
-            future.exception()  # retrieved, whoever looks at it
-            if connection == self._connection and self._connected:
-                answered(future)
-
-        return on_time
-
-    def _sync_answered(self, future: asyncio.Future[object]) -> None:
-        error = future.exception()
-        if error is None or isinstance(error, NoNodeError):
-            self._synced = True
-            self._list_now()
-        else:
-            self._list_in(RESYNC_S / 10)
-
-    def _list_answered(self, asked_at: float, future: asyncio.Future[object]) -> None:
-        self._listing = False
-        self._listed_at = self._loop.time()
-        error = future.exception()
-        if isinstance(error, NoNodeError):
-            self._make_path()
-        elif error is not None:
-            self._list_in(RESYNC_S / 10)
-        else:
-            names = future.result()
-            assert isinstance(names, list), "kazoo answers get_children with a list"
-            self._publish(names, asked_at)
-            resync_s = RESYNC_S * self._rng.uniform(0.75, 1.25)
-            self._list_in(DEBOUNCE_S if self._changed_meanwhile else resync_s)
-
-    def _publish(self, names: list[str], asked_at: float) -> None:
-        known = self._parsed
-        self._parsed = {n: known[n] if n in known else self._parse(n) for n in names}
-        values = self._parsed.values()
-        ours = frozenset(v for v in values if isinstance(v, Incarnation))
-        strange = frozenset(v for v in values if isinstance(v, str))
-        self._post(WorkersListed(ours, strange, asked_at))
-
-    def _parse(self, name: str) -> Incarnation | str | None:
-        parsed = parse_znode_name(name)
-        if parsed is None:
-            return name
-        return Incarnation(parsed.slot, parsed.generation) if parsed.group == self._group else None
-
-    def _make_path(self) -> None:
-        """Create `/workers` (and a chroot above it) where nobody has yet, then list."""
-        future = self._call(self._session.client.create_async, WORKERS_PATH, makepath=True)
-
-        def made(future: asyncio.Future[object]) -> None:
-            error = future.exception()
-            soon = error is None or isinstance(error, NodeExistsError)
-            if self._connected:
-                self._list_in(0.0 if soon else RESYNC_S / 10)
-
-        future.add_done_callback(made)
-
-    def _cancel_next(self) -> None:
-        if self._again is not None:
-            self._again.cancel()
-            self._again = None
-
-    # --- kazoo --------------------------------------------------------------------------------
+    async def _data_at(self, path: str) -> object:
+        """Wait for an answer for as long as there is a connection: the next one's first list asks again."""
+        connection = self._registry.connection
+        if connection is None:
+            raise Gone(path)
+        answer = call(self._client.get_async, path)
+        while connection == self._registry.connection and not answer.done():
+            await asyncio.wait({answer}, timeout=CALL_TIMEOUT_S)
+        if not answer.done():
+            raise Gone(path)
+        try:
+            return answer.result()
+        except (NoNodeError, *CONNECTION_ERRORS) as error:
+            raise Gone(path) from error
+        except KazooException as error:
+            raise Unreadable(f"ZooKeeper does not give it out ({name_of(error)})") from error
 
     def _deleted(self, future: asyncio.Future[object]) -> None:
         self._deleting.discard(future)
-        if not future.cancelled():
-            future.exception()  # retrieved: a failed delete is ordered again by the next list
-
-    def _call(
-        self, method: Callable[..., IAsyncResult], *args: object, **kwargs: object
-    ) -> asyncio.Future[object]:
-        """Start a kazoo call and get its outcome on the loop; kazoo completes it on a thread of its own."""
-        future: asyncio.Future[object] = self._loop.create_future()
-
-        def completed(result: IAsyncResult) -> None:
-            if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(_resolve, future, result)
-
-        method(*args, **kwargs).rawlink(completed)
-        return future
-
-    def _path(self, name: Incarnation | str) -> str:
-        if isinstance(name, str):
-            return f"{WORKERS_PATH}/{name}"
-        return ZnodeName(self._group, name.slot, name.generation).path
-
-
-def _resolve(future: asyncio.Future[object], result: IAsyncResult) -> None:
-    if future.done():
-        return
-    if result.exception is not None:
-        future.set_exception(result.exception)
-    else:
-        future.set_result(result.value)
+        self._registry.expect_change()
+        error = None if future.cancelled() else future.exception()
+        if error is None or isinstance(error, NoNodeError):
+            return
+        self.need()
+        if not isinstance(error, KazooException):
+            raise error

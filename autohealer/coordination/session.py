@@ -5,15 +5,20 @@ thread, where any wait is a deadlock, so it only hops to the loop (`call_soon_th
 
 LOST never comes while no server answers; that is no harm here, because SUSPENDED already means that
 nothing is known.
+
+Limits: how long the session lasts is the server's decision, which kazoo keeps to itself: it is read from the answer
+to the handshake, through a private method.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable
 
-from kazoo.client import KazooState
+from kazoo.client import KazooClient, KazooState
+from kazoo.protocol.serialization import Connect
 
 from autohealer.core.model import Store
 from autohealer.zkclient import client_for
@@ -28,17 +33,23 @@ _STORES = {
 
 
 class ZooKeeperUnreachable(Exception):  # noqa: N818 - says what is the case
-    """No ZooKeeper answered in time; the message names the addresses."""
+    """No ZooKeeper answered in time, or none can; the message names the addresses."""
 
 
 class Session:
-    """Owner of the kazoo client; `client` is for the registry beside it only."""
+    """Owner of the kazoo client; `client` is for the adapters beside it only.
+
+    `timeout_s` is how long the session outlives its connection: what was asked for until a server has decided.
+    """
 
     def __init__(self, connection: str, session_timeout_s: float) -> None:
         self._connection = connection
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listeners: list[Callable[[Store], None]] = []
+        self._outcome: asyncio.Future[str] | None = None
+        self.timeout_s = session_timeout_s
         self.client = client_for(connection, session_timeout_s)
+        self._note_timeout(self.client)
 
     def subscribe(self, listener: Callable[[Store], None]) -> None:
         """Call `listener` on the loop's thread at every change, in the order of subscription."""
@@ -48,15 +59,25 @@ class Session:
         """Connect, now or, when nobody answers in time, as soon as somebody does, until `stop`.
 
         Raises:
-            ZooKeeperUnreachable: nobody has answered yet.
+            ZooKeeperUnreachable: nobody has answered yet, or, at once, no name in the connection string resolves.
         """
         self._loop = asyncio.get_running_loop()
+        outcome = self._outcome = self._loop.create_future()
         self.client.add_listener(self._state_changed)
-        connected = self.client.start_async()
-        if not await asyncio.to_thread(connected.wait, timeout_s):
+        self.client.start_async()
+        # A daemon thread, because a resolver can hang for long and must not keep the process from ending.
+        threading.Thread(target=self._look_up_names, daemon=True).start()
+        try:
+            async with asyncio.timeout(timeout_s):
+                unresolved = await outcome
+        except TimeoutError:
             raise ZooKeeperUnreachable(
                 f"no ZooKeeper answered at {self._connection} within {timeout_s:g} s: "
                 "is the address right and the server running?"
+            ) from None
+        if unresolved:
+            raise ZooKeeperUnreachable(
+                f"no ZooKeeper can be asked at {self._connection}: {unresolved}; is it spelled right?"
             )
 
     async def stop(self) -> None:
@@ -83,6 +104,42 @@ class Session:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._tell, _STORES[state])
 
+    def _note_timeout(self, client: KazooClient) -> None:
+        """Learn from each handshake's answer how long the session lasts."""
+        invoke = client._connection._invoke
+
+        def invoke_noting(timeout: float, request: object, **options: object) -> object:
+            answer = invoke(timeout, request, **options)
+            if isinstance(request, Connect) and answer[0].time_out > 0:
+                self.timeout_s = answer[0].time_out / 1000
+            return answer
+
+        client._connection._invoke = invoke_noting
+
+    def _start_ended(self, unresolved: str) -> None:
+        if self._outcome is not None and not self._outcome.done():
+            self._outcome.set_result(unresolved)
+
+    def _look_up_names(self) -> None:
+        """On a thread of its own: end the start if no name in the connection string resolves."""
+        hosts = list(dict.fromkeys(host for host, _port in self.client.hosts))
+        if any(map(_resolves, hosts)):
+            return
+        one = len(hosts) == 1
+        words = f"the name {hosts[0]} does not" if one else f"none of the names {', '.join(hosts)}"
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._start_ended, f"{words} resolve")
+
     def _tell(self, store: Store) -> None:
+        if store is Store.CONNECTED:
+            self._start_ended("")
         for listener in self._listeners:
             listener(store)
+
+
+def _resolves(host: str) -> bool:
+    try:
+        socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return False
+    return True

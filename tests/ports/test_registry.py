@@ -4,178 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 
 import pytest
-from kazoo.client import KazooClient
 
-from autohealer.contract import WORKERS_PATH, WorkerRecord, ZnodeName, encode_record
+from autohealer.contract import encode_record
 from autohealer.coordination import registry
-from autohealer.coordination.registry import DEBOUNCE_S, Registry
-from autohealer.coordination.session import Session, ZooKeeperUnreachable
+from autohealer.coordination.listing import DEBOUNCE_S
 from autohealer.core.events import Event, StoreChanged, WorkersListed
 from autohealer.core.model import Incarnation, Store
-from autohealer.daemon import ports
 from autohealer.daemon.ports import Gone, Unreadable
 from tests.conftest import KINDS
-from tests.support.clients import connected, with_chroot
+from tests.ports.registry_stages import (
+    NAME,
+    RECORD,
+    WITHIN_S,
+    Stage,
+    fake_stage,
+    label_of,
+    real_stage,
+)
+from tests.support.clients import with_chroot
 from tests.support.embedded import EmbeddedZooKeeper
 from tests.support.eventually import eventually_async
-from tests.support.fakes import FakeRegistry
 from tests.support.proxy import ChaosProxy
-from tests.support.servers import (
-    ServerProcess,
-    ZooKeeperServer,
-    ZooKeeperUnderTest,
-    free_port,
-    running,
-)
-
-GROUP = "web"
-WITHIN_S = 20.0
-NAME = Incarnation(3, 17)
-RECORD = WorkerRecord(4711, 12, "boot", "host", "10.0.0.1:80")
-
-
-class Stage(ABC):
-    """The port under test, and `/workers` as others change it."""
-
-    def __init__(self) -> None:
-        self.facts: list[Event] = []
-        self.registry: ports.Registry
-
-    @abstractmethod
-    def create(self, label: str, data: bytes = b"") -> None:
-        """Have somebody register."""
-
-    @abstractmethod
-    async def create_all(self, labels: list[str]) -> None:
-        """Have many register at once."""
-
-    @abstractmethod
-    def delete(self, label: str) -> None:
-        """Have somebody deregister."""
-
-    @abstractmethod
-    def children(self) -> set[str]:
-        """What is there."""
-
-    async def lists(self, *ours: Incarnation, strange: frozenset[str] = frozenset()) -> None:
-        """Wait until the last list is this one."""
-        wanted = (frozenset(ours), strange)
-
-        def listed() -> bool:
-            last = self.facts[-1] if self.facts else None
-            return isinstance(last, WorkersListed) and (last.ours, last.strange) == wanted
-
-        await eventually_async(listed, within_s=WITHIN_S, view=lambda: self.facts)
-
-    async def lists_what_was_asked_since(self, asked_at: float) -> None:
-        """Wait until there is a list that was asked for at this time or later."""
-
-        def listed() -> bool:
-            lists = (fact for fact in self.facts if isinstance(fact, WorkersListed))
-            return any(fact.asked_at >= asked_at for fact in lists)
-
-        await eventually_async(listed, within_s=WITHIN_S, view=lambda: self.facts)
-
-    def lists_so_far(self) -> int:
-        """How many lists were posted."""
-        return sum(isinstance(fact, WorkersListed) for fact in self.facts)
-
-
-class FakeStage(Stage):
-    """A dict."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fake = self.registry = FakeRegistry(self.facts.append, GROUP)
-
-    def create(self, label: str, data: bytes = b"") -> None:
-        """Put it in."""
-        self.fake.register(label, data)
-
-    async def create_all(self, labels: list[str]) -> None:
-        """Before the loop runs again."""
-        for label in labels:
-            self.create(label)
-
-    def delete(self, label: str) -> None:
-        """Take it out."""
-        self.fake.vanish(label)
-
-    def children(self) -> set[str]:
-        """The keys."""
-        return set(self.fake.children)
-
-
-class RealStage(Stage):
-    """A ZooKeeper, seen by a client of the test's own."""
-
-    def __init__(self, connection: str, client: KazooClient) -> None:
-        super().__init__()
-        self._client = client
-        self.session = Session(connection, 10.0)
-        self.session.subscribe(lambda store: self.facts.append(StoreChanged(store)))
-        self.real = Registry(
-            self.session, GROUP, self.facts.append, random.Random(1), time.monotonic
-        )
-        self.registry = self.real
-
-    def create(self, label: str, data: bytes = b"") -> None:
-        """As a worker does."""
-        self._client.create(f"{WORKERS_PATH}/{label}", data, makepath=True)
-
-    async def create_all(self, labels: list[str]) -> None:
-        """One after the other, while the loop goes on."""
-
-        def create() -> None:
-            for label in labels:
-                self.create(label)
-
-        await asyncio.to_thread(create)
-
-    def delete(self, label: str) -> None:
-        """As ZooKeeper does when a session ends."""
-        self._client.delete(f"{WORKERS_PATH}/{label}")
-
-    def children(self) -> set[str]:
-        """Ask the server."""
-        exists = self._client.exists(WORKERS_PATH)
-        return set(self._client.get_children(WORKERS_PATH)) if exists else set()
-
+from tests.support.servers import ServerProcess, ZooKeeperServer, ZooKeeperUnderTest, running
 
 Opens = Callable[..., AbstractAsyncContextManager[Stage]]
-
-
-@asynccontextmanager
-async def real_stage(connection: str, before: tuple[str, ...] = ()) -> AsyncIterator[RealStage]:
-    """Have a registry on a real server for a block, connected; `before` is there already."""
-    with connected(connection) as client:
-        stage = RealStage(connection, client)
-        for label in before:
-            stage.create(label)
-        await stage.session.start(WITHIN_S)
-        try:
-            yield stage
-        finally:
-            stage.real.close()
-            await stage.session.stop()
-
-
-@asynccontextmanager
-async def fake_stage(before: tuple[str, ...] = ()) -> AsyncIterator[FakeStage]:
-    """Have a fake registry for a block, connected; `before` is there already."""
-    stage = FakeStage()
-    for label in before:
-        stage.create(label)
-    stage.fake.connect()
-    yield stage
 
 
 @pytest.fixture(scope="module")
@@ -193,11 +50,6 @@ def opened(request: pytest.FixtureRequest) -> Opens:
     server: ServerProcess = request.getfixturevalue(f"shared_{request.param}")
     connection = with_chroot(server).connection
     return lambda before=(): real_stage(connection, before)
-
-
-def label_of(slot: int, generation: int = 1, group: str = GROUP) -> str:
-    """The name of a registration."""
-    return str(ZnodeName(group, slot, generation))
 
 
 async def test_connecting_is_told_and_followed_by_a_list(opened: Opens) -> None:
@@ -363,7 +215,7 @@ def is_synced_before_listed(caplog: pytest.LogCaptureFixture) -> bool:
     sent = [r.message for r in caplog.records if "Sending request(xid=" in r.message]
     asked = [message.split(": ")[1].split("(")[0] for message in sent]
     caplog.clear()
-    return asked.index("Sync") < asked.index("GetChildren")
+    return asked.index("Sync") < asked.index("GetChildren2")
 
 
 async def test_a_read_outlasts_a_server_that_is_slow_to_answer(
@@ -387,14 +239,3 @@ async def is_told(stage: Stage, since: int, fact: Event) -> None:
     await eventually_async(
         lambda: fact in stage.facts[since:], within_s=WITHIN_S, view=lambda: stage.facts
     )
-
-
-async def test_no_server_is_said_with_its_address(tmp_path: Path) -> None:
-    """A wrong address would end in a traceback of kazoo's."""
-    address = f"127.0.0.1:{free_port()}"
-    session = Session(address, 10.0)
-    with pytest.raises(
-        ZooKeeperUnreachable, match=f"no ZooKeeper answered at {address} within 0.5 s"
-    ):
-        await session.start(0.5)
-    await session.stop()
