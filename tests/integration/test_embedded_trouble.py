@@ -13,9 +13,11 @@ from threading import Thread
 
 import pytest
 
-from tests.integration.test_embedded_daemon import server_pid
+from tests.integration.test_embedded_daemon import has_another_server, server_pid
+from tests.integration.test_resource_faults import fill, small_disk
 from tests.support.daemon import Daemon, exists
 from tests.support.eventually import eventually
+from tests.support.require import require
 from tests.support.servers import HOST, four_letter_word, free_port
 
 WITHIN_S = 40.0
@@ -172,3 +174,25 @@ def test_when_the_daemon_that_brought_the_server_dies_the_other_takes_it_along(
             assert second.stop() == 0
             assert not exists(server)
             assert four_letter_word(f"{HOST}:{port}", "ruok") == ""
+
+
+def test_a_server_killed_while_the_disk_is_full_is_back(port: int, tmp_path: Path) -> None:
+    """Out of room the server could not be started again, or would start empty."""
+    require("root", os.geteuid() == 0)
+    (state := tmp_path / "state").mkdir()
+    with small_disk(state):
+        daemon = Daemon(state, f"embedded:{port}", replicas=2)
+        daemon.output = tmp_path / "daemon.out"
+        with daemon:
+            before = daemon.becomes_whole()
+            fill(state / "ballast")
+            server = server_pid(daemon)
+            os.kill(server, signal.SIGKILL)
+            restarted = partial(has_another_server, daemon, server)
+            eventually(restarted, within_s=WITHIN_S, view=daemon.view)
+            connected = partial(is_connected_again, daemon)
+            eventually(connected, within_s=WITHIN_S, view=daemon.view)
+            (state / "ballast").unlink()
+            assert daemon.becomes_whole() == before
+            assert daemon.stop() == 0
+            assert daemon.everything_started() == []
