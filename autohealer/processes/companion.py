@@ -70,8 +70,9 @@ class Companion:
         try:
             self._hold(pid)
         except OSError:
-            os.kill(pid, signal.SIGKILL)  # it is not reaped yet, so the pid is its own
-            os.waitid(os.P_PID, pid, os.WEXITED)
+            os.kill(
+                pid, signal.SIGKILL
+            )  # not reaped yet, so the pid is its own; collected like any stray
             raise
 
     async def stop(self) -> None:

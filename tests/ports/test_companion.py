@@ -17,7 +17,12 @@ from autohealer.processes.companion import ENV_COMPANION, Companion
 from autohealer.processes.reaper import Reaper
 from tests.support.daemon import exists
 
-TOKEN = "of this state directory"
+
+def token_for(note: Path) -> str:
+    """The token of a test's own daemon: what another run left is not this one's."""
+    return f"of {note.parent}"
+
+
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(600)"
 
 
@@ -27,7 +32,7 @@ async def keeping(note: Path) -> AsyncIterator[Companion]:
     reaper = Reaper(asyncio.get_running_loop())
     reaper.start()
     argv = (sys.executable, "-c", STUBBORN)
-    made = Companion(argv, os.environ, TOKEN, note, reaper, lambda _pid, _lived_s: None)
+    made = Companion(argv, os.environ, token_for(note), note, reaper, lambda _pid, _lived_s: None)
     try:
         yield made
     finally:
@@ -48,8 +53,9 @@ def process(*argv: str, token: str | None = None) -> Iterator[subprocess.Popen[b
 
 async def test_one_that_an_earlier_daemon_left_is_found_and_held(tmp_path: Path) -> None:
     """It would stay for ever, and a second one be launched beside it."""
-    with process(token=TOKEN) as left:
-        async with keeping(tmp_path / "lock") as made:
+    note = tmp_path / "lock"
+    with process(token=token_for(note)) as left:
+        async with keeping(note) as made:
             found = made.find()
             assert found == [left.pid]
             assert made.adopt(found)

@@ -8,12 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from autohealer.contract import adoption_token
@@ -31,6 +32,8 @@ from tests.support.servers import HOST, four_letter_word, free_port
 
 WITHIN_S = 30.0
 SECRET = b"secret"
+Leave = Callable[..., int]
+"""Starts a server in a folder, with a token of its own or another one; its pid."""
 
 
 def companion(
@@ -94,6 +97,30 @@ async def kept(
 def answers(port: int) -> bool:
     """Whether a ZooKeeper is there."""
     return four_letter_word(f"{HOST}:{port}", "ruok") == "imok"
+
+
+@pytest.fixture
+def leave() -> Iterator[Leave]:
+    """Leaves servers running whose daemon is gone; they are ended after the test."""
+    folders: list[ServerFolder] = []
+
+    def left(folder: ServerFolder, token: str | None = None) -> int:
+        folders.append(folder)
+        folder.data.mkdir(parents=True)
+        token = token or adoption_token(SECRET, f"zkserver:{folder.port}")
+        argv = (sys.executable, "-m", "autohealer.zkserver", "--port", str(folder.port))
+        pid = os.posix_spawn(
+            sys.executable,
+            (*argv, "--data-dir", str(folder.data), "--log", str(folder.log)),
+            os.environ | {ENV_COMPANION: f"{token}:0"},  # nobody has this launcher's pid
+        )
+        eventually(lambda: answers(folder.port), within_s=WITHIN_S)
+        return pid
+
+    yield left
+    for process in psutil.process_iter(["cmdline"]):
+        if any(str(folder.data) in (process.info["cmdline"] or ()) for folder in folders):
+            process.kill()
 
 
 # --- hanging, obstructed ----------------------------------------------------------------------
@@ -187,10 +214,12 @@ async def test_two_daemons_share_one_server_and_one_answers_for_it(tmp_path: Pat
         assert exists(first.pid)
 
 
-async def test_a_server_whose_daemon_died_is_adopted_by_one_of_two(tmp_path: Path) -> None:
+async def test_a_server_whose_daemon_died_is_adopted_by_one_of_two(
+    tmp_path: Path, leave: Leave
+) -> None:
     """Two daemons that start at once after a crash would both take it over, and the first to end would end it."""
     port = free_port()
-    left = left_server(ServerFolder(tmp_path, port))
+    left = leave(ServerFolder(tmp_path, port))
     async with desk_in(tmp_path) as desk:
         first, second = desk.server(port), desk.server(port)
         await asyncio.gather(*(s.start(may_give_up=True, patience_s=0) for s in (first, second)))
@@ -199,13 +228,15 @@ async def test_a_server_whose_daemon_died_is_adopted_by_one_of_two(tmp_path: Pat
         assert not exists(left)
 
 
-async def test_a_server_whose_daemon_died_meanwhile_goes_with_the_last_one(tmp_path: Path) -> None:
+async def test_a_server_whose_daemon_died_meanwhile_goes_with_the_last_one(
+    tmp_path: Path, leave: Leave
+) -> None:
     """Two daemons share a server, the one that answers for it crashes, the other stops: it would stay for ever."""
     port = free_port()
     async with desk_in(tmp_path) as desk:
         other = ServerFolder(tmp_path, port)
         assert other.claim()
-        left = left_server(other)
+        left = leave(other)
         server = desk.server(port)
         await server.start(may_give_up=True, patience_s=0.0)
         assert server.pid is None
@@ -214,55 +245,47 @@ async def test_a_server_whose_daemon_died_meanwhile_goes_with_the_last_one(tmp_p
         assert not exists(left)
 
 
-async def test_a_server_of_somebody_else_is_never_ended(tmp_path: Path) -> None:
+async def test_a_server_of_somebody_else_is_never_ended(tmp_path: Path, leave: Leave) -> None:
     """Somebody's own server on the very data directory would be ended with the daemon that used it."""
     port = free_port()
-    foreign = left_server(ServerFolder(tmp_path, port), token="of another state directory")
+    foreign = leave(ServerFolder(tmp_path, port), token="of another state directory")
     async with desk_in(tmp_path) as desk:
         async with kept(desk.server(port)) as server:
             assert server.pid is None
         assert exists(foreign)
-        os.kill(foreign, signal.SIGKILL)
-
-
-def left_server(folder: ServerFolder, token: str | None = None) -> int:
-    """The pid of a running server whose daemon is gone: nobody has the launcher's pid."""
-    folder.data.mkdir(parents=True)
-    token = token or adoption_token(SECRET, f"zkserver:{folder.port}")
-    argv = (sys.executable, "-m", "autohealer.zkserver", "--port", str(folder.port))
-    pid = os.posix_spawn(
-        sys.executable,
-        (*argv, "--data-dir", str(folder.data), "--log", str(folder.log)),
-        os.environ | {ENV_COMPANION: f"{token}:0"},
-    )
-    eventually(lambda: answers(folder.port), within_s=WITHIN_S)
-    return pid
 
 
 # --- what earlier daemons left ----------------------------------------------------------------
 
 
-async def test_a_server_on_another_port_stays_while_it_has_a_client(tmp_path: Path) -> None:
+async def test_a_server_on_another_port_stays_while_it_has_a_client(
+    tmp_path: Path, leave: Leave
+) -> None:
     """Workers of an earlier daemon would lose their store because the next one uses another; or it stays for ever."""
     port = free_port()
-    left = left_server(ServerFolder(tmp_path, port))
+    left = leave(ServerFolder(tmp_path, port))
     async with desk_in(tmp_path) as desk:
         leftovers = Leftovers(
             partial(companion, desk.reaper), lambda _, say: desk.said.append(say), look_s=0.05
         )
-        with socket.create_connection((HOST, port)):
+        with socket.create_connection((HOST, port)) as client:
             await leftovers.start(tmp_path, in_use=1)
             await eventually_async(partial(desk.has_said, Event.ADOPTED), within_s=WITHIN_S)
             assert await clients_of(port) == 1
+            client.settimeout(0.5)
+            with pytest.raises(TimeoutError):  # for ten looks the server does not go
+                await asyncio.to_thread(client.recv, 1)
             assert exists(left)
         await eventually_async(lambda: not exists(left), within_s=WITHIN_S)
         await leftovers.stop()
 
 
-async def test_a_server_on_another_port_is_ended_with_the_daemon(tmp_path: Path) -> None:
+async def test_a_server_on_another_port_is_ended_with_the_daemon(
+    tmp_path: Path, leave: Leave
+) -> None:
     """A daemon that is stopped before it looked would leave it."""
     port = free_port()
-    left = left_server(ServerFolder(tmp_path, port))
+    left = leave(ServerFolder(tmp_path, port))
     async with desk_in(tmp_path) as desk:
         leftovers = Leftovers(
             partial(companion, desk.reaper), lambda _, say: desk.said.append(say), look_s=600.0
