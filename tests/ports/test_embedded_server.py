@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -197,6 +198,18 @@ async def test_a_server_that_cannot_start_is_launched_ever_more_seldom_and_said_
         damaged.unlink()
         await eventually_async(lambda: answers(port), within_s=WITHIN_S)
         assert [say for say in desk.said if say.event is Event.DIED] == told
+
+
+async def test_without_a_thread_it_is_said_once_and_tried_again(tmp_path: Path) -> None:
+    """A machine out of threads for a moment would leave the workers without a store for good."""
+    port, loop = free_port(), asyncio.get_running_loop()
+    (useless := ThreadPoolExecutor()).shutdown()
+    loop.set_default_executor(useless)  # fails as one does that cannot start a thread
+    async with desk_in(tmp_path) as desk, kept(desk.server(port), may_give_up=False):
+        await eventually_async(partial(desk.has_said, Event.UNSEEN), within_s=WITHIN_S)
+        loop.set_default_executor(ThreadPoolExecutor())
+        await eventually_async(lambda: answers(port), within_s=WITHIN_S)
+        assert [say.event for say in desk.said].count(Event.UNSEEN) == 1
 
 
 # --- who answers for it -----------------------------------------------------------------------
