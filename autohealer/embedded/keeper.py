@@ -173,14 +173,8 @@ class EmbeddedServer:
     def _begin(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        """What was not foreseen is told at once, not when the task is collected as garbage."""
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            told = {"message": "keeping the embedded server failed", "exception": error}
-            asyncio.get_running_loop().call_exception_handler(told)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(tell_defect)
 
     # --- orders -------------------------------------------------------------------------------
 
@@ -230,3 +224,10 @@ class EmbeddedServer:
         except RuntimeError as error:
             said = f"its log cannot be read ({error})"
         self._tell(Ended(pid, lived_s, said))
+
+
+def tell_defect(task: asyncio.Task[None]) -> None:
+    """What a task did not foresee is told at once, not when it is collected as garbage."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        told = {"message": "keeping the embedded server failed", "exception": error}
+        asyncio.get_running_loop().call_exception_handler(told)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from autohealer.embedded.facts import Event, Say
 from autohealer.embedded.folder import ServerFolder, ports_in
-from autohealer.embedded.keeper import ProcessMaker, ServerProcess
+from autohealer.embedded.keeper import ProcessMaker, ServerProcess, tell_defect
 from autohealer.embedded.probe import clients_of
 
 LOOK_S = 5.0
@@ -58,7 +58,9 @@ class Leftovers:
                     self._say(folder.port, Say(Event.ADOPTED, process.pid))
                     left = _Left(folder, process)
                     self._left.append(left)
-                    self._tasks.append(asyncio.get_running_loop().create_task(self._watch(left)))
+                    task = asyncio.get_running_loop().create_task(self._watch(left))
+                    task.add_done_callback(tell_defect)
+                    self._tasks.append(task)
                 else:
                     folder.disclaim()
 
