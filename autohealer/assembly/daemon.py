@@ -18,7 +18,7 @@ from structlog.typing import FilteringBoundLogger
 
 from autohealer.assembly.errors import PlatformError, StateDirError
 from autohealer.assembly.keeper import Keeper, Shared
-from autohealer.assembly.zookeeper import EmbeddedServer, choose
+from autohealer.assembly.zookeeper import EmbeddedServers, choose
 from autohealer.coordination.registry import Registry
 from autohealer.coordination.session import Session, ZooKeeperUnreachable
 from autohealer.daemon.ports import Observer
@@ -68,7 +68,7 @@ async def _keep(
     )
     async with AsyncExitStack() as undo:
         secret, output = _prepare_state(settings, logger, undo)
-        choice = choose(settings.target)
+        choice = await choose(settings, secret)
         logger.info("zookeeper_chosen", address=choice.connection, why=choice.why)
         reaper = Reaper(loop)
         reaper.start()
@@ -78,35 +78,37 @@ async def _keep(
         shared = Shared(session, registry, choice.connection, secret, reaper, logger)
         keeper = Keeper(settings, shared, output)
         _listen_to_signals(keeper, undo)
-        if choice.embedded_port is not None:
-            embedded = EmbeddedServer(
-                choice.embedded_port, settings.state_dir, secret, reaper, logger
-            )
-            undo.push_async_callback(_end_server, embedded, keeper)
-            await embedded.start()
-            session.subscribe(embedded.store_changed)
+        servers = EmbeddedServers(choice, settings.state_dir, secret, reaper, logger)
+        undo.push_async_callback(_end_servers, servers, keeper)
         undo.push_async_callback(session.stop)
         undo.callback(registry.close)
-        await _connect(session, logger, workers=keeper.adopt(undo))
+        # Adoption first: whether there are workers decides what it means that ZooKeeper is not there.
+        workers = keeper.adopt(undo)
+        session.subscribe(servers.store_changed)
+        await servers.start(workers=workers, patience_s=KEEPERS_PATIENCE_S)
+        if await _connect(session, logger, workers):
+            await keeper.claim_group()
         await keeper.run(observers)
 
 
-async def _connect(session: Session, logger: FilteringBoundLogger, workers: int) -> None:
-    """Connect; workers that are there already are kept alive without a store until there is one."""
+async def _connect(session: Session, logger: FilteringBoundLogger, workers: int) -> bool:
+    """Connect; workers that are there already are kept alive without a store until there is one: then, False."""
     try:
         await session.start(KEEPERS_PATIENCE_S if workers else CONNECT_TIMEOUT_S)
     except ZooKeeperUnreachable as error:
         if not workers:
             raise
         logger.warning("zookeeper_unreachable", why=str(error), workers_kept=workers)
+        return False
+    return True
 
 
-async def _end_server(embedded: EmbeddedServer, keeper: Keeper) -> None:
-    """The server goes with the last worker; as long as workers run on, so does what they are registered with."""
+async def _end_servers(servers: EmbeddedServers, keeper: Keeper) -> None:
+    """A server goes with the last worker; as long as workers run on, so does what they are registered with."""
     if keeper.leaves_workers:
-        embedded.release()
+        await servers.release()
     else:
-        await embedded.stop()
+        await servers.stop()
 
 
 def _listen_to_signals(keeper: Keeper, undo: AsyncExitStack) -> None:

@@ -18,10 +18,16 @@ from importlib.metadata import version
 from structlog.typing import FilteringBoundLogger
 
 from autohealer.assembly.errors import PlatformError
-from autohealer.contract import ENV_SESSION_TIMEOUT_S, ENV_ZOOKEEPER
+from autohealer.contract import ENV_SESSION_TIMEOUT_S, ENV_ZOOKEEPER, keeper_id
 from autohealer.control.records import StatusRecord
 from autohealer.control.server import ControlServer
 from autohealer.control.status import About, Health, status_of
+from autohealer.coordination.claim import (
+    ClaimRecord,
+    ClaimUnavailable,
+    GroupClaim,
+    GroupTaken,
+)
 from autohealer.coordination.registry import Registry
 from autohealer.coordination.session import Session
 from autohealer.core.actions import Plan
@@ -39,8 +45,10 @@ from autohealer.daemon.mailbox import Mailbox
 from autohealer.daemon.ports import Observer
 from autohealer.processes import vitals
 from autohealer.processes.cgroup import WorkerCgroups
+from autohealer.processes.identity import boot_id
 from autohealer.processes.ledger import Ledger
 from autohealer.processes.local import LocalProcesses
+from autohealer.processes.lock import AlreadyRunning
 from autohealer.processes.output import OutputFiles
 from autohealer.processes.reaper import Reaper
 from autohealer.settings import HISTORY_BYTES, Settings
@@ -72,7 +80,8 @@ class Keeper:
         self._shared = shared
         self._output = output
         self._holds: tuple[str, ...] = ()
-        self._is_blind = False
+        self._adopted = 0
+        self._has_run = self._is_blind = False
         policy = settings.policy()
         self._view = View(
             policy=policy,
@@ -107,15 +116,23 @@ class Keeper:
             self._last_output,
             lambda sentence: shared.logger.warning("history_lost", why=sentence),
         )
+        self._claim = GroupClaim(
+            shared.session,
+            settings.group,
+            _about(settings, shared.secret),
+            lambda sentence: shared.logger.warning("group_claim", why=sentence),
+        )
+        self._stop_asked = asyncio.Event()
         self._executor = Executor(self._processes, self._registry, self.post, rng)
 
     @property
     def leaves_workers(self) -> bool:
-        """Whether workers may outlive this daemon now: it was detached, or it failed."""
-        return self._is_blind or bool(self._view.key_of)
+        """Whether workers may outlive this daemon now: it was detached, refused, or it failed."""
+        return self._is_blind or bool(self._view.key_of if self._has_run else self._adopted)
 
     def request_stop(self) -> None:
         """Have everything end; asked again, at once."""
+        self._stop_asked.set()
         self.post(StopRequested())
 
     def adopt(self, undo: AsyncExitStack) -> int:
@@ -124,17 +141,36 @@ class Keeper:
         undo.callback(self._processes.release)
         undo.callback(self._executor.cancel)
         self.post(ReplicasSet(self._settings.replicas))
+        undo.callback(self._claim.close)
         try:
-            return self._processes.adopt_all()
+            self._adopted = self._processes.adopt_all()
         except OSError as error:
             self._is_blind = True
             raise PlatformError(
                 f"it cannot be told which workers of an earlier daemon live ({error.strerror}), and launching now "
                 "might double them: try again when the machine is less short of descriptors or memory"
             ) from error
+        return self._adopted
+
+    async def claim_group(self) -> None:
+        """Return when the group is ours alone, cannot be claimed, or is to be stopped. Raises `AlreadyRunning`."""
+        taking = asyncio.ensure_future(self._claim.take())
+        stopping = asyncio.ensure_future(self._stop_asked.wait())
+        await asyncio.wait({taking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not taking.done():
+            taking.cancel()
+            return
+        try:
+            taking.result()
+        except GroupTaken as taken:
+            raise AlreadyRunning(str(taken)) from taken
+        except ClaimUnavailable:
+            return  # said by the claim, which goes on trying
 
     async def run(self, observers: Sequence[Observer]) -> None:
         """Until everything is gone, as asked."""
+        self._has_run = True
         async with AsyncExitStack() as undo:
             undo.push_async_callback(self._registry.flush, FLUSH_S)
             background = [
@@ -196,6 +232,17 @@ class Keeper:
             self._settings.group, os.getpid(), version("autohealer"), self._shared.connection
         )
         return status_of(about, self._view, time.monotonic(), self._holds, _examine)
+
+
+def _about(settings: Settings, secret: bytes) -> ClaimRecord:
+    return ClaimRecord(
+        keeper=keeper_id(secret),
+        host=os.uname().nodename,
+        boot=boot_id(),
+        pid=os.getpid(),
+        state_dir=str(settings.state_dir),
+        version=version("autohealer"),
+    )
 
 
 def _examine(pid: int) -> Health | None:

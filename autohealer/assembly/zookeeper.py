@@ -1,10 +1,9 @@
-"""Which ZooKeeper this daemon uses, and keeping the embedded one alive where it is that.
+"""Which ZooKeeper this daemon uses, and the embedded servers it answers for.
 
-Theory of operation. The choice is made by looking at what listens. An embedded server is kept by the
-simplest rule there is: whenever it ended, or the daemon's session is cut while it does not run, and nobody
-listens on its port, launch it. So daemons that share a port share one server, and when the one that
-started it leaves and takes it along, another brings it back. A server an earlier daemon left is taken over. One of
-ours that takes connections and does not answer hangs: it is ended and launched again, which costs no session.
+Theory of operation. Which one is decided before anything is adopted, and never fails: an address that was given is
+used; `auto` goes where living workers of the group are registered, else it looks at what listens. Whether it is there
+is a later question, asked when it is known whether workers depend on it: with none, an embedded server that cannot be
+had ends the start with a sentence; with some, they are kept, it is said, and it goes on being tried.
 """
 
 from __future__ import annotations
@@ -12,38 +11,38 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
 from autohealer.assembly.errors import ZooKeeperError
 from autohealer.contract import adoption_token
-from autohealer.coordination.probe import Listener, who_listens
 from autohealer.core.model import Store
+from autohealer.embedded.facts import Event, Listener, Say
+from autohealer.embedded.folder import ServerFolder, ports_in
+from autohealer.embedded.keeper import EmbeddedServer, ServerUnavailable
+from autohealer.embedded.leftovers import Leftovers
+from autohealer.embedded.probe import LOOPBACK, who_listens
 from autohealer.processes.companion import Companion
 from autohealer.processes.reaper import Reaper
+from autohealer.processes.stores import zookeepers_of_workers
 from autohealer.settings import (
-    CONNECT_TIMEOUT_S,
-    EMBEDDED_PORT,
     AutoTarget,
     EmbeddedTarget,
     EnsembleTarget,
-    Target,
+    Settings,
+    SettingsError,
+    parse_target,
 )
 
-LOOPBACK = "127.0.0.1"
-POLL_S = 0.01
-"""Between two looks at a server that is starting; it takes some 100 ms."""
+NOTE_BYTES_MAX = 4096
 
-RETRY_S = 1.0
-"""Between two looks while there is no server: short against any session timeout."""
-
-SILENT_LOOKS = 5
-"""A server that did not answer so many looks in a row hangs; with `RETRY_S` and a probe's patience, 15 seconds."""
-
-SHORT_LIFE_S = 5.0
-"""A server that ends sooner than this is not launched again at once."""
+_QUIET = frozenset({Event.STARTED, Event.ADOPTED, Event.ANSWERS, Event.LEFT, Event.ENDED})
+_LOUD = frozenset({Event.HANGS, Event.OBSTRUCTED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,186 +54,182 @@ class Choice:
     embedded_port: int | None = None
 
 
-def choose(target: Target) -> Choice:
-    """Decide which ZooKeeper to use, by looking at what listens. Raises `ZooKeeperError`."""
-    match target:
+# --- which one --------------------------------------------------------------------------------
+
+
+async def choose(settings: Settings, secret: bytes) -> Choice:
+    """Decide which ZooKeeper to use, and note it for the next daemon."""
+    match settings.target:
         case EnsembleTarget(connection):
-            return Choice(connection, "as told by --zookeeper or AUTOHEALER_ZOOKEEPER")
+            choice = Choice(connection, "as told by --zookeeper or AUTOHEALER_ZOOKEEPER")
         case EmbeddedTarget(port):
-            return _choose_local(port, asked=True)
+            choice = _embedded(port, await _look_at(port), nobody="as told")
         case AutoTarget():
-            return _choose_local(EMBEDDED_PORT, asked=False)
+            choice = await _choose_by_looking(settings, secret)
+    _note(settings.group_dir, choice)
+    return choice
 
 
-def _choose_local(port: int, *, asked: bool) -> Choice:
-    address = f"{LOOPBACK}:{port}"
-    match who_listens(LOOPBACK, port):
-        case Listener.NOBODY:
-            why = "as told" if asked else f"nothing answers on {address}"
-            return Choice(address, f"embedded server: {why}", embedded_port=port)
+async def _choose_by_looking(settings: Settings, secret: bytes) -> Choice:
+    told = await _told_to_workers(settings.group, secret)
+    target = EmbeddedTarget() if told is None else _earlier_target(settings, told)
+    if isinstance(target, EmbeddedTarget):
+        listener = await _look_at(target.port)
+        if listener is Listener.ZOOKEEPER:
+            return Choice(f"{LOOPBACK}:{target.port}", "a ZooKeeper answers there (auto)")
+        if told is None:
+            return _embedded(target.port, listener, f"nothing answers on {LOOPBACK}:{target.port}")
+        why = "embedded server: workers of an earlier daemon are registered there"
+        return Choice(told, why, embedded_port=target.port)
+    assert told is not None
+    return Choice(told, "workers of an earlier daemon are registered there (auto)")
+
+
+def _embedded(port: int, listener: Listener, nobody: str) -> Choice:
+    match listener:
         case Listener.EMBEDDED:
-            return Choice(address, "an embedded server already runs there", embedded_port=port)
-        case Listener.ZOOKEEPER if not asked:
-            return Choice(address, "a ZooKeeper answers there (auto)")
-        case Listener.ZOOKEEPER:
-            raise ZooKeeperError(
-                f"port {port} is taken by another ZooKeeper: use it with --zookeeper {address}, "
-                "or give the embedded server another port with --zookeeper embedded:PORT"
-            )
-        case Listener.SILENT:
-            return Choice(address, "whoever is there does not answer", embedded_port=port)
-        case Listener.STRANGER:
-            raise _taken(port)
+            why = "an embedded server already runs there"
+        case Listener.NOBODY:
+            why = f"embedded server: {nobody}"
+        case _:
+            why = "embedded server: as told" if nobody == "as told" else "embedded server (auto)"
+    return Choice(f"{LOOPBACK}:{port}", why, embedded_port=port)
 
 
-def _taken(port: int) -> ZooKeeperError:
-    return ZooKeeperError(
-        f"port {port} is taken by something that is not ZooKeeper: "
-        "give the embedded server another port with --zookeeper embedded:PORT, "
-        "or name a ZooKeeper with --zookeeper HOST:PORT"
-    )
+async def _look_at(port: int) -> Listener:
+    try:
+        return await who_listens(port)
+    except OSError:
+        return Listener.UNSEEN
 
 
-class EmbeddedServer:
-    """The embedded server on one port, ours or another daemon's; used from the event loop's thread only."""
+async def _told_to_workers(group: str, secret: bytes) -> str | None:
+    """The ZooKeeper most living workers of the group were told of; None when there are none to be seen."""
+    with suppress(OSError, RuntimeError):  # adoption will say what cannot be looked at
+        found = await asyncio.to_thread(zookeepers_of_workers, group, secret)
+        return found.most_common(1)[0][0] if found else None
+    return None
+
+
+def _earlier_target(settings: Settings, told: str) -> EmbeddedTarget | EnsembleTarget:
+    """What is behind an address: as noted by the daemon that chose it, else as the state directory suggests."""
+    noted = _read_note(settings.group_dir)
+    if isinstance(noted, EmbeddedTarget) and told == f"{LOOPBACK}:{noted.port}":
+        return noted
+    if not (isinstance(noted, EnsembleTarget) and noted.connection == told):
+        for port in ports_in(settings.state_dir):
+            if told == f"{LOOPBACK}:{port}":
+                return EmbeddedTarget(port)
+    return EnsembleTarget(told)
+
+
+def _note(folder: Path, choice: Choice) -> None:
+    """In the words of `--zookeeper`. A full disk costs the note, and then the state directory is asked."""
+    port = choice.embedded_port
+    text = choice.connection if port is None else f"embedded:{port}"
+    draft = folder / f"zookeeper.{os.getpid()}"
+    with suppress(OSError):
+        try:
+            draft.write_text(f"{text}\n", encoding="utf-8")
+            draft.rename(folder / "zookeeper")
+        except OSError:
+            draft.unlink()
+            raise
+
+
+def _read_note(folder: Path) -> EmbeddedTarget | EnsembleTarget | None:
+    try:
+        with (folder / "zookeeper").open(encoding="utf-8", errors="replace") as note:
+            target = parse_target(note.read(NOTE_BYTES_MAX).strip())
+    except (OSError, SettingsError):
+        return None
+    return None if isinstance(target, AutoTarget) else target
+
+
+# --- the embedded ones ------------------------------------------------------------------------
+
+
+class EmbeddedServers:
+    """The one in use, if it is embedded, and what earlier daemons left on other ports."""
 
     def __init__(
         self,
-        port: int,
+        choice: Choice,
         state_dir: Path,
         secret: bytes,
         reaper: Reaper,
         logger: FilteringBoundLogger,
     ) -> None:
-        self._port = port
-        self._folder = state_dir / f"zkserver-{port}"
-        self._log_path = self._folder / "server.log"
-        self._logger = logger.bind(port=port)
-        self._connected = False
-        self._stopping = False
-        self._deaths = 0
-        self._look: asyncio.Task[None] | None = None
-        self._companion = Companion(
-            argv=(
-                *(sys.executable, "-m", "autohealer.zkserver"),
-                *("--port", str(port), "--data-dir", str(self._folder / "data")),
-            ),
-            environment=os.environ,
-            token=adoption_token(secret, f"zkserver:{port}"),
-            output=self._open_log,
-            reaper=reaper,
-            on_end=self._ended,
+        self._port = choice.embedded_port
+        self._state_dir = state_dir
+        make = partial(_make_process, secret, reaper)
+        say = partial(_say, logger)
+        self._leftovers = Leftovers(make, say)
+        self._server = (
+            None
+            if self._port is None
+            else EmbeddedServer(ServerFolder(state_dir, self._port), make, partial(say, self._port))
         )
 
-    @property
-    def pid(self) -> int | None:
-        """Its process, if it is ours and lives."""
-        return self._companion.pid
+    async def start(self, *, workers: int, patience_s: float) -> None:
+        """Return when the one in use answers; with workers, after `patience_s` at the latest.
 
-    async def start(self) -> None:
-        """Return when a server answers on the port. Raises `ZooKeeperError`."""
-        adopted, listener = self._companion.adopt(), await self._who_listens()
-        if adopted:
-            self._logger.info("embedded_server_adopted", pid=self.pid)
-            if listener is Listener.SILENT:
-                self._end_hanging()
-        elif listener is Listener.NOBODY:
-            self._launch()
-        elif listener is Listener.SILENT:
-            raise _taken(self._port)
+        Raises:
+            ZooKeeperError: it cannot be had, and nobody depends on it.
+        """
+        await self._leftovers.start(self._state_dir, self._port)
+        if self._server is None:
+            return
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                while await self._who_listens() is not Listener.EMBEDDED:
-                    if self._deaths > 1:  # once may be a race with another daemon's server
-                        raise self._not_started()
-                    await asyncio.sleep(POLL_S)
-        except TimeoutError:
-            raise self._not_started() from None
-
-    async def stop(self) -> None:
-        """Take it down, if it is ours."""
-        self._look_no_more()
-        await self._companion.stop()
-
-    def release(self) -> None:
-        """Leave it running for the next daemon to take over."""
-        self._look_no_more()
-        self._companion.release()
-
-    def _look_no_more(self) -> None:
-        self._stopping = True
-        if self._look is not None:
-            self._look.cancel()
+            await self._server.start(may_give_up=not workers, patience_s=patience_s)
+        except ServerUnavailable as error:
+            raise ZooKeeperError(str(error)) from error
 
     def store_changed(self, store: Store) -> None:
         """The daemon's own session tells whether a server is there at all."""
-        self._connected = store is Store.CONNECTED
-        if not self._connected:
-            self._look_after(RETRY_S)
+        if self._server is not None:
+            self._server.session_changed(is_connected=store is Store.CONNECTED)
 
-    def _ended(self, pid: int, lived_s: float) -> None:
-        if self._stopping:
-            return
-        self._deaths += 1
-        self._logger.warning("embedded_server_died", pid=pid, said=self._last_line())
-        self._look_after(RETRY_S if lived_s < SHORT_LIFE_S else 0.0)
+    async def stop(self) -> None:
+        """End those that are ours."""
+        if self._server is not None:
+            await self._server.stop()
+        await self._leftovers.stop()
 
-    def _look_after(self, delay_s: float) -> None:
-        if not self._stopping and (self._look is None or self._look.done() or delay_s == 0.0):
-            if self._look is not None:
-                self._look.cancel()
-            self._look = asyncio.get_running_loop().create_task(self._bring_back(delay_s))
+    async def release(self) -> None:
+        """Leave them for the next daemon."""
+        if self._server is not None:
+            await self._server.release()
+        await self._leftovers.release()
 
-    async def _bring_back(self, delay_s: float) -> None:
-        """Launch it where nobody listens, end it where it hangs; look again while there is no session."""
-        await asyncio.sleep(delay_s)
-        silent_looks = 0
-        while not self._connected or self.pid is None:
-            try:
-                listener = await self._who_listens()
-                if self.pid is None and listener is Listener.NOBODY:
-                    self._launch()
-            except (ZooKeeperError, OSError, RuntimeError) as error:
-                # Short of descriptors, processes or threads: that may pass.
-                self._logger.warning("embedded_server_not_launched", why=str(error))
-                listener = Listener.NOBODY
-            if self._connected:
-                return  # another daemon's server serves us, or ours is there
-            silent_looks = silent_looks + 1 if listener is Listener.SILENT else 0
-            if silent_looks == SILENT_LOOKS:
-                self._end_hanging()
-            await asyncio.sleep(RETRY_S)
 
-    def _end_hanging(self) -> None:
-        """End a server of ours that does not answer; that it ended has it launched again."""
-        if self.pid is not None:
-            self._logger.error("embedded_server_hangs", pid=self.pid)
-            self._companion.kill()
+def _make_process(
+    secret: bytes, reaper: Reaper, folder: ServerFolder, on_end: Callable[[int, float], None]
+) -> Companion:
+    return Companion(
+        argv=(
+            # -P: what lies in the working directory is none of its modules.
+            *(sys.executable, "-P", "-m", "autohealer.zkserver"),
+            *("--port", str(folder.port), "--data-dir", str(folder.data)),
+            *("--log", str(folder.log)),
+        ),
+        environment=os.environ,
+        token=adoption_token(secret, f"zkserver:{folder.port}"),
+        pid_note=folder.pid_note,
+        reaper=reaper,
+        on_end=on_end,
+    )
 
-    def _launch(self) -> None:
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._companion.launch()
-        except OSError as error:
-            raise ZooKeeperError(
-                f"the embedded ZooKeeper server cannot be launched: {error}"
-            ) from error
-        self._logger.info("embedded_server_started", pid=self.pid)
 
-    def _not_started(self) -> ZooKeeperError:
-        return ZooKeeperError(
-            f"the embedded ZooKeeper server did not start on port {self._port}: {self._last_line()}"
-        )
-
-    async def _who_listens(self) -> Listener:
-        return await asyncio.to_thread(who_listens, LOOPBACK, self._port)
-
-    def _open_log(self) -> int:
-        return os.open(self._log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
-
-    def _last_line(self) -> str:
-        try:
-            lines = self._log_path.read_text(errors="replace").strip().splitlines()
-        except OSError as error:
-            return str(error)
-        return lines[-1] if lines else "it said nothing"
+def _say(logger: FilteringBoundLogger, port: int, say: Say) -> None:
+    told: dict[str, object] = {"port": port}
+    if say.pid is not None:
+        told["pid"] = say.pid
+    if say.why:
+        told["said" if say.event is Event.DIED else "why"] = say.why
+    if say.event in _LOUD:
+        logger.error(say.event.value, **told)
+    elif say.event in _QUIET:
+        logger.info(say.event.value, **told)
+    else:
+        logger.warning(say.event.value, **told)

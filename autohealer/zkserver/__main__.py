@@ -26,6 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--data-dir", type=Path, required=True, help="where the journal lives; one server each"
     )
+    parser.add_argument("--log", type=Path, help="log to this file; beyond 1 MiB one older is kept")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; " + _DEFAULT)
     parser.add_argument("--port", type=int, default=2181, help="port to listen on; " + _DEFAULT)
     parser.add_argument("--tick-ms", type=int, default=500, help="granularity of session expiry")
@@ -39,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = ServerSettings(
             data_dir=given.data_dir,
+            log=given.log,
             host=given.host,
             port=given.port,
             tick_ms=given.tick_ms,

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from autohealer.zkserver import fourletter
 from autohealer.zkserver.effects import Drop, Moment, Send
 from autohealer.zkserver.journal import StartError, lock_directory, open_journal
+from autohealer.zkserver.log import log_to
 from autohealer.zkserver.machine import Machine
 from autohealer.zkserver.protocol import MalformedError
 from autohealer.zkserver.wire import FrameDecoder, pack_frame
@@ -33,6 +34,7 @@ from autohealer.zkserver.wire import FrameDecoder, pack_frame
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from autohealer.zkserver.log import OwnLog
     from autohealer.zkserver.settings import ServerSettings
 
 EXIT_OK = 0
@@ -55,12 +57,12 @@ def serve(settings: ServerSettings) -> int:
 
     Blocks. Why it could not start is one sentence on stderr.
     """
-    logging.basicConfig(format="%(asctime)s zkserver %(message)s", level=logging.INFO)
+    log = log_to(settings.log, time.monotonic)
     _allow_files(settings.connections_max + _SPARE_FILES)
     try:
         lock = lock_directory(settings.data_dir)
         try:
-            asyncio.run(_serve(settings))
+            asyncio.run(_serve(settings, log))
         finally:
             os.close(lock)
     except StartError as error:
@@ -69,8 +71,9 @@ def serve(settings: ServerSettings) -> int:
     return EXIT_OK
 
 
-async def _serve(settings: ServerSettings) -> None:
+async def _serve(settings: ServerSettings, log: OwnLog) -> None:
     loop = asyncio.get_running_loop()
+    log.look_after(loop)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)

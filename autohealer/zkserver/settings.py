@@ -31,6 +31,9 @@ class ServerSettings:
     data_dir: Path
     """Where the journal lives; one server per directory."""
 
+    log: Path | None = None
+    """Where it logs, with one older file of a mebibyte at most; None means standard error, unbounded."""
+
     host: str = "127.0.0.1"
     """Loopback: there is no TLS here, and more than one machine calls for an ensemble."""
 

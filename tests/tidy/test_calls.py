@@ -24,7 +24,7 @@ PLACES: dict[tuple[str, ...], tuple[str, ...]] = {
     SIGNALS: ("autohealer/processes", "flaky_worker", "tests", "benchmarks"),
     SLEEPS: (
         "autohealer/assembly/keeper.py",  # between two checks of the output files' sizes
-        "autohealer/assembly/zookeeper.py",  # between two looks at a server that starts
+        "autohealer/embedded/leftovers.py",  # between two looks at who uses a server
         "autohealer/worker/registration.py",  # between two attempts to register, on a thread of its own
         "autohealer/zkserver/server.py",  # zero seconds: lets transports close
         "flaky_worker/misbehave.py",  # hanging is its purpose

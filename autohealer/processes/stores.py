@@ -1,0 +1,35 @@
+"""Which ZooKeeper the live workers of a group were told to register with, read from their environments."""
+
+from __future__ import annotations
+
+import hmac
+from collections import Counter
+
+from autohealer.contract import ENV_GROUP, ENV_TOKEN, ENV_ZNODE, ENV_ZOOKEEPER, adoption_token
+from autohealer.processes.identity import parse_environment
+from autohealer.processes.procfs import all_pids, raw_environment_of
+
+
+def zookeepers_of_workers(group: str, secret: bytes) -> Counter[str]:
+    """Connection strings, by how many proven processes of the group have each; looks at every process.
+
+    Raises:
+        OSError: it could not be looked at.
+    """
+    marker = f"{ENV_GROUP}={group}\0".encode()
+    found: Counter[str] = Counter()
+    for pid in all_pids():
+        raw = raw_environment_of(pid)
+        if raw is None or marker not in raw:
+            continue
+        environment = parse_environment(raw)
+        if _is_proven(environment, secret) and (told := environment.get(ENV_ZOOKEEPER)):
+            found[told] += 1
+    return found
+
+
+def _is_proven(environment: dict[str, str], secret: bytes) -> bool:
+    """Whether a daemon with the same secret launched it under the name it carries."""
+    name = environment.get(ENV_ZNODE, "").rpartition("/")[2]
+    expected = adoption_token(secret, name)
+    return hmac.compare_digest(environment.get(ENV_TOKEN, "").encode(), expected.encode())

@@ -1,0 +1,112 @@
+"""Which ZooKeeper a daemon uses: where its living workers are registered, or what listens."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from autohealer.assembly.zookeeper import Choice, choose
+from autohealer.contract import (
+    ENV_GROUP,
+    ENV_TOKEN,
+    ENV_ZNODE,
+    ENV_ZOOKEEPER,
+    ZnodeName,
+    adoption_token,
+)
+from autohealer.settings import AutoTarget, EmbeddedTarget, EnsembleTarget, Settings, Target
+from tests.support.servers import HOST, free_port
+
+SECRET = b"of this state directory"
+GROUP = "web"
+
+
+def settings(state_dir: Path, target: Target) -> Settings:
+    """A daemon's, with its folder made."""
+    told = Settings(1, ("/bin/true",), GROUP, target, state_dir)
+    told.group_dir.mkdir(parents=True, exist_ok=True)
+    return told
+
+
+def chosen(state_dir: Path, target: Target) -> Choice:
+    """What a daemon would use now."""
+    return asyncio.run(choose(settings(state_dir, target), SECRET))
+
+
+@contextmanager
+def worker_at(address: str, secret: bytes = SECRET) -> Iterator[None]:
+    """A process that was launched as a worker and told of a ZooKeeper."""
+    name = ZnodeName(GROUP, 0, 1)
+    environment = os.environ | {
+        ENV_GROUP: GROUP,
+        ENV_ZNODE: name.path,
+        ENV_TOKEN: adoption_token(secret, str(name)),
+        ENV_ZOOKEEPER: address,
+    }
+    with subprocess.Popen(("sleep", "600"), env=environment) as process:
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(
+    ("earlier", "is_embedded"), [(EmbeddedTarget, True), (EnsembleTarget, False), (None, False)]
+)
+def test_auto_goes_where_living_workers_are_registered(
+    tmp_path: Path, earlier: type[EmbeddedTarget | EnsembleTarget] | None, *, is_embedded: bool
+) -> None:
+    """After a crash every worker would be replaced, or an embedded server started in place of an ensemble."""
+    port = free_port()
+    address = f"{HOST}:{port}"
+    match earlier:
+        case None:
+            pass
+        case _ if earlier is EmbeddedTarget:
+            chosen(tmp_path, EmbeddedTarget(port))
+        case _:
+            chosen(tmp_path, EnsembleTarget(address))
+            (tmp_path / f"zkserver-{port}").mkdir()  # of a still earlier run
+    with worker_at(address):
+        found = chosen(tmp_path, AutoTarget())
+    assert found.connection == address
+    assert found.embedded_port == (port if is_embedded else None)
+    assert "workers of an earlier daemon are registered there" in found.why
+
+
+def test_without_its_note_the_state_directory_tells_what_it_was(tmp_path: Path) -> None:
+    """On a disk that was full at the start nothing could be noted, and nothing would bring the server back."""
+    port = free_port()
+    (tmp_path / f"zkserver-{port}").mkdir()
+    with worker_at(f"{HOST}:{port}"):
+        assert chosen(tmp_path, AutoTarget()).embedded_port == port
+
+
+@pytest.mark.parametrize("note", ["", "auto", "embedded:", "embedded:1", "\x00", "x" * 10_000])
+def test_a_note_that_says_something_else_is_not_believed(tmp_path: Path, note: str) -> None:
+    """A damaged note would keep the daemon from starting, or lead it astray."""
+    port = free_port()
+    (settings(tmp_path, AutoTarget()).group_dir / "zookeeper").write_text(note)
+    with worker_at(f"{HOST}:{port}"):
+        assert chosen(tmp_path, AutoTarget()).connection == f"{HOST}:{port}"
+
+
+def test_somebody_elses_worker_and_an_old_note_lead_nowhere(tmp_path: Path) -> None:
+    """A stranger could send the daemon to a ZooKeeper of their own; a group that ended would come back elsewhere."""
+    port = free_port()
+    chosen(tmp_path, EmbeddedTarget(port))
+    with worker_at(f"{HOST}:{port}", secret=b"of another state directory"):
+        assert chosen(tmp_path, AutoTarget()).connection == f"{HOST}:2181"
+
+
+def test_what_was_told_is_used_whatever_is_there(tmp_path: Path) -> None:
+    """A typing error, or a server that is down, would be answered with another ZooKeeper than the one named."""
+    with worker_at("127.0.0.1:1"):
+        assert chosen(tmp_path, EnsembleTarget("zk1:2181")).connection == "zk1:2181"
+        assert chosen(tmp_path, EmbeddedTarget(2)).embedded_port == 2
