@@ -153,7 +153,13 @@ class Keeper:
         return self._adopted
 
     async def claim_group(self) -> None:
-        """Return when the group is ours alone, cannot be claimed, or is to be stopped. Raises `AlreadyRunning`."""
+        """Return when the group is ours alone, cannot be claimed, or is to be stopped.
+
+        Workers of ours that live are looked after whoever else claims the group; that is said, and tried again.
+
+        Raises:
+            AlreadyRunning: another daemon keeps the group, and nothing of ours runs.
+        """
         taking = asyncio.ensure_future(self._claim.take())
         stopping = asyncio.ensure_future(self._stop_asked.wait())
         await asyncio.wait({taking, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -164,7 +170,8 @@ class Keeper:
         try:
             taking.result()
         except GroupTaken as taken:
-            raise AlreadyRunning(str(taken)) from taken
+            if not self._adopted:
+                raise AlreadyRunning(str(taken)) from taken
         except ClaimUnavailable:
             return  # said by the claim, which goes on trying
 
