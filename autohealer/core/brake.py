@@ -43,7 +43,7 @@ def review_losses(view: View) -> None:
     recent = {key for key, at in brake.losses.items() if at > brake.since}
     lost = len(recent if brake.on else recent | view.missing)
     if view.missing and lost > loss_limit(view.policy, view.desired.replicas):
-        view.brake = replace(brake, on=True, lost=lost, since=view.now, window=1)
+        view.brake = replace(brake, on=True, lost=lost, since=view.now, at_once=1)
         _hold(view)
 
 
@@ -76,18 +76,18 @@ def note_loss(view: View, key: int) -> None:
     """Remember that a slot's incarnation is ended for its lost registration."""
     brake = view.brake
     if brake.on:
-        brake.probes[key] = view.now + view.policy.registration_timeout_s
+        brake.replacing[key] = view.now + view.policy.registration_timeout_s
     else:
         brake.losses[key] = view.now
 
 
 def note_registered(view: View, key: int) -> None:
     """A replacement registered: the store takes registrations, so one more may be replaced at a time."""
-    if view.brake.probes.pop(key, None) is None:
+    if view.brake.replacing.pop(key, None) is None:
         return
-    if view.brake.window == 1:
+    if view.brake.at_once == 1:
         _hold(view)
-    view.brake.window += 1
+    view.brake.at_once += 1
 
 
 def replaceable_under_brake(view: View) -> list[int]:
@@ -103,7 +103,7 @@ def next_turn(view: View) -> float | None:
     """When the next one's turn comes although no replacement registered; None when nobody waits for that."""
     if not view.brake.on or not view.missing or _places(view):
         return None
-    return min(until for until in view.brake.probes.values() if until > view.now)
+    return min(until for until in view.brake.replacing.values() if until > view.now)
 
 
 def _places(view: View) -> int:
@@ -111,4 +111,4 @@ def _places(view: View) -> int:
     brake = view.brake
     if not brake.on:
         return 0
-    return max(0, brake.window - sum(until > view.now for until in brake.probes.values()))
+    return max(0, brake.at_once - sum(until > view.now for until in brake.replacing.values()))

@@ -106,10 +106,10 @@ def _ticked(view: View, now: float) -> None:
 def _past_probation(view: View, slot: Slot) -> Slot:
     """A launch that lives this long is a success for pacing, registered or not."""
     occupant = slot.occupant
-    if slot.phase is not Phase.STARTING or occupant is None or occupant.proven:
+    if slot.phase is not Phase.STARTING or occupant is None or occupant.launch_ok:
         return slot
     view.window = grown(view.window, view.policy)
-    return replace(slot, occupant=replace(occupant, proven=True))
+    return replace(slot, occupant=replace(occupant, launch_ok=True))
 
 
 def _replicas_set(view: View, replicas: int) -> None:
@@ -155,7 +155,7 @@ def _adopted(view: View, name: Incarnation, pid: int, age_s: float) -> None:
         pid=pid,
         since=view.now - age_s,
         adopted=True,
-        proven=True,
+        launch_ok=True,
         listed=listed,
         listed_changed=view.now,
         ready_at=view.now if listed else None,
@@ -165,9 +165,9 @@ def _adopted(view: View, name: Incarnation, pid: int, age_s: float) -> None:
         held.report_ousted(view, slot, newcomer)
     elif pick_victim(slot.occupant, newcomer) is newcomer:
         put(view, slot)
-        put(view, _filled(Slot(key=_berth_key(view)), newcomer, view.now))
+        put(view, _filled(Slot(key=_surplus_key(view)), newcomer, view.now))
     else:
-        put(view, replace(slot, key=_berth_key(view)))
+        put(view, replace(slot, key=_surplus_key(view)))
         relieved = replace(slot, deadline=None, killing=False, ending=None, holdouts=())
         put(view, _filled(relieved, newcomer, view.now))
     view.strangers.pop(name, None)
@@ -190,7 +190,7 @@ def _filled(slot: Slot, adopted: Occupant, now: float) -> Slot:
     )
 
 
-def _berth_key(view: View) -> int:
+def _surplus_key(view: View) -> int:
     """A place of its own for a surplus incarnation, below zero, from which it will be drained."""
     return min(0, *view.slots) - 1
 
@@ -273,7 +273,7 @@ def _tree_resists(view: View, name: Incarnation, holdouts: tuple[str, ...]) -> N
 def _vacate(view: View, slot: Slot, occupant: Occupant, cause: str, jitter: float) -> None:
     """The incarnation and all it started are gone: free the slot and say when it may be filled again."""
     if occupant.name in view.listed:
-        registrations.haunt(view, occupant.name)
+        registrations.mark_leftover(view, occupant.name)
     blameless = slot.ending is not None and slot.ending.is_blameless
     if occupant.ready_at is None and not blameless:
         view.window = shrunk(view.window)
@@ -317,7 +317,7 @@ def _ordered(view: View, action: Action) -> None:
         case Kill(key, _, reason, ending):
             _end_ordered(view, key, reason, view.policy.kill_retry_s, ending, killing=True)
         case Discard(name):
-            view.doomed.discard(name)
+            view.to_discard.discard(name)
         case Inspect(name):
             view.to_inspect.discard(name)
             if name not in view.key_of:
@@ -342,7 +342,7 @@ def _launch_ordered(view: View, slot: Slot, name: Incarnation, reason: str) -> N
             occupant=Occupant(name=name, pid=None, since=view.now),
             generation=name.generation,
             restarts=slot.restarts + again,
-            unseen=None,
+            unregistered_death=None,
             reason=reason,
         ),
     )

@@ -46,7 +46,7 @@ def _hold(view: View, vacant: Slot, name: Incarnation, pid: int, why: str) -> No
                 pid,
                 view.now,
                 adopted=True,
-                proven=True,
+                launch_ok=True,
                 listed=listed,
                 listed_changed=view.now,
             ),
@@ -77,11 +77,9 @@ def stranger_ended(view: View, name: Incarnation) -> None:
 
 
 def ended(view: View, slot: Slot, occupant: Occupant, cause: str) -> Slot:
-    """What held a slot is gone: the slot without it."""
+    """What held a slot is gone: the slot without it; its registration goes once its process is proven dead."""
     if occupant.name in view.listed:
-        view.to_inspect.add(
-            occupant.name
-        )  # its registration is deleted only once its process is proven dead
+        view.to_inspect.add(occupant.name)
     return replace(slot, occupant=None, phase=Phase.VACANT, phase_since=view.now, reason=cause)
 
 

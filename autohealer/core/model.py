@@ -142,7 +142,7 @@ class Occupant:
     """The live incarnation of a slot.
 
     `exit` is set once the process is gone while others of its tree are not; `listed` is what the last list said
-    of its znode and `listed_changed` since when; `ready_at` is when it first counted as ready; `proven` says that
+    of its znode and `listed_changed` since when; `ready_at` is when it first counted as ready; `launch_ok` says that
     it lived long enough (or registered) for its launch to count as a success.
     """
 
@@ -153,7 +153,7 @@ class Occupant:
     listed: bool = False
     listed_changed: float = NEVER
     ready_at: float | None = None
-    proven: bool = False
+    launch_ok: bool = False
     exit: Exit | None = None
 
 
@@ -184,8 +184,8 @@ class Slot:
     """One place to fill. `deadline` is the single instant it waits for, `reason` why it is where it is.
 
     `ending` is why its incarnation was told to end, if it was; `holdouts` the processes that outlive the kill.
-    `failures` counts launches in a row that never got ready, `crowded` restarts in a row that came too soon after
-    the ones before, until a stable run. `unseen` is the last death before any list showed the registration.
+    `failures` counts launches in a row that never got ready, `quick_restarts` those that came too soon after the ones
+    before, until a stable run. `unregistered_death` is the last death before any list showed the registration.
     """
 
     key: int
@@ -198,8 +198,8 @@ class Slot:
     ending: Ending | None = None
     holdouts: tuple[str, ...] = ()
     failures: int = 0
-    crowded: int = 0
-    unseen: Death | None = None
+    quick_restarts: int = 0
+    unregistered_death: Death | None = None
     recent_restarts: tuple[float, ...] = ()
     restarts: int = 0
     reason: str = "first start"
@@ -227,8 +227,8 @@ class Budget:
 class Brake:
     """What is remembered of a mass loss (see `autohealer.core.brake`).
 
-    Nobody is ended for a lost registration before `hold_until`, then as many at a time as `window` says; `probes` are
-    the slots ended since then, each until when it is waited for. `losses` are the slots whose registration vanished
+    Nobody is ended for a lost registration before `hold_until`, then as many at a time as `at_once` says; `replacing`
+    are the slots ended since then, each until when it is waited for. `losses` are the slots whose registration vanished
     lately, and when, or when their incarnation was ended for it; `lost` is how many of them put the brake on, `since`
     when.
     """
@@ -237,8 +237,8 @@ class Brake:
     since: float = NEVER
     lost: int = 0
     hold_until: float = NEVER
-    window: int = 1
-    probes: dict[int, float] = field(default_factory=dict)
+    at_once: int = 1
+    replacing: dict[int, float] = field(default_factory=dict)
     losses: dict[int, float] = field(default_factory=dict)
 
 
@@ -246,13 +246,13 @@ class Brake:
 class View:
     """Everything observed, owned by the loop and changed only by `evolve`.
 
-    Slots keyed below zero are berths for surplus incarnations found at start: never wanted, so drained.
+    Slots keyed below zero hold surplus incarnations found at start: never wanted, so drained.
     `touched` are the slots changed since the last decision, `waiting` those whose launch was deferred
     (first come, first served), `alarms` a heap of (deadline, key) with stale entries skipped, `missing` the
     slots whose registration is expected and was not in the last list, `vanished_at` when one was lost last, `suspects`
     those of them that are to be ended unless a list asked for since then shows them. `listed_at` is when the
-    newest list was asked for, `list_failed` why there is none, in words. `ghosts` are
-    registrations whose process is proven dead, `doomed` those of them not yet ordered away. `retired` keeps
+    newest list was asked for, `list_failed` why there is none, in words. `leftovers` are
+    registrations whose process is proven dead, `to_discard` those of them not yet ordered away. `retired` keeps
     the newest generation of slots given up, so that none is used twice when they are wanted again. `obituaries`
     are the deaths of this round, for those who tell of them; the next round begins without.
     """
@@ -283,8 +283,8 @@ class View:
     listed: frozenset[Incarnation] = frozenset()
     listed_at: float = NEVER
     strange: frozenset[str] = frozenset()
-    ghosts: set[Incarnation] = field(default_factory=set)
-    doomed: set[Incarnation] = field(default_factory=set)
+    leftovers: set[Incarnation] = field(default_factory=set)
+    to_discard: set[Incarnation] = field(default_factory=set)
     to_inspect: set[Incarnation | str] = field(default_factory=set)
     retired: dict[int, int] = field(default_factory=dict)
     strangers: dict[Incarnation | str, Stranger] = field(default_factory=dict)

@@ -44,11 +44,9 @@ def of_backoff(cause: str, failures: int, delay_s: float) -> str:
     return f"{cause}; failure {failures} in a row, next try in {delay_s:.1f} s"
 
 
-def of_crowding(cause: str, crowded: int, delay_s: float) -> str:
+def of_quick_restarts(cause: str, quick_restarts: int, delay_s: float) -> str:
     """Why even a worker that had been ready waits."""
-    return (
-        f"{cause}; restart {crowded} in a row too soon after the last, next try in {delay_s:.1f} s"
-    )
+    return f"{cause}; restart {quick_restarts} in a row too soon after the last, next try in {delay_s:.1f} s"
 
 
 def of_late_registration(cause: str) -> str:

@@ -226,6 +226,6 @@ def _held_holds(view: View) -> tuple[str, ...]:
 def _registry_work(view: View) -> tuple[Action, ...]:
     if view.store is not Store.CONNECTED:
         return ()
-    discards = tuple(Discard(name) for name in sorted(view.doomed))
+    discards = tuple(Discard(name) for name in sorted(view.to_discard))
     inspections = tuple(Inspect(name) for name in sorted(view.to_inspect, key=str))
     return (*discards, *inspections)

@@ -2,7 +2,7 @@
 
 Theory of operation. A list is complete and fresh; it is compared with the last one, so only its changes
 cost. What appears belongs to a live incarnation (which is ready then), to one that died before a list showed it (whose
-death is judged again, and whose registration is a ghost to be deleted), or to nobody known here (looked into).
+death is judged again, and whose registration is left over and to be deleted), or to nobody known here (looked into).
 
 Must never know: clocks, I/O, what will be decided.
 """
@@ -79,7 +79,7 @@ def listed(
         _appeared(view, name)
     if missed := [key for name in sorted(vanished) if (key := _vanished(view, name)) is not None]:
         note_vanished(view, missed)
-    view.doomed |= view.ghosts
+    view.to_discard |= view.leftovers
     _strange_listed(view, strange)
     if came_back:
         _resume_judgement(view)
@@ -91,7 +91,7 @@ def _appeared(view: View, name: Incarnation) -> None:
     if slot is not None and occupant is not None:
         _registered(view, slot, occupant)
     elif view.generation_base <= name.generation <= newest_generation(view, name.slot):
-        haunt(view, name)
+        mark_leftover(view, name)
         _registered_after_all(view, name)
     elif len(view.strangers) < STRANGERS_MAX:
         view.to_inspect.add(name)
@@ -99,11 +99,11 @@ def _appeared(view: View, name: Incarnation) -> None:
 
 def _registered(view: View, slot: Slot, occupant: Occupant) -> None:
     if slot.phase is Phase.STARTING:
-        if not occupant.proven:
+        if not occupant.launch_ok:
             view.window = grown(view.window, view.policy)
         note_registered(view, slot.key)
         slot = replace(slot, phase=Phase.READY, phase_since=view.now, failures=0)
-        occupant = replace(occupant, proven=True, ready_at=view.now)
+        occupant = replace(occupant, launch_ok=True, ready_at=view.now)
     elif slot.phase is Phase.HELD:
         view.to_inspect.add(occupant.name)  # its registration may prove whose it is
     put(view, replace(slot, occupant=replace(occupant, listed=True, listed_changed=view.now)))
@@ -111,8 +111,8 @@ def _registered(view: View, slot: Slot, occupant: Occupant) -> None:
 
 def _vanished(view: View, name: Incarnation) -> int | None:
     """A registration is gone; the slot that misses it, if one does."""
-    view.ghosts.discard(name)
-    view.doomed.discard(name)
+    view.leftovers.discard(name)
+    view.to_discard.discard(name)
     view.to_inspect.discard(name)
     view.strangers.pop(name, None)
     slot, occupant = occupied_by(view, name)
@@ -150,17 +150,17 @@ def registration_read(view: View, name: Incarnation | str, stranger: Stranger) -
         view.strangers[name] = stranger
 
 
-def haunt(view: View, name: Incarnation) -> None:
+def mark_leftover(view: View, name: Incarnation) -> None:
     """Remember a registration whose process is proven dead until it is gone."""
     view.strangers.pop(name, None)
-    view.ghosts.add(name)
-    view.doomed.add(name)
+    view.leftovers.add(name)
+    view.to_discard.add(name)
 
 
 def registrant_dead(view: View, name: Incarnation) -> None:
     """The process behind an unfamiliar registration is gone: so must it be."""
     if name in view.listed and name not in view.key_of:
-        haunt(view, name)
+        mark_leftover(view, name)
 
 
 def _registered_after_all(view: View, name: Incarnation) -> None:
@@ -169,12 +169,16 @@ def _registered_after_all(view: View, name: Incarnation) -> None:
     if (
         slot is None
         or slot.occupant is not None
-        or slot.unseen is None
-        or slot.unseen.occupant.name != name
+        or slot.unregistered_death is None
+        or slot.unregistered_death.occupant.name != name
     ):
         return
-    occupant = replace(slot.unseen.occupant, ready_at=view.now)
-    death = Death(occupant, reasons.of_late_registration(slot.unseen.cause), slot.unseen.jitter)
-    vacant = replace(slot, phase=Phase.VACANT, deadline=None, failures=0, unseen=None)
+    occupant = replace(slot.unregistered_death.occupant, ready_at=view.now)
+    death = Death(
+        occupant,
+        reasons.of_late_registration(slot.unregistered_death.cause),
+        slot.unregistered_death.jitter,
+    )
+    vacant = replace(slot, phase=Phase.VACANT, deadline=None, failures=0, unregistered_death=None)
     view.window = grown(view.window, view.policy)
     put(view, after_death(view, vacant, death))

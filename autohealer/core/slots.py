@@ -68,7 +68,7 @@ def _index(view: View, slot: Slot) -> None:
     view.waiting.pop(slot.key, None)
     if is_missed(slot):
         view.missing.add(slot.key)
-    if slot.phase is Phase.STARTING and not slot.occupant.proven:
+    if slot.phase is Phase.STARTING and not slot.occupant.launch_ok:
         view.in_flight.add(slot.key)
 
 
@@ -87,7 +87,7 @@ def _deadline_of(view: View, slot: Slot) -> float | None:
         return slot.deadline
     due = absence_deadline(slot, view)
     occupant = slot.occupant
-    if slot.phase is Phase.STARTING and occupant is not None and not occupant.proven:
+    if slot.phase is Phase.STARTING and occupant is not None and not occupant.launch_ok:
         probation = occupant.since + view.policy.probation_s
         return probation if due is None else min(probation, due)
     return due

@@ -43,8 +43,8 @@ def _misses_only_its_own(slot: Slot) -> bool:
 
 def _does_not_hold_again(view: View, key: int) -> None:
     """Goes on with those that may just be coming back."""
-    if view.brake.probes.pop(key, None) is not None:
-        view.brake.window += 1
+    if view.brake.replacing.pop(key, None) is not None:
+        view.brake.at_once += 1
 
 
 def _never_releases(view: View) -> None:
@@ -71,7 +71,7 @@ def _never_forgives(view: View, empty: Slot, death: Death) -> Slot:
     """Lets every restart wait, however stable the worker had been."""
     if death.occupant.ready_at is not None:
         newly_ready = replace(death.occupant, ready_at=view.now)
-        death, empty = replace(death, occupant=newly_ready), replace(empty, crowded=1)
+        death, empty = replace(death, occupant=newly_ready), replace(empty, quick_restarts=1)
     return after_death(view, empty, death)
 
 

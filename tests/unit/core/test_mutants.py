@@ -124,8 +124,8 @@ def _never_discards(view: View) -> tuple[Action, ...]:
 
 def _discards_what_is_absent(view: View, name: Incarnation) -> None:
     """Takes every unfamiliar registration for a dead one's."""
-    view.doomed.add(name)
-    view.ghosts.add(name)
+    view.to_discard.add(name)
+    view.leftovers.add(name)
 
 
 def _gives_up_quietly(view: View) -> float | None:
