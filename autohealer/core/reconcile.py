@@ -1,4 +1,4 @@
-"""Decide: what is to be done, given what is desired and what is observed.
+"""Decide: what is to be done, given a view, which holds what is desired and what is observed.
 
 Theory of operation. Each touched slot gets one verdict: leave it, ask it to end, end it, or fill it. Those
 to be filled queue behind the ones already waiting, and as many are launched as slow start and the group's
@@ -23,7 +23,6 @@ from autohealer.core.brake import next_turn, replaceable_under_brake
 from autohealer.core.intensity import refilled, seconds_to_token
 from autohealer.core.membership import is_confirmed, is_missed, is_overdue
 from autohealer.core.model import (
-    Desired,
     Ending,
     Incarnation,
     Phase,
@@ -35,16 +34,16 @@ from autohealer.core.model import (
 from autohealer.core.pacing import allowance
 
 
-def reconcile(desired: Desired, view: View, *, every_slot: bool = False) -> Plan:
+def reconcile(view: View, *, every_slot: bool = False) -> Plan:
     """One decision over the slots touched since the last."""
     if view.violations:
         # Asked to stop, a frozen daemon leaves its workers running: the next one adopts them.
         hold = f"all actions frozen, workers left as they are: {view.violations[0]}"
-        return Plan(holds=(hold,), finished=desired.stop is not Stop.NO)
-    if desired.stop is Stop.DETACH:
+        return Plan(holds=(hold,), finished=view.desired.stop is not Stop.NO)
+    if view.desired.stop is Stop.DETACH:
         return Plan(holds=_held_holds(view), finished=True)
     keys = sorted(view.slots if every_slot else view.touched)
-    endings = [a for key in keys if (a := _ending(view.slots[key], desired, view)) is not None]
+    endings = [a for key in keys if (a := _ending(view.slots[key], view)) is not None]
     endings += _verdicts(keys, view)
     wanting = [
         key for key in keys if is_launchable(view.slots[key], view) and key not in view.waiting
@@ -54,7 +53,7 @@ def reconcile(desired: Desired, view: View, *, every_slot: bool = False) -> Plan
         actions=(*launches.spawns, *endings, *_registry_work(view)),
         deferred=launches.deferred,
         holds=(*launches.holds, *_store_holds(view), *_brake_holds(view), *_held_holds(view)),
-        finished=desired.stop is not Stop.NO and len(view.key_of) == view.counts[Phase.HELD],
+        finished=view.desired.stop is not Stop.NO and len(view.key_of) == view.counts[Phase.HELD],
     )
 
 
@@ -84,14 +83,14 @@ def is_launchable(slot: Slot, view: View) -> bool:
     return slot.deadline is None or slot.deadline <= view.now
 
 
-def _ending(slot: Slot, desired: Desired, view: View) -> Action | None:
+def _ending(slot: Slot, view: View) -> Action | None:
     """Whether what fills a slot has to go."""
     if slot.occupant is None or slot.phase is Phase.HELD:
         return None
     if slot.phase is Phase.DRAINING:
-        return _escalation(slot, desired, view)
+        return _escalation(slot, view)
     if not view.wants(slot.key):
-        return _farewell(slot, desired, view)
+        return _farewell(slot, view)
     return None
 
 
@@ -122,11 +121,11 @@ def _of_absentee(slot: Slot, view: View) -> Kill:
     return Kill(slot.key, slot.occupant.name, why, Ending.NEVER_REGISTERED)
 
 
-def _farewell(slot: Slot, desired: Desired, view: View) -> Action | None:
+def _farewell(slot: Slot, view: View) -> Action | None:
     if slot.occupant is None:
         return None
     name = slot.occupant.name
-    match desired.stop:
+    match view.desired.stop:
         case Stop.KILL:
             return Kill(slot.key, name, "stopping at once", Ending.STOPPED)
         case Stop.DRAIN:
@@ -137,9 +136,9 @@ def _farewell(slot: Slot, desired: Desired, view: View) -> Action | None:
             return None
 
 
-def _escalation(slot: Slot, desired: Desired, view: View) -> Action | None:
+def _escalation(slot: Slot, view: View) -> Action | None:
     """A drain that outlives its grace becomes a kill; a kill is repeated until the tree is gone."""
-    hurry = desired.stop is Stop.KILL and not slot.killing
+    hurry = view.desired.stop is Stop.KILL and not slot.killing
     overdue = slot.deadline is not None and slot.deadline <= view.now
     if slot.occupant is None or not (hurry or overdue):
         return None

@@ -112,9 +112,9 @@ class Scene:
     def decide(self, *facts: Event) -> list[str]:
         """One round at the present instant: fold the facts, decide, tell the plan."""
         self._fold(Ticked(self.view.now), *facts)
-        plan = reconcile(self.view.desired, self.view, every_slot=True)
+        plan = reconcile(self.view, every_slot=True)
         if not self._first:
-            assert plan == reconcile(self.view.desired, self.view), "looking at all differs"
+            assert plan == reconcile(self.view), "looking at all differs"
         assert violations_of(self.view, plan) == ()
         self._fold(Decided(plan))
         self._first = False
@@ -125,7 +125,7 @@ class Scene:
 
     def is_finished(self) -> bool:
         """Whether the loop would end."""
-        return reconcile(self.view.desired, self.view).finished
+        return reconcile(self.view).finished
 
     def after(self, seconds: float, *facts: Event) -> list[str]:
         """One round `seconds` later."""

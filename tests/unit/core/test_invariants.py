@@ -63,7 +63,7 @@ def test_counts_that_do_not_add_up_are_named() -> None:
 def test_a_sound_plan_breaks_nothing() -> None:
     """A healthy daemon would freeze."""
     scene = Scene("0:absent(1s) 1:- 2:draining(10s)")
-    plan = reconcile(scene.view.desired, scene.view, every_slot=True)
+    plan = reconcile(scene.view, every_slot=True)
     assert len(plan.actions) == 3
     assert violations_of(scene.view, plan) == ()
 
@@ -73,5 +73,5 @@ def test_a_broken_promise_freezes_all_action_and_says_so() -> None:
     scene = Scene("0:absent(1s) 1:- 2:draining(10s)")
     assert scene.decide(InvariantBroken(("slot 9 is two",))) == []
     assert scene.after(3600.0, scene.dies(2)) == []
-    plan = reconcile(scene.view.desired, scene.view)
+    plan = reconcile(scene.view)
     assert plan.holds == ("all actions frozen, workers left as they are: slot 9 is two",)

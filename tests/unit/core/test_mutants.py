@@ -138,7 +138,7 @@ def _is_always_full(budget: Budget, now: float, policy: Policy) -> Budget:
     return Budget(float(policy.budget_burst))
 
 
-def _believes_drain_is_death(slot: Slot, desired: object, view: View) -> Action | None:
+def _believes_drain_is_death(slot: Slot, view: View) -> Action | None:
     """Never escalates: a worker that ignores TERM stays for ever."""
     return None
 

@@ -313,12 +313,12 @@ def test_the_first_start_costs_no_budget() -> None:
 def test_a_plan_says_what_it_holds_back() -> None:
     """A user watching nothing happen would not know why."""
     waiting = Scene("0:- 1:-")
-    assert "slow start" in reconcile(waiting.view.desired, waiting.view, every_slot=True).holds[0]
+    assert "slow start" in reconcile(waiting.view, every_slot=True).holds[0]
     away = Scene("0:ready", store="suspended(1s)")
-    holds = reconcile(away.view.desired, away.view).holds
+    holds = reconcile(away.view).holds
     assert holds == ("ZooKeeper session suspended: nothing is concluded from registrations",)
     back = Scene("0:ready", store="reconnected(1s)")
-    assert "time to register again" in reconcile(back.view.desired, back.view).holds[0]
+    assert "time to register again" in reconcile(back.view).holds[0]
 
 
 def test_a_connected_store_that_does_not_answer_is_said_in_time() -> None:
@@ -328,10 +328,10 @@ def test_a_connected_store_that_does_not_answer_is_said_in_time() -> None:
     wake_at = next_wake(scene.view)
     assert wake_at == scene.view.now + scene.policy.settle_s
     scene.after(scene.policy.settle_s)
-    (hold,) = reconcile(scene.view.desired, scene.view).holds
+    (hold,) = reconcile(scene.view).holds
     assert "connected but does not answer" in hold
     scene.decide(scene.lists())
-    assert reconcile(scene.view.desired, scene.view).holds == ()
+    assert reconcile(scene.view).holds == ()
     assert next_wake(scene.view) is None
 
 

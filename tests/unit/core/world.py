@@ -144,8 +144,8 @@ class World:
         view = self.view
         for fact in (Ticked(self.now), *facts):
             evolve_module.evolve(view, fact)
-        plan = reconcile_module.reconcile(view.desired, view)
-        if plan != (whole := reconcile_module.reconcile(view.desired, view, every_slot=True)):
+        plan = reconcile_module.reconcile(view)
+        if plan != (whole := reconcile_module.reconcile(view, every_slot=True)):
             raise Broken(f"looking at all differs: {plan} / {whole}")
         if broken := invariants_module.violations_of(view, plan):
             raise Broken("; ".join(broken))
@@ -584,5 +584,5 @@ def stop_all(world: World, *, twice: bool) -> None:
     world.advance(patience_s + 2 * policy.kill_retry_s)
     if left := [p.name for p in world.processes.values() if p.exists]:
         raise Broken(f"{left} outlived the stop")
-    if not reconcile_module.reconcile(world.view.desired, world.view).finished:
+    if not reconcile_module.reconcile(world.view).finished:
         raise Broken("everything is gone and the daemon does not end")
