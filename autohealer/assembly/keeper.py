@@ -85,7 +85,7 @@ class Keeper:
         policy = settings.policy()
         self._view = View(
             policy=policy,
-            budget=Budget(tokens=float(policy.budget_burst)),
+            budget=Budget(tokens=0.0),
             # Microseconds since the epoch: no generation is given out twice, whatever was lost or wiped.
             generation_base=time.time_ns() // 1000,
             now=time.monotonic(),

@@ -17,7 +17,7 @@ from typing import assert_never
 from autohealer.core import events, held, reasons, registrations
 from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Relist, Spawn
 from autohealer.core.brake import note_death, note_loss, review_losses
-from autohealer.core.intensity import refilled
+from autohealer.core.intensity import rate_of, refilled, resized
 from autohealer.core.model import (
     Budget,
     Death,
@@ -113,6 +113,9 @@ def _past_probation(view: View, slot: Slot) -> Slot:
 
 
 def _replicas_set(view: View, replicas: int) -> None:
+    if replicas != view.desired.replicas:
+        before = rate_of(view.policy, view.desired.replicas)
+        view.budget = resized(view.budget, view.now, before, rate_of(view.policy, replicas))
     view.desired = replace(view.desired, replicas=replicas)
     for key in range(replicas):
         if key not in view.slots:
@@ -331,7 +334,7 @@ def _ordered(view: View, action: Action) -> None:
 def _launch_ordered(view: View, slot: Slot, name: Incarnation, reason: str) -> None:
     again = slot.generation != 0
     if again:
-        budget = refilled(view.budget, view.now, view.policy)
+        budget = refilled(view.budget, view.now, rate_of(view.policy, view.desired.replicas))
         view.budget = Budget(budget.tokens - 1.0, budget.at)
     put(
         view,

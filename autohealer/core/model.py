@@ -93,7 +93,11 @@ class Standing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The rules of restarting; the reasons for the defaults stand in `autohealer.settings`."""
+    """The rules of restarting; the reasons for the defaults stand in `autohealer.settings`.
+
+    The group's budget of restarts follows N: at once `budget_burst` and `budget_burst_each` more for each wanted slot,
+    then `budget_per_s` a second, or `budget_per_s_each` for each wanted slot if that is more.
+    """
 
     registration_timeout_s: float = 30.0
     rejoin_grace_s: float = 0.5
@@ -111,7 +115,9 @@ class Policy:
     restart_pause_s: float = 1.0
     restart_pauses: int = 20
     budget_burst: int = 30
+    budget_burst_each: int = 0
     budget_per_s: float = 5.0
+    budget_per_s_each: float = 0.0
     probation_s: float = 1.0
     in_flight_max: int = 32
 

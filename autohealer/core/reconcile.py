@@ -20,7 +20,7 @@ from itertools import chain
 from autohealer.core import reasons
 from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Relist, Spawn
 from autohealer.core.brake import next_turn, replaceable_under_brake
-from autohealer.core.intensity import refilled, seconds_to_token
+from autohealer.core.intensity import rate_of, refilled, seconds_to_token
 from autohealer.core.membership import is_confirmed, is_missed, is_overdue
 from autohealer.core.model import (
     Ending,
@@ -70,9 +70,8 @@ def next_wake(view: View) -> float | None:
     if silent_from is not None and view.now < silent_from:
         due.append(silent_from)
     if view.waiting and allowance(view.window, len(view.in_flight)):
-        due.append(
-            view.now + seconds_to_token(refilled(view.budget, view.now, view.policy), view.policy)
-        )
+        rate = rate_of(view.policy, view.desired.replicas)
+        due.append(view.now + seconds_to_token(refilled(view.budget, view.now, rate), rate))
     return min(due, default=None)
 
 
@@ -154,7 +153,8 @@ class _Launches:
 
 def _launches(view: View, wanting: list[int]) -> _Launches:
     places = allowance(view.window, len(view.in_flight))
-    tokens = refilled(view.budget, view.now, view.policy).tokens
+    rate = rate_of(view.policy, view.desired.replicas)
+    tokens = refilled(view.budget, view.now, rate).tokens
     spawns: list[Spawn] = []
     queue = chain(view.waiting, wanting)
     short_of_tokens = False
@@ -183,8 +183,9 @@ def _launch_holds(view: View, left: int, *, short_of_tokens: bool) -> tuple[str,
     if not left:
         return ()
     if short_of_tokens:
-        per_s = f"{view.policy.budget_burst} at once, {view.policy.budget_per_s:g} per second"
-        return (f"launches wait: the group's restart budget is spent ({per_s})",)
+        rate = rate_of(view.policy, view.desired.replicas)
+        numbers = f"{rate.burst:g} at once, {rate.per_s:g} per second"
+        return (f"launches wait: the group's restart budget is spent ({numbers})",)
     return ("launches wait for those under way to succeed (slow start)",)
 
 

@@ -303,7 +303,7 @@ def recovery_bound_s(replicas: int) -> float:
     """
     policy = POLICY
     launches_s = (
-        replicas * policy.probation_s + (replicas + policy.budget_burst) / policy.budget_per_s
+        replicas * policy.probation_s + (2 * replicas + policy.budget_burst) / policy.budget_per_s
     )
     waits_s = policy.registration_timeout_s + policy.backoff_max_s + 2 * policy.settle_s
     return (

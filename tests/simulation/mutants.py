@@ -13,6 +13,7 @@ from autohealer.core import brake, evolve, membership, reconcile, registrations,
 from autohealer.core.actions import Action, Discard, Plan
 from autohealer.core.brake import review_losses
 from autohealer.core.events import WorkerAdopted
+from autohealer.core.intensity import Rate, rate_of
 from autohealer.core.model import Budget, Death, Exit, Incarnation, Phase, Policy, Slot, Store, View
 from autohealer.core.reconcile import _registry_work as registry_work
 from autohealer.core.restarts import after_death
@@ -88,9 +89,14 @@ def _forgets_the_launch(view: View, slot: Slot, name: Incarnation, reason: str) 
     put(view, replace(view.slots[slot.key], occupant=None))
 
 
-def _is_always_full(budget: Budget, now: float, policy: Policy) -> Budget:
+def _is_always_full(budget: Budget, now: float, rate: Rate) -> Budget:
     """Never charges a restart to the group's budget."""
-    return Budget(float(policy.budget_burst), now)
+    return Budget(rate.burst, now)
+
+
+def _spends_as_nine(policy: Policy, replicas: int) -> Rate:
+    """Gives every group the budget of a large one."""
+    return rate_of(policy, 9)
 
 
 def _never_looks_again(view: View) -> float | None:
@@ -125,6 +131,10 @@ MUTANTS: dict[str, list[Patch]] = {
     "spends without a budget": [
         (reconcile, "refilled", _is_always_full),
         (evolve, "refilled", _is_always_full),
+    ],
+    "spends another number's budget": [
+        (reconcile, "rate_of", _spends_as_nine),
+        (evolve, "rate_of", _spends_as_nine),
     ],
     "believes an old list": OF_THE_CORE["believes an old list"],
     "forgets a loss before its start": [

@@ -116,15 +116,31 @@ class RestartLedger:
     """The group's token bucket in one daemon's life; its first launch into a slot it found empty is no restart."""
 
     policy: Policy
-    slack: float = 1e-6
+    slack_s: float = 0.0
     known_slots: set[int] = field(default_factory=set)
     tokens: float = 0.0
     at: float = NEVER
+    burst: float = 0.0
+    per_s: float = 0.0
 
-    def open(self, at: float, held_slots: set[int]) -> None:
+    @property
+    def slack(self) -> float:
+        """How much may be missing because records are late."""
+        return 1e-6 + self.per_s * self.slack_s
+
+    def open(self, at: float, held_slots: set[int], replicas: int) -> None:
         """A daemon starts with a full bucket."""
         self.known_slots = set(held_slots)
-        self.tokens, self.at = float(self.policy.budget_burst), at
+        self.at = NEVER
+        self.scale(at, replicas)
+
+    def scale(self, at: float, replicas: int) -> None:
+        """The bucket and what flows into it are those of another number from now on."""
+        spent = 0.0 if self.at == NEVER else self.burst - self.balance(at)
+        policy = self.policy
+        self.burst = float(policy.budget_burst + policy.budget_burst_each * replicas)
+        self.per_s = max(policy.budget_per_s, policy.budget_per_s_each * replicas)
+        self.tokens, self.at = max(0.0, self.burst - spent), at
 
     def charge(self, slot: int, at: float) -> bool:
         """Pay for a launch; whether there was enough."""
@@ -136,8 +152,7 @@ class RestartLedger:
 
     def balance(self, at: float) -> float:
         """How many restarts could be paid for."""
-        earned = (at - self.at) * self.policy.budget_per_s
-        return min(float(self.policy.budget_burst), self.tokens + earned)
+        return min(self.burst, self.tokens + (at - self.at) * self.per_s)
 
 
 @dataclass(slots=True)

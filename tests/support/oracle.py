@@ -107,9 +107,7 @@ class _Judge:
         self._whole_since: float | None = None
         self._complained = False
         self._due: dict[int, float] = {}
-        self._ledger = RestartLedger(
-            rules.policy, slack=1e-6 + rules.policy.budget_per_s * rules.clock_s
-        )
+        self._ledger = RestartLedger(rules.policy, slack_s=rules.clock_s)
         self._vanished: list[tuple[float, Incarnation]] = []
         self._loss: MassLoss | None = None
         self._changed_at = NEVER
@@ -374,6 +372,7 @@ class _Judge:
 
     def _wanted(self, replicas: int) -> None:
         self._replicas = replicas
+        self._ledger.scale(self._at, replicas)
         self._due.clear()
         self._disturb()
 
@@ -393,7 +392,7 @@ class _Judge:
     def _daemon_started(self) -> None:
         self._daemon_up = True
         self._stop_asked_at = None
-        self._ledger.open(self._at, set(self._census.present))
+        self._ledger.open(self._at, set(self._census.present), self._replicas)
         self._note_service()
         self._disturb()
 

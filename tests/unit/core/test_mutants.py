@@ -23,6 +23,7 @@ from autohealer.core import (
     slots,
 )
 from autohealer.core.actions import Action, Discard, Spawn
+from autohealer.core.intensity import Rate
 from autohealer.core.model import NEVER, Budget, Incarnation, Occupant, Phase, Policy, Slot, View
 from tests.unit.core.test_properties import WEIGHTED
 from tests.unit.core.world import Broken, begin, heal, tell
@@ -133,9 +134,9 @@ def _gives_up_quietly(view: View) -> float | None:
     return None
 
 
-def _is_always_full(budget: Budget, now: float, policy: Policy) -> Budget:
+def _is_always_full(budget: Budget, now: float, rate: Rate) -> Budget:
     """Never charges a restart to the group's budget."""
-    return Budget(float(policy.budget_burst))
+    return Budget(rate.burst)
 
 
 def _believes_drain_is_death(slot: Slot, view: View) -> Action | None:
