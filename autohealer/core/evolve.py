@@ -14,9 +14,9 @@ from dataclasses import replace
 from heapq import heappop
 from typing import assert_never
 
-from autohealer.core import events, held, reasons, registrations
+from autohealer.core import events, held, reasons, registrations, storeroom
 from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Relist, Spawn
-from autohealer.core.brake import note_death, note_loss, review_losses
+from autohealer.core.brake import note_death, note_loss, review_losses, stop_counting
 from autohealer.core.intensity import rate_of, refilled, resized
 from autohealer.core.model import (
     Budget,
@@ -70,20 +70,20 @@ def evolve(view: View, event: events.Event) -> None:  # noqa: C901, PLR0912 - on
             _tree_emptied(view, name, jitter)
         case events.TreeResists(name, holdouts):
             _tree_resists(view, name, holdouts)
-        case events.StoreChanged(store):
-            registrations.store_changed(view, store)
+        case events.StoreChanged(store, number):
+            storeroom.store_changed(view, store, number)
         case events.WorkersListed(ours, strange, asked_at):
             registrations.listed(view, ours, strange, asked_at)
         case events.ListFailed(why):
-            registrations.list_failed(view, why)
+            storeroom.list_failed(view, why)
         case events.RegistryWiped():
-            registrations.registry_wiped(view)
+            storeroom.registry_wiped(view)
         case events.RegistrationRead(name, standing, pid, host):
             registrations.registration_read(view, name, Stranger(str(name), standing, pid, host))
         case events.RegistrantDead(name):
             registrations.registrant_dead(view, name)
         case events.InvariantBroken(violations):
-            view.violations = violations
+            _frozen(view, violations)
         case events.Decided(plan):
             _decided(view, plan)
         case _:
@@ -117,6 +117,7 @@ def _replicas_set(view: View, replicas: int) -> None:
         before = rate_of(view.policy, view.desired.replicas)
         view.budget = resized(view.budget, view.now, before, rate_of(view.policy, replicas))
     view.desired = replace(view.desired, replicas=replicas)
+    view.room.replicas[view.group] = replicas
     for key in range(replicas):
         if key not in view.slots:
             put(view, slot_for(view, key))
@@ -132,6 +133,11 @@ def _stop_requested(view: View, *, force: bool) -> None:
 def _detach_requested(view: View) -> None:
     if view.desired.stop is Stop.NO:
         view.desired = replace(view.desired, stop=Stop.DETACH)
+
+
+def _frozen(view: View, violations: tuple[str, ...]) -> None:
+    view.violations = violations
+    stop_counting(view)
 
 
 def _review_wants(view: View) -> None:
@@ -177,7 +183,7 @@ def _adopted(view: View, name: Incarnation, pid: int, age_s: float) -> None:
     view.to_inspect.discard(name)
     if view.now - view.store_since < view.policy.settle_s:
         # Nobody here saw what it went through: the store may have been away until this connection.
-        view.trust_from = view.store_since + view.policy.settle_s
+        storeroom.trust_after_settling(view)
     if view.fresh:
         review_losses(view)
 
@@ -303,6 +309,8 @@ def _vacate(view: View, slot: Slot, occupant: Occupant, cause: str, jitter: floa
 
 
 def _decided(view: View, plan: Plan) -> None:
+    # Who is not ended now, on the list that was asked for it, is ended on a newer one if at all.
+    view.suspects = {key: at for key, at in view.suspects.items() if view.listed_at < at}
     for action in plan.actions:
         _ordered(view, action)
     for key in plan.deferred:

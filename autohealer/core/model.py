@@ -15,6 +15,7 @@ from enum import Enum
 from typing import NamedTuple
 
 NEVER = float("-inf")
+NO_CONNECTION = -1
 
 
 class Incarnation(NamedTuple):
@@ -229,6 +230,13 @@ class Budget:
     at: float = NEVER
 
 
+class Place(NamedTuple):
+    """A slot among those of all groups of a daemon."""
+
+    group: str
+    key: int
+
+
 @dataclass(slots=True)
 class Brake:
     """What is remembered of a mass loss (see `autohealer.core.brake`).
@@ -244,27 +252,54 @@ class Brake:
     lost: int = 0
     hold_until: float = NEVER
     at_once: int = 1
-    replacing: dict[int, float] = field(default_factory=dict)
-    losses: dict[int, float] = field(default_factory=dict)
+    replacing: dict[Place, float] = field(default_factory=dict)
+    losses: dict[Place, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class StoreRoom:
+    """What a daemon knows of its ZooKeeper session, and the brake: shared by all groups that look at one store.
+
+    `changes` counts the changes of the session folded so far; `store_since` is when the last one was. A missing
+    registration counts from `trust_from` on. `missing` are the places of all groups whose registration is expected and
+    was not in the last list, `vanished_at` is when one was lost last. `replicas` is what each group wants. `turns`
+    grows whenever the brake changes, so that the others can be told to look again.
+    """
+
+    store: Store = Store.SUSPENDED
+    store_since: float = NEVER
+    changes: int = 0
+    ever_connected: bool = False
+    trust_from: float = NEVER
+    brake: Brake = field(default_factory=Brake)
+    missing: set[Place] = field(default_factory=set)
+    vanished_at: float = NEVER
+    replicas: dict[str, int] = field(default_factory=dict)
+    turns: int = 0
 
 
 @dataclass(slots=True)
 class View:
-    """Everything observed, owned by the loop and changed only by `evolve`.
+    """Everything observed of one group, owned by its loop and changed only by `evolve`.
+
+    `room` is shared by the groups that look at one store, each under its own name (`group`).
 
     Slots keyed below zero hold surplus incarnations found at start: never wanted, so drained.
     `touched` are the slots changed since the last decision, `waiting` those whose launch was deferred
     (first come, first served), `alarms` a heap of (deadline, key) with stale entries skipped, `missing` the
-    slots whose registration is expected and was not in the last list, `vanished_at` when one was lost last, `suspects`
-    those of them that are to be ended unless a list asked for since then shows them. `listed_at` is when the
-    newest list was asked for, `list_failed` why there is none, in words. `leftovers` are
-    registrations whose process is proven dead, `to_discard` those of them not yet ordered away. `retired` keeps
-    the newest generation of slots given up, so that none is used twice when they are wanted again. `obituaries`
-    are the deaths of this round, for those who tell of them; the next round begins without.
+    slots whose registration is expected and was not in the last list, `suspects` those of them that are to be ended
+    unless a list asked for since then shows them. `connection` is the change of the session this view knows of,
+    `listed_under` that of the newest list, `listed_at` when that was asked for, `list_failed` why there is none, in
+    words, and since when. `leftovers` are registrations of own incarnations that are proven dead, `to_discard` those of
+    them not yet ordered away. `retired` keeps the newest generation of slots given up, so that none is used twice when
+    they are wanted again. `obituaries` are the deaths of this round, for those who tell of them; the next round begins
+    without.
     """
 
     policy: Policy
     budget: Budget
+    group: str = ""
+    room: StoreRoom = field(default_factory=StoreRoom)
     generation_base: int = 1
     now: float = 0.0
     desired: Desired = Desired()
@@ -276,16 +311,12 @@ class View:
     counts: dict[Phase, int] = field(default_factory=lambda: dict.fromkeys(Phase, 0))
     in_flight: set[int] = field(default_factory=set)
     missing: set[int] = field(default_factory=set)
-    vanished_at: float = NEVER
     suspects: dict[int, float] = field(default_factory=dict)
-    brake: Brake = field(default_factory=Brake)
     window: int = 1
-    store: Store = Store.SUSPENDED
-    store_since: float = NEVER
-    fresh: bool = False
-    trust_from: float = NEVER
-    ever_connected: bool = False
+    connection: int = 0
+    listed_under: int = NO_CONNECTION
     list_failed: str = ""
+    list_failed_at: float = NEVER
     listed: frozenset[Incarnation] = frozenset()
     listed_at: float = NEVER
     strange: frozenset[str] = frozenset()
@@ -296,6 +327,36 @@ class View:
     strangers: dict[Incarnation | str, Stranger] = field(default_factory=dict)
     obituaries: list[Obituary] = field(default_factory=list)
     violations: tuple[str, ...] = ()
+
+    @property
+    def store(self) -> Store:
+        """The state of the daemon's session."""
+        return self.room.store
+
+    @property
+    def store_since(self) -> float:
+        """Since when it has been so."""
+        return self.room.store_since
+
+    @property
+    def trust_from(self) -> float:
+        """From when on a missing registration counts."""
+        return self.room.trust_from
+
+    @property
+    def brake(self) -> Brake:
+        """The mass-loss brake, which is one for all groups."""
+        return self.room.brake
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the last list is of this connection, and nothing makes it doubtful."""
+        known = self.listed_under == self.connection == self.room.changes
+        return known and self.room.store is Store.CONNECTED and not self.list_failed
+
+    def place(self, key: int) -> Place:
+        """A slot among those of all groups."""
+        return Place(self.group, key)
 
     def wants(self, key: int) -> bool:
         """Whether the slot should be filled."""

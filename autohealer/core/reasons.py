@@ -88,8 +88,9 @@ def of_ending(ordered: str, exit_: Exit) -> str:
 
 def of_mass_loss(view: View) -> str:
     """What set the brake off, with its numbers."""
+    wanted = sum(view.room.replicas.values())
     return (
-        f"{view.brake.lost} of {view.desired.replicas} registrations went missing together while their processes live: "
+        f"{view.brake.lost} of {wanted} registrations went missing together while their processes live: "
         "a fault of ZooKeeper or the network is likelier than as many deaths"
     )
 

@@ -1,4 +1,4 @@
-"""Fold what the store says: the session's state, the list of `/workers`, and whose unfamiliar registrations are.
+"""Fold what the store says of registrations: the list of `/workers`, and whose the unfamiliar ones are.
 
 Theory of operation. A list is complete and fresh; it is compared with the last one, so only its changes
 cost. What appears belongs to a live incarnation (which is ready then), to one that died before a list showed it (whose
@@ -38,39 +38,16 @@ STRANGERS_MAX = 1000
 """Registrations of others kept for the status page; more than this are counted by nobody."""
 
 
-def store_changed(view: View, store: Store) -> None:
-    """The session changed: whatever was listed is of unknown age until the next list."""
-    if store is view.store:
-        return
-    view.store, view.store_since, view.fresh = store, view.now, False
-    view.list_failed = ""
-    if store is Store.CONNECTED:
-        if view.ever_connected or view.key_of:
-            view.trust_from = view.now + view.policy.settle_s
-        view.ever_connected = True
-
-
-def list_failed(view: View, why: str) -> None:
-    """A connected store does not tell what is registered."""
-    if view.store is Store.CONNECTED:
-        view.fresh, view.list_failed = False, why
-
-
-def registry_wiped(view: View) -> None:
-    """Every registration went at once, whoever lives: each has time to come back."""
-    view.trust_from = max(view.trust_from, view.now + view.policy.settle_s)
-
-
 def listed(
     view: View, ours: frozenset[Incarnation], strange: frozenset[str], asked_at: float
 ) -> None:
     """A complete list of what is registered, asked for at `asked_at`."""
-    if view.store is not Store.CONNECTED:
+    if view.store is not Store.CONNECTED or view.connection != view.room.changes:
         return  # an answer that outlived its connection
     # The last one missing may have been ended since: then what this list lacks is a new event.
     release_if_whole(view)
-    came_back, view.fresh = not view.fresh, True
-    view.list_failed = ""
+    came_back = not view.fresh
+    view.listed_under, view.list_failed = view.connection, ""
     view.listed_at = max(view.listed_at, asked_at)
     view.touched.update(view.suspects)
     appeared, vanished = ours - view.listed, view.listed - ours

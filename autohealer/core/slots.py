@@ -68,6 +68,8 @@ def _index(view: View, slot: Slot) -> None:
     view.waiting.pop(slot.key, None)
     if is_missed(slot):
         view.missing.add(slot.key)
+        if not view.violations:
+            view.room.missing.add(view.place(slot.key))
     if slot.phase is Phase.STARTING and not slot.occupant.launch_ok:
         view.in_flight.add(slot.key)
 
@@ -76,6 +78,7 @@ def _unindex(view: View, slot: Slot) -> None:
     view.counts[slot.phase] -= 1
     view.in_flight.discard(slot.key)
     view.missing.discard(slot.key)
+    view.room.missing.discard(view.place(slot.key))
     view.suspects.pop(slot.key, None)
     if slot.occupant is not None and view.key_of.get(slot.occupant.name) == slot.key:
         del view.key_of[slot.occupant.name]

@@ -43,6 +43,10 @@ class Mailbox:
         self._facts.append(fact)
         self._arrived.set()
 
+    def wake(self) -> None:
+        """Have the loop look again although there is no fact."""
+        self._arrived.set()
+
     async def drain(self, timeout_s: float | None) -> list[Event]:
         """Wait for a fact or the timeout (None: for ever) and take everything there is."""
         if not self._facts:

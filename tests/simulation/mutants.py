@@ -44,7 +44,7 @@ def _misses_only_its_own(slot: Slot) -> bool:
 
 def _does_not_hold_again(view: View, key: int) -> None:
     """Goes on with those that may just be coming back."""
-    if view.brake.replacing.pop(key, None) is not None:
+    if view.brake.replacing.pop(view.place(key), None) is not None:
         view.brake.at_once += 1
 
 

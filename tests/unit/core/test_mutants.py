@@ -60,11 +60,11 @@ def _ignores_freshness(slot: Slot, view: View) -> float | None:
 
 def _knows_no_settle_time(slot: Slot, view: View) -> float | None:
     """Concludes absence right after a reconnect."""
-    trust_from, view.trust_from = view.trust_from, NEVER
+    trust_from, view.room.trust_from = view.trust_from, NEVER
     try:
         return ABSENCE_DEADLINE(slot, view)
     finally:
-        view.trust_from = trust_from
+        view.room.trust_from = trust_from
 
 
 def _gives_no_grace(slot: Slot, view: View) -> float | None:

@@ -53,6 +53,15 @@ async def test_a_fact_ends_the_wait() -> None:
     assert loop.time() - began == pytest.approx(0.5, abs=1e-3)
 
 
+async def test_it_can_be_woken_without_a_fact() -> None:
+    """A group would not notice that another one's replacement has freed the brake for it."""
+    box, loop = Mailbox(), asyncio.get_running_loop()
+    began = loop.time()
+    loop.call_later(0.5, box.wake)
+    assert await box.drain(None) == []
+    assert loop.time() - began == pytest.approx(0.5, abs=1e-3)
+
+
 async def test_a_newer_list_replaces_one_that_waits() -> None:
     """A busy registry would make the loop fold lists nobody needs any more."""
     box = Mailbox()
