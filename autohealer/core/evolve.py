@@ -38,6 +38,7 @@ from autohealer.core.restarts import after_death
 from autohealer.core.slots import (
     drop_stale_alarms,
     forget,
+    is_launchable,
     occupied_by,
     put,
     slot_for,
@@ -314,6 +315,8 @@ def _decided(view: View, plan: Plan) -> None:
     for action in plan.actions:
         _ordered(view, action)
     for key in plan.deferred:
+        if not is_launchable(view.slots[key], view):
+            view.contradictions.append(f"slot {key} waits to be launched and may not be")
         view.waiting.setdefault(key)
     view.touched.clear()
     drop_stale_alarms(view)

@@ -293,7 +293,7 @@ class View:
     words, and since when. `leftovers` are registrations of own incarnations that are proven dead, `to_discard` those of
     them not yet ordered away. `retired` keeps the newest generation of slots given up, so that none is used twice when
     they are wanted again. `obituaries` are the deaths of this round, for those who tell of them; the next round begins
-    without.
+    without. `contradictions` are slots that could not be as they were put, in words: faults of the rules.
     """
 
     policy: Policy
@@ -326,6 +326,7 @@ class View:
     retired: dict[int, int] = field(default_factory=dict)
     strangers: dict[Incarnation | str, Stranger] = field(default_factory=dict)
     obituaries: list[Obituary] = field(default_factory=list)
+    contradictions: list[str] = field(default_factory=list)
     violations: tuple[str, ...] = ()
 
     @property

@@ -51,7 +51,7 @@ def of_quick_restarts(cause: str, quick_restarts: int, delay_s: float) -> str:
 
 def of_late_registration(cause: str) -> str:
     """A death that turns out to have been a ready worker's."""
-    return f"{cause} in the last list before its death, but in the next one"
+    return f"{cause}; the first list after its death showed that it had been registered"
 
 
 def of_quarantine(cause: str, failures: int, delay_s: float) -> str:

@@ -32,6 +32,7 @@ from autohealer.core.model import (
     View,
 )
 from autohealer.core.pacing import allowance
+from autohealer.core.slots import is_launchable
 
 
 def reconcile(view: View, *, every_slot: bool = False) -> Plan:
@@ -73,13 +74,6 @@ def next_wake(view: View) -> float | None:
         rate = rate_of(view.policy, view.desired.replicas)
         due.append(view.now + seconds_to_token(refilled(view.budget, view.now, rate), rate))
     return min(due, default=None)
-
-
-def is_launchable(slot: Slot, view: View) -> bool:
-    """Whether a slot should be filled now, pacing and budget aside."""
-    if slot.occupant is not None or not view.wants(slot.key):
-        return False
-    return slot.deadline is None or slot.deadline <= view.now
 
 
 def _ending(slot: Slot, view: View) -> Action | None:

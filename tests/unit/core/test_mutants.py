@@ -145,7 +145,7 @@ def _believes_drain_is_death(slot: Slot, view: View) -> Action | None:
 
 
 ABSENCE_DEADLINE = membership.absence_deadline
-IS_LAUNCHABLE = reconcile.is_launchable
+IS_LAUNCHABLE = slots.is_launchable
 REGISTRY_WORK = reconcile._registry_work
 
 MUTANTS: dict[str, list[Patch]] = {
