@@ -5,6 +5,37 @@ step; what a death means for the next launch is for `restarts` to say, what a li
 `registrations`. News about an incarnation that no longer fills a slot is ignored, so late and repeated facts
 are harmless.
 
+What becomes of a slot, by its phase and the fact about what fills it. The letters are the phases', `.` is as it was,
+`-` is given up, `x` is an order that the invariants stop. Of several letters it depends on how the slot fared before.
+
+    fact                    vacant      starting    ready       draining    backoff     quarantined held
+    Ticked                  .           .           .           .           .           .           .
+    ReplicasSet             v-          .           .           .           b-          q-          .
+    StopRequested           -           .           .           .           -           -           .
+    DetachRequested         .           .           .           .           .           .           .
+    WorkerAdopted:it        s           .           .           .           sr          sr          s
+    WorkerAdopted:lesser    s           .           .           .           s           s           s
+    WorkerAdopted:better    r           r           .           r           r           r           r
+    WorkerHeld              h           .           .           .           h           h           .
+    WorkerSpawned           .           .           .           .           .           .           .
+    SpawnFailed             .           bq          vbq         vbq-        .           .           .
+    WorkerExited:all        .           bq          vbq         vbq-        .           .           v-
+    WorkerExited:leader     .           d           d           .           .           .           .
+    TreeEmptied             .           bq          vbq         vbq-        .           .           v-
+    TreeResists             .           .           .           .           .           .           .
+    StoreChanged            .           .           .           .           .           .           .
+    WorkersListed:with      .           r           .           .           vbq         vbq         .
+    WorkersListed:without   .           .           .           .           .           .           .
+    ListFailed              .           .           .           .           .           .           .
+    RegistryWiped           .           .           .           .           .           .           .
+    RegistrationRead        .           .           .           .           .           .           .
+    RegistrantDead          .           .           .           .           .           .           .
+    InvariantBroken         .           .           .           .           .           .           .
+    Decided:Spawn           s           x           x           x           s           s           x
+    Decided:Drain           x           d           d           .           x           x           x
+    Decided:Kill            x           d           d           .           x           x           x
+    Decided:others          .           .           .           .           .           .           .
+
 Must never know: clocks, I/O, randomness, what will be decided. Nothing here orders anything.
 """
 
@@ -213,7 +244,7 @@ def _spawned(view: View, name: Incarnation, pid: int) -> None:
 
 def _spawn_failed(view: View, name: Incarnation, error: str, jitter: float) -> None:
     slot, occupant = occupied_by(view, name)
-    if slot is not None and occupant is not None:
+    if slot is not None and occupant is not None and slot.phase is not Phase.HELD:
         cause = f"could not be launched: {error}"
         view.obituaries.append(Obituary(occupant, None, None, cause))
         _vacate(view, slot, occupant, cause, jitter)
@@ -275,8 +306,8 @@ def _tree_emptied(view: View, name: Incarnation, jitter: float) -> None:
 
 
 def _tree_resists(view: View, name: Incarnation, holdouts: tuple[str, ...]) -> None:
-    slot, occupant = occupied_by(view, name)
-    if slot is not None and occupant is not None:
+    slot, _ = occupied_by(view, name)
+    if slot is not None and slot.phase is Phase.DRAINING:
         put(view, replace(slot, holdouts=holdouts))
 
 
