@@ -126,7 +126,9 @@ class Keeper:
             lambda sentence: shared.logger.warning("group_claim", why=sentence),
         )
         self._stop_asked = asyncio.Event()
-        self._executor = Executor(self._processes, self._registry, self.post, rng)
+        self._executor = Executor(
+            self._processes, self._registry, self.post, self._mailbox.fail, rng
+        )
 
     @property
     def leaves_workers(self) -> bool:

@@ -70,6 +70,7 @@ from autohealer.core.slots import (
     drop_stale_alarms,
     forget,
     is_launchable,
+    note_own,
     occupied_by,
     put,
     slot_for,
@@ -211,6 +212,7 @@ def _adopted(view: View, name: Incarnation, pid: int, age_s: float) -> None:
         put(view, replace(slot, key=_surplus_key(view)))
         relieved = replace(slot, deadline=None, killing=False, ending=None, holdouts=())
         put(view, _filled(relieved, newcomer, view.now))
+    note_own(view, name)
     view.strangers.pop(name, None)
     view.to_inspect.discard(name)
     if view.now - view.store_since < view.policy.settle_s:
@@ -259,28 +261,33 @@ def _exited(view: View, name: Incarnation, exit_: Exit, jitter: float, *, tree_e
         _held_exited(view, slot, replace(occupant, exit=exit_), tree_empty=tree_empty)
         return
     note_death(view, slot)
-    was_told = slot.phase is Phase.DRAINING
-    cause = (
-        reasons.of_ending(slot.reason, exit_)
-        if was_told
-        else reasons.of_death(occupant, exit_, view.now)
-    )
+    cause = _cause_of(view, slot, occupant, exit_, tree_empty=tree_empty)
     view.obituaries.append(Obituary(occupant, exit_, slot.ending, cause))
     if tree_empty:
         _vacate(view, slot, occupant, cause, jitter)
         return
+    left = replace(slot, occupant=replace(occupant, exit=exit_), reason=cause)
+    if slot.phase is Phase.DRAINING and not slot.killing:
+        put(view, left)  # the rest of its tree was asked to end, too, and has as long for it
+        return
     put(
         view,
         replace(
-            slot,
+            left,
             phase=Phase.DRAINING,
             phase_since=view.now,
             deadline=view.now + view.policy.kill_retry_s,
             killing=True,
-            occupant=replace(occupant, exit=exit_),
-            reason=cause,
         ),
     )
+
+
+def _cause_of(view: View, slot: Slot, occupant: Occupant, exit_: Exit, *, tree_empty: bool) -> str:
+    if slot.phase is Phase.DRAINING:
+        return reasons.of_ending(slot.reason, exit_)
+    if exit_.code == 0 and occupant.ready_at is None and not tree_empty:
+        return reasons.of_background(occupant, exit_, view.now)
+    return reasons.of_death(occupant, exit_, view.now)
 
 
 def _held_exited(view: View, slot: Slot, occupant: Occupant, *, tree_empty: bool) -> None:
@@ -366,7 +373,7 @@ def _ordered(view: View, action: Action) -> None:
         case Inspect(name):
             view.to_inspect.discard(name)
             if name not in view.key_of:
-                view.strangers[name] = Stranger(str(name), Standing.UNREAD)
+                view.strangers[name] = Stranger(str(name), Standing.UNREAD, since=view.now)
         case Relist(keys):
             view.suspects.update(dict.fromkeys(keys, view.now))
         case _:
@@ -374,6 +381,7 @@ def _ordered(view: View, action: Action) -> None:
 
 
 def _launch_ordered(view: View, slot: Slot, name: Incarnation, reason: str) -> None:
+    note_own(view, name)
     again = slot.generation != 0
     if again:
         budget = refilled(view.budget, view.now, rate_of(view.policy, view.desired.replicas))

@@ -90,5 +90,7 @@ def _of_spawn(view: View, key: int, name: Incarnation) -> Iterator[str]:
         yield f"slot {key} is to be filled but holds {slot.occupant.name}"
     if slot.deadline is not None and slot.deadline > view.now:
         yield f"slot {key} is to be filled {slot.deadline - view.now:.3f} s before its pause is over"
+    if name in view.listed:
+        yield f"{name} is registered already"
     if name.generation <= slot.generation:
         yield f"{name} would reuse a generation (newest: {slot.generation})"

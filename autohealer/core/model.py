@@ -121,6 +121,7 @@ class Policy:
     budget_per_s_each: float = 0.0
     probation_s: float = 1.0
     in_flight_max: int = 32
+    first_list_s: float = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,12 +215,13 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Stranger:
-    """A registration nobody here launched: reported, never touched."""
+    """A registration nobody here launched: reported, never touched; `since` is when it was to be looked into."""
 
     label: str
     standing: Standing
     pid: int | None = None
     host: str = ""
+    since: float = NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,8 +294,9 @@ class View:
     `listed_under` that of the newest list, `listed_at` when that was asked for, `list_failed` why there is none, in
     words, and since when. `leftovers` are registrations of own incarnations that are proven dead, `to_discard` those of
     them not yet ordered away. `retired` keeps the newest generation of slots given up, so that none is used twice when
-    they are wanted again. `obituaries` are the deaths of this round, for those who tell of them; the next round begins
-    without. `contradictions` are slots that could not be as they were put, in words: faults of the rules.
+    they are wanted again; `own` the newest generations that this daemon launched or adopted, by slot. `obituaries` are
+    the deaths of this round, for those who tell of them; the next round begins without. `contradictions` are slots that
+    could not be as they were put, in words: faults of the rules.
     """
 
     policy: Policy
@@ -324,6 +327,7 @@ class View:
     to_discard: set[Incarnation] = field(default_factory=set)
     to_inspect: set[Incarnation | str] = field(default_factory=set)
     retired: dict[int, int] = field(default_factory=dict)
+    own: dict[int, tuple[int, ...]] = field(default_factory=dict)
     strangers: dict[Incarnation | str, Stranger] = field(default_factory=dict)
     obituaries: list[Obituary] = field(default_factory=list)
     contradictions: list[str] = field(default_factory=list)

@@ -24,6 +24,14 @@ def of_death(occupant: Occupant, exit_: Exit, now: float) -> str:
     return f"{of_exit(exit_)} after {now - occupant.since:.1f} s, {had_been}"
 
 
+def of_background(occupant: Occupant, exit_: Exit, now: float) -> str:
+    """How an incarnation ended that only started the real one and went away."""
+    return (
+        f"{of_death(occupant, exit_, now)}, while what it had started ran on: "
+        "a program that goes to the background; start it in the foreground"
+    )
+
+
 def of_held_end(exit_: Exit) -> str:
     """How a process ended that held a slot."""
     return f"{of_exit(exit_)}: what held the slot could not be proven to be its worker"

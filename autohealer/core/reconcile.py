@@ -2,7 +2,8 @@
 
 Theory of operation. Each touched slot gets one verdict: leave it, ask it to end, end it, or fill it. Those
 to be filled queue behind the ones already waiting, and as many are launched as slow start and the group's
-restart budget allow; the rest wait, first come, first served. Only then come the registrations of the
+restart budget allow; the rest wait, first come, first served. The first launch into a slot may have to wait for news
+of who is there already (`firstfill`). Only then come the registrations of the
 dead and of strangers, which never hold a launch up.
 
 An unknown registration (the store is away, or the list is stale) justifies nothing; a proven death does. Who is
@@ -20,9 +21,11 @@ from itertools import chain
 from autohealer.core import reasons
 from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Relist, Spawn
 from autohealer.core.brake import next_turn, replaceable_under_brake
+from autohealer.core.firstfill import gate_of, is_first_list_awaited
 from autohealer.core.intensity import rate_of, refilled, seconds_to_token
 from autohealer.core.membership import is_confirmed, is_missed, is_overdue
 from autohealer.core.model import (
+    NO_CONNECTION,
     Ending,
     Incarnation,
     Phase,
@@ -71,9 +74,18 @@ def next_wake(view: View) -> float | None:
     if silent_from is not None and view.now < silent_from:
         due.append(silent_from)
     if view.waiting and allowance(view.window, len(view.in_flight)):
-        rate = rate_of(view.policy, view.desired.replicas)
-        due.append(view.now + seconds_to_token(refilled(view.budget, view.now, rate), rate))
+        due.append(_next_launch(view))
     return min(due, default=None)
+
+
+def _next_launch(view: View) -> float:
+    """When the first of those that wait may be launched, as far as waiting is all it takes."""
+    rate = rate_of(view.policy, view.desired.replicas)
+    token_at = view.now + seconds_to_token(refilled(view.budget, view.now, rate), rate)
+    gate = gate_of(view)
+    if gate.is_open(view.now):
+        return token_at
+    return max(token_at, min(map(gate.may_fill_from, view.waiting)))
 
 
 def _ending(slot: Slot, view: View) -> Action | None:
@@ -146,41 +158,49 @@ class _Launches:
 
 
 def _launches(view: View, wanting: list[int]) -> _Launches:
+    if not (view.waiting or wanting):
+        return _Launches((), (), ())
     places = allowance(view.window, len(view.in_flight))
-    rate = rate_of(view.policy, view.desired.replicas)
-    tokens = refilled(view.budget, view.now, rate).tokens
+    tokens = refilled(view.budget, view.now, rate_of(view.policy, view.desired.replicas)).tokens
+    gate = gate_of(view)
     spawns: list[Spawn] = []
-    queue = chain(view.waiting, wanting)
-    short_of_tokens = False
-    for key in queue:
+    holds: dict[str, None] = {}
+    for key in chain(view.waiting, wanting):
         slot = view.slots[key]
+        if gate.may_fill_from(key) > view.now:
+            holds[_gate_hold(view)] = None
+            continue
         again = slot.generation != 0
         short_of_tokens = again and tokens < 1.0
         if len(spawns) == places or short_of_tokens:
+            holds[_pace_hold(view, short_of_tokens=short_of_tokens)] = None
             break
         tokens -= again
         spawns.append(_spawn(view, slot))
     launched = {spawn.key for spawn in spawns}
     deferred = tuple(key for key in wanting if key not in launched)
-    left = len(view.waiting) + len(wanting) - len(spawns)
-    return _Launches(
-        tuple(spawns), deferred, _launch_holds(view, left, short_of_tokens=short_of_tokens)
-    )
+    return _Launches(tuple(spawns), deferred, tuple(holds))
 
 
 def _spawn(view: View, slot: Slot) -> Spawn:
     generation = max(slot.generation + 1, view.generation_base)
+    while Incarnation(slot.key, generation) in view.listed:
+        generation += 1  # somebody took the name
     return Spawn(slot.key, Incarnation(slot.key, generation), slot.reason)
 
 
-def _launch_holds(view: View, left: int, *, short_of_tokens: bool) -> tuple[str, ...]:
-    if not left:
-        return ()
+def _gate_hold(view: View) -> str:
+    if is_first_list_awaited(view):
+        return "first launches wait for ZooKeeper to list who is registered already"
+    return "a first launch waits until a registration that claims its slot has been looked into"
+
+
+def _pace_hold(view: View, *, short_of_tokens: bool) -> str:
     if short_of_tokens:
         rate = rate_of(view.policy, view.desired.replicas)
         numbers = f"{rate.burst:g} at once, {rate.per_s:g} per second"
-        return (f"launches wait: the group's restart budget is spent ({numbers})",)
-    return ("launches wait for those under way to succeed (slow start)",)
+        return f"launches wait: the group's restart budget is spent ({numbers})"
+    return "launches wait for those under way to succeed (slow start)"
 
 
 def _store_holds(view: View) -> tuple[str, ...]:
@@ -206,7 +226,10 @@ def _silent_from(view: View) -> float | None:
     """From when on it is worth saying that a connected store has not answered with a list; None once it has."""
     if view.store is not Store.CONNECTED or view.fresh or view.list_failed:
         return None
-    return view.store_since + view.policy.settle_s
+    patience_s = view.policy.settle_s
+    if view.listed_under == NO_CONNECTION:
+        patience_s = min(patience_s, view.policy.first_list_s)
+    return view.store_since + patience_s
 
 
 def _brake_holds(view: View) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ from autohealer.core.model import (
 )
 from autohealer.core.pacing import grown
 from autohealer.core.restarts import after_death
-from autohealer.core.slots import newest_generation, occupied_by, put
+from autohealer.core.slots import is_own, occupied_by, put
 
 STRANGERS_MAX = 1000
 """Registrations of others kept for the status page; more than this are counted by nobody."""
@@ -67,7 +67,7 @@ def _appeared(view: View, name: Incarnation) -> None:
     slot, occupant = occupied_by(view, name)
     if slot is not None and occupant is not None:
         _registered(view, slot, occupant)
-    elif view.generation_base <= name.generation <= newest_generation(view, name.slot):
+    elif is_own(view, name):
         mark_leftover(view, name)
         _registered_after_all(view, name)
     elif len(view.strangers) < STRANGERS_MAX:
@@ -122,9 +122,10 @@ def _resume_judgement(view: View) -> None:
 
 
 def registration_read(view: View, name: Incarnation | str, stranger: Stranger) -> None:
-    """Whose an unfamiliar registration is."""
+    """Whose an unfamiliar registration is; one that could not be told is waited for no longer than before."""
     if name not in view.key_of and (name in view.listed or name in view.strange):
-        view.strangers[name] = stranger
+        before = view.strangers.get(name, stranger)
+        view.strangers[name] = replace(stranger, since=before.since)
 
 
 def mark_leftover(view: View, name: Incarnation) -> None:

@@ -41,10 +41,20 @@ def is_launchable(slot: Slot, view: View) -> bool:
     return slot.deadline is None or slot.deadline <= view.now
 
 
-def newest_generation(view: View, number: int) -> int:
-    """The last generation given out for a slot, held or given up; 0 when there was none."""
-    slot = view.slots.get(number)
-    return slot.generation if slot is not None else view.retired.get(number, 0)
+OWN_MAX = 32
+"""Own generations remembered by slot: more than can still be registered; an older one is looked into like any other."""
+
+
+def note_own(view: View, name: Incarnation) -> None:
+    """This daemon launched or adopted an incarnation: what is registered under that name is its own."""
+    known = view.own.get(name.slot, ())
+    if name.generation not in known:
+        view.own[name.slot] = (*known, name.generation)[-OWN_MAX:]
+
+
+def is_own(view: View, name: Incarnation) -> bool:
+    """Whether this daemon launched or adopted an incarnation, as far as it remembers."""
+    return name.generation in view.own.get(name.slot, ())
 
 
 def put(view: View, slot: Slot) -> None:

@@ -155,7 +155,9 @@ class SimulatedDaemon:
         self.post = _Post(world, self.mailbox)
         self.processes = _Processes(self.post, world, self.fuse)
         self.registry = _Registry(self.post, world, self.fuse, self._clock)
-        self.executor = Executor(self.processes, self.registry, self.post, random.Random(1))
+        self.executor = Executor(
+            self.processes, self.registry, self.post, self.mailbox.fail, random.Random(1)
+        )
         self.view = View(
             policy=policy,
             budget=Budget(tokens=float(policy.budget_burst)),

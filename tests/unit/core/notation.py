@@ -76,7 +76,7 @@ class _Leaves(_Enters):
 class Scene:
     """A view built from text, and the rounds a loop would make of it.
 
-    Several scenes may share a `room`, each under its own name.
+    Several scenes may share a `room`, each under its own name. One that is not `listed` knows no store yet.
     Asked for a list, a scene answers at once with what was in the last one, unless it is `mute`.
     """
 
@@ -90,6 +90,7 @@ class Scene:
         now_s: float = NOW_S,
         group: str = "",
         room: StoreRoom | None = None,
+        listed: bool = True,
     ) -> None:
         self.policy = policy or Policy()
         states = [_parsed(word) for word in slots.split()]
@@ -104,7 +105,8 @@ class Scene:
         self.mute = False
         self._listed: set[Incarnation] = set()
         wanted = replicas if replicas is not None else len(states)
-        self._fold(StoreChanged(Store.CONNECTED, 1), WorkersListed(frozenset(), frozenset()))
+        if listed:
+            self._fold(StoreChanged(Store.CONNECTED, 1), WorkersListed(frozenset(), frozenset()))
         self._fold(ReplicasSet(max(wanted, len(states))))
         self._play([fact for state in states for fact in _history(self, now_s, *state)])
         self._play(_store_history(store, now_s))

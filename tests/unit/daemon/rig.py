@@ -68,7 +68,9 @@ class Rig:
         self.neighbours = neighbours
         self.processes = FakeProcesses(self._post, host, self._started)
         self.registry = FakeRegistry(self._post, group)
-        self.executor = Executor(self.processes, self.registry, self._post, random.Random(1))
+        self.executor = Executor(
+            self.processes, self.registry, self._post, self.mailbox.fail, random.Random(1)
+        )
         self.view = View(
             policy=policy,
             budget=Budget(tokens=float(policy.budget_burst)),
