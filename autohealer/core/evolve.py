@@ -213,6 +213,7 @@ def _adopted(view: View, name: Incarnation, pid: int, age_s: float) -> None:
         relieved = replace(slot, deadline=None, killing=False, ending=None, holdouts=())
         put(view, _filled(relieved, newcomer, view.now))
     note_own(view, name)
+    view.claims.pop(name, None)
     view.strangers.pop(name, None)
     view.to_inspect.discard(name)
     if view.now - view.store_since < view.policy.settle_s:
@@ -373,7 +374,9 @@ def _ordered(view: View, action: Action) -> None:
         case Inspect(name):
             view.to_inspect.discard(name)
             if name not in view.key_of:
-                view.strangers[name] = Stranger(str(name), Standing.UNREAD, since=view.now)
+                view.strangers[name] = Stranger(str(name), Standing.UNREAD)
+            if isinstance(name, Incarnation):
+                view.claims.setdefault(name, view.now)
         case Relist(keys):
             view.suspects.update(dict.fromkeys(keys, view.now))
         case _:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from autohealer.core.model import NEVER, NO_CONNECTION, Incarnation, Standing, Store, View
+from autohealer.core.model import NEVER, NO_CONNECTION, Incarnation, Store, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +53,17 @@ def _first_list_until(view: View) -> float:
 
 
 def _looked_into_until(view: View) -> dict[int, float]:
-    if not view.fresh:
-        return {}
+    """A claim is waited for until it is answered, even if its registration goes meanwhile: its owner may live."""
     until: dict[int, float] = {}
-    for name in view.to_inspect:
+    for name in view.to_inspect if view.fresh else ():
         if isinstance(name, Incarnation):
             until[name.slot] = view.now + view.policy.settle_s
-    for name, stranger in view.strangers.items():
-        patient_until = stranger.since + view.policy.settle_s
-        if isinstance(name, Incarnation) and stranger.standing is Standing.UNREAD:
-            until[name.slot] = max(until.get(name.slot, NEVER), patient_until)
+    for name, asked_at in view.claims.items():
+        until[name.slot] = max(until.get(name.slot, NEVER), asked_at + view.policy.settle_s)
     return {slot: at for slot, at in until.items() if at > view.now}
+
+
+def drop_old_claims(view: View) -> None:
+    """Those nobody waits for any more."""
+    patience_s = view.policy.settle_s
+    view.claims = {n: at for n, at in view.claims.items() if view.now - at < patience_s}

@@ -19,6 +19,7 @@ _ITS_KIND = "another process claims this slot and cannot be proven to be its wor
 
 def held(view: View, name: Incarnation, pid: int, why: str) -> None:
     """A live process that cannot be proven to be ours claims to be an incarnation."""
+    view.claims.pop(name, None)
     slot, occupant = occupied_by(view, name)
     if slot is not None and occupant is not None:
         if slot.phase is Phase.HELD:

@@ -215,13 +215,12 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Stranger:
-    """A registration nobody here launched: reported, never touched; `since` is when it was to be looked into."""
+    """A registration nobody here launched: reported, never touched."""
 
     label: str
     standing: Standing
     pid: int | None = None
     host: str = ""
-    since: float = NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,11 +291,13 @@ class View:
     slots whose registration is expected and was not in the last list, `suspects` those of them that are to be ended
     unless a list asked for since then shows them. `connection` is the change of the session this view knows of,
     `listed_under` that of the newest list, `listed_at` when that was asked for, `list_failed` why there is none, in
-    words, and since when. `leftovers` are registrations of own incarnations that are proven dead, `to_discard` those of
-    them not yet ordered away. `retired` keeps the newest generation of slots given up, so that none is used twice when
-    they are wanted again; `own` the newest generations that this daemon launched or adopted, by slot. `obituaries` are
-    the deaths of this round, for those who tell of them; the next round begins without. `contradictions` are slots that
-    could not be as they were put, in words: faults of the rules.
+    words, and since when; `held_looked_at` is when the registrations of what holds slots were looked into last.
+    `leftovers` are registrations of own incarnations that are proven dead, `to_discard` those of them not yet ordered
+    away. `retired` keeps the newest generation of slots given up, so that none is used twice when they are wanted
+    again; `own` the newest generations that this daemon launched or adopted, by slot. `claims` are unfamiliar
+    registrations that are being looked into, and since when. `obituaries` are the deaths of this round, for those who
+    tell of them; the next round begins without. `contradictions` are slots that could not be as they were put, in
+    words: faults of the rules.
     """
 
     policy: Policy
@@ -322,12 +323,14 @@ class View:
     list_failed_at: float = NEVER
     listed: frozenset[Incarnation] = frozenset()
     listed_at: float = NEVER
+    held_looked_at: float = NEVER
     strange: frozenset[str] = frozenset()
     leftovers: set[Incarnation] = field(default_factory=set)
     to_discard: set[Incarnation] = field(default_factory=set)
     to_inspect: set[Incarnation | str] = field(default_factory=set)
     retired: dict[int, int] = field(default_factory=dict)
     own: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    claims: dict[Incarnation, float] = field(default_factory=dict)
     strangers: dict[Incarnation | str, Stranger] = field(default_factory=dict)
     obituaries: list[Obituary] = field(default_factory=list)
     contradictions: list[str] = field(default_factory=list)

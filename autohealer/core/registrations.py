@@ -18,6 +18,7 @@ from autohealer.core.brake import (
     release_if_whole,
     review_losses,
 )
+from autohealer.core.firstfill import drop_old_claims
 from autohealer.core.membership import is_missed
 from autohealer.core.model import (
     Death,
@@ -33,6 +34,9 @@ from autohealer.core.model import (
 from autohealer.core.pacing import grown
 from autohealer.core.restarts import after_death
 from autohealer.core.slots import is_own, occupied_by, put
+
+_NO_ANSWER = frozenset({Standing.UNREAD, Standing.UNPROVABLE})
+"""Could not be told yet; or is told by `WorkerHeld`."""
 
 STRANGERS_MAX = 1000
 """Registrations of others kept for the status page; more than this are counted by nobody."""
@@ -57,9 +61,12 @@ def listed(
     if missed := [key for name in sorted(vanished) if (key := _vanished(view, name)) is not None]:
         note_vanished(view, missed)
     view.to_discard |= view.leftovers
+    drop_old_claims(view)
     _strange_listed(view, strange)
     if came_back:
         _resume_judgement(view)
+    if view.counts[Phase.HELD]:
+        _look_into_held(view, again=came_back)
     review_losses(view)
 
 
@@ -82,7 +89,7 @@ def _registered(view: View, slot: Slot, occupant: Occupant) -> None:
         slot = replace(slot, phase=Phase.READY, phase_since=view.now, failures=0)
         occupant = replace(occupant, launch_ok=True, ready_at=view.now)
     elif slot.phase is Phase.HELD:
-        view.to_inspect.add(occupant.name)  # its registration may prove whose it is
+        view.to_inspect.add(occupant.name)
     put(view, replace(slot, occupant=replace(occupant, listed=True, listed_changed=view.now)))
 
 
@@ -110,22 +117,31 @@ def _strange_listed(view: View, strange: frozenset[str]) -> None:
     view.strange = strange
 
 
+def _look_into_held(view: View, *, again: bool) -> None:
+    """What holds a slot may prove whose it is by what it registered; that it registered anew may have gone unseen."""
+    if not again and view.now - view.held_looked_at < view.policy.settle_s:
+        return
+    view.held_looked_at = view.now
+    for name, key in view.key_of.items():
+        if view.slots[key].phase is Phase.HELD and name in view.listed:
+            view.to_inspect.add(name)
+
+
 def _resume_judgement(view: View) -> None:
     """The first list of a connection: what is missing from it counts from now on, what was unread is read again."""
     for key in list(view.key_of.values()):
         slot = view.slots[key]
         if slot.occupant is not None and not slot.occupant.listed:
             put(view, slot)
-        elif slot.occupant is not None and slot.phase is Phase.HELD:
-            view.to_inspect.add(slot.occupant.name)
     view.to_inspect |= {n for n, s in view.strangers.items() if s.standing is Standing.UNREAD}
 
 
 def registration_read(view: View, name: Incarnation | str, stranger: Stranger) -> None:
-    """Whose an unfamiliar registration is; one that could not be told is waited for no longer than before."""
+    """Whose an unfamiliar registration is."""
+    if isinstance(name, Incarnation) and stranger.standing not in _NO_ANSWER:
+        view.claims.pop(name, None)
     if name not in view.key_of and (name in view.listed or name in view.strange):
-        before = view.strangers.get(name, stranger)
-        view.strangers[name] = replace(stranger, since=before.since)
+        view.strangers[name] = stranger
 
 
 def mark_leftover(view: View, name: Incarnation) -> None:
@@ -137,6 +153,7 @@ def mark_leftover(view: View, name: Incarnation) -> None:
 
 def registrant_dead(view: View, name: Incarnation) -> None:
     """The process behind an unfamiliar registration is gone: so must it be."""
+    view.claims.pop(name, None)
     if name in view.listed and name not in view.key_of:
         mark_leftover(view, name)
 

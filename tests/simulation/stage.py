@@ -130,7 +130,7 @@ class Stage:
         """Everything shall be gone."""
         if self.daemon is not None:
             self.farewell = Farewell.STOPPED
-            self.world.tell(StopAsked(self.now))
+            self.world.tell(StopAsked(self.now, force))
             self.daemon.mailbox.put(StopRequested(force))
 
     def detach(self) -> None:

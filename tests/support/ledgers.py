@@ -17,12 +17,32 @@ from autohealer.core.model import Incarnation, Policy
 NEVER, ALWAYS = float("-inf"), float("inf")
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The bounds, and how far the witnesses may be off.
+
+    `quiet_s`: how long the group must have been whole at the end. `sight_s`: how long the daemon may take to see
+    what is registered. `overlap_s`: how long two incarnations of a slot may seem to overlap to a witness that polls.
+    `clock_s`: how late a record may be.
+    """
+
+    policy: Policy
+    whole_within_s: float
+    stop_within_s: float
+    prompt_s: float = 0.0
+    quiet_s: float = 0.0
+    sight_s: float = 0.0
+    overlap_s: float = 0.0
+    clock_s: float = 0.0
+
+
 @dataclass(slots=True)
 class Life:
     """What is known of one incarnation.
 
     `ailments` are the lasting faults it suffers from, `well_from` is when it is healthy (again), `serves_from` when
-    the daemon can have known that it serves, `doomed` says that a fault ends it, `signalled` that the daemon does.
+    the daemon can have known that it serves, `doomed` says that a fault ends it, `signalled` that the daemon does,
+    `asked_at` when this daemon asked it to end, `unprovable` that no later daemon can tell that it is ours.
     """
 
     name: Incarnation
@@ -33,14 +53,21 @@ class Life:
     was_registered: bool = False
     doomed: bool = False
     signalled: bool = False
+    asked_at: float = NEVER
+    unprovable: bool = False
     ailments: set[str] = field(default_factory=set)
     well_from: float = NEVER
     serves_from: float | None = None
 
     @property
     def is_missing(self) -> bool:
-        """Whether it lives and has lost its registration."""
-        return self.alive and self.was_registered and self.registered_at is None
+        """Whether it lives and has lost its registration, and may be ended for it."""
+        return (
+            not self.unprovable
+            and self.alive
+            and self.was_registered
+            and self.registered_at is None
+        )
 
     def fall_ill(self, kind: str) -> None:
         """A fault may cost its registration from now on."""
@@ -86,8 +113,12 @@ class Census:
         return (life for lives in self.present.values() for life in lives)
 
     def unregistered(self) -> Iterator[Life]:
-        """Those that live and are not registered."""
-        return (life for life in self.all_present() if life.alive and life.registered_at is None)
+        """Those that live and are not registered, and may be ended for it."""
+        return (
+            life
+            for life in self.all_present()
+            if life.alive and life.registered_at is None and not life.unprovable
+        )
 
     def had_surplus(self, slot: int) -> bool:
         """Whether more than one incarnation was found in a slot; one of them has to go, and may take its time."""

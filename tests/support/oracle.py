@@ -9,8 +9,9 @@ I2  once nothing has been disturbed for `whole_within_s`, exactly the wanted slo
 I3  nobody is ended for a registration while the store is away or its workers have time to register again
 I4  a healthy worker (no fault hit it, or it has registered again since) is never ended, whatever the store does;
     after a mass loss nobody is ended before the hold is over, then only one by one
-I5  no signal to another process than the one meant; bystanders live
-I6  a stop ends in time and leaves nothing
+I5  no signal to another process than the one meant; bystanders live, and so do what cannot be proven to be ours and
+    registrations of others
+I6  a stop ends in time and leaves nothing but what cannot be proven to be ours; who is asked to end has its grace
 I7  restarts stay within the group's budget, and no generation is used twice
 
 The numbers are those of the invariants every coordinated supervisor is held to. I8 (ephemerals vanish exactly when
@@ -24,16 +25,17 @@ Limits: tolerances are fields of `Rules`. A history too short to judge is a viol
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import assert_never
 
-from autohealer.core.model import Incarnation, Policy
+from autohealer.core.model import Incarnation
 from tests.support.history import (
+    UNPROVABLE,
     BystanderEnded,
     Closed,
     DaemonEnded,
     DaemonStarted,
     Deregistered,
+    Discarded,
     Emptied,
     Ended,
     Farewell,
@@ -49,26 +51,15 @@ from tests.support.history import (
     StoreIs,
     Wanted,
 )
-from tests.support.ledgers import NEVER, Census, Life, MassLoss, RestartLedger, loss_limit
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """The bounds, and how far the witnesses may be off.
-
-    `quiet_s`: how long the group must have been whole at the end. `sight_s`: how long the daemon may take to see
-    what is registered. `overlap_s`: how long two incarnations of a slot may seem to overlap to a witness that polls.
-    `clock_s`: how late a record may be.
-    """
-
-    policy: Policy
-    whole_within_s: float
-    stop_within_s: float
-    prompt_s: float = 0.0
-    quiet_s: float = 0.0
-    sight_s: float = 0.0
-    overlap_s: float = 0.0
-    clock_s: float = 0.0
+from tests.support.ledgers import (
+    NEVER,
+    Census,
+    Life,
+    MassLoss,
+    RestartLedger,
+    Rules,
+    loss_limit,
+)
 
 
 def violations_of(history: Iterable[Record], rules: Rules) -> list[str]:
@@ -97,6 +88,7 @@ class _Judge:
         self._overlaps: dict[Incarnation, tuple[Incarnation, float]] = {}
         self._daemon_up = False
         self._stop_asked_at: float | None = None
+        self._hurried = False
         self._store_up: bool | None = None
         self._store_since = NEVER
         self._trusted_from = NEVER
@@ -137,10 +129,12 @@ class _Judge:
                 self._daemon_started()
             case DaemonEnded(_, farewell):
                 self._daemon_ended(farewell)
-            case StopAsked():
-                self._stop_asked()
-            case Signalled(_, name, reached):
-                self._was_signalled(name, reached)
+            case StopAsked(_, force):
+                self._stop_asked(force=force)
+            case Signalled(_, name, reached, kill):
+                self._was_signalled(name, reached, kill=kill)
+            case Discarded(_, name):
+                self._was_discarded(name)
             case BystanderEnded(_, pid):
                 self._say("I5", f"the bystander with pid {pid} was ended")
             case Fault(_, kind, harm, target):
@@ -267,13 +261,29 @@ class _Judge:
 
     # --- endings: I3, I4, I5 --------------------------------------------------------------------
 
-    def _was_signalled(self, name: Incarnation, reached: Incarnation | None) -> None:
+    def _was_signalled(self, name: Incarnation, reached: Incarnation | None, *, kill: bool) -> None:
         if reached != name:
             self._say("I5", f"a signal for {name} reached {reached or 'a bystander'}")
         life = self._census.lives.get(name)
         if life is not None and life.alive and not life.signalled:
             self._judge_ending(life)
             life.signalled = True
+        if life is not None:
+            self._judge_patience(life, kill=kill)
+
+    def _judge_patience(self, life: Life, *, kill: bool) -> None:
+        """Who was asked to end, and all it started, has its whole grace for it."""
+        asked_s = self._at - life.asked_at
+        if not kill:
+            life.asked_at = max(life.asked_at, self._at)
+        elif (
+            asked_s + self._rules.clock_s < self._rules.policy.grace_s - 1e-6 and not self._hurried
+        ):
+            self._say("I6", f"{life} was killed {asked_s:.3f} s after it had been asked to end")
+
+    def _was_discarded(self, name: Incarnation) -> None:
+        if name not in self._census.lives:
+            self._say("I5", f"the registration of {name}, which is nobody's here, was deleted")
 
     def _judge_ending(self, life: Life) -> None:
         """The daemon ends a live incarnation, or nobody knows who did."""
@@ -319,6 +329,7 @@ class _Judge:
         if life is None or life.registered_at is None:
             return
         settled = self._at - life.registered_at > 2 * self._rules.policy.probation_s
+        settled = settled and not life.unprovable
         life.registered_at = None
         if life.alive and not life.signalled and not life.doomed and settled:
             self._look_for_mass_loss(name)
@@ -391,7 +402,9 @@ class _Judge:
 
     def _daemon_started(self) -> None:
         self._daemon_up = True
-        self._stop_asked_at = None
+        self._stop_asked_at, self._hurried = None, False
+        for life in self._census.all_present():
+            life.asked_at = NEVER  # a new daemon does not know of it
         self._ledger.open(self._at, set(self._census.present), self._replicas)
         self._note_service()
         self._disturb()
@@ -408,10 +421,12 @@ class _Judge:
             if self._stop_asked_at is None:
                 self._say("I6", "the daemon ended although nobody asked it to")
             for life in self._census.all_present():
-                self._say("I6", f"{life} outlived the stop")
+                if not life.unprovable:
+                    self._say("I6", f"{life} outlived the stop")
         self._disturb()
 
-    def _stop_asked(self) -> None:
+    def _stop_asked(self, *, force: bool) -> None:
+        self._hurried = force or self._stop_asked_at is not None
         if self._stop_asked_at is None:
             self._stop_asked_at = self._at
         self._due.clear()
@@ -424,6 +439,8 @@ class _Judge:
             case Harm.HIDES:
                 self._hidden.add(kind)
             case Harm.IMPAIRS:
+                if life is not None and kind == UNPROVABLE:
+                    life.unprovable = True
                 self._impaired.add((kind, target))
                 self._impaired_at = self._at
                 self._due.clear()
@@ -443,4 +460,5 @@ class _Judge:
         for life in self._census.all_present():
             if target in {None, life.name}:
                 life.ailments.discard(kind)
+                life.unprovable = life.unprovable and kind != UNPROVABLE
         self._note_service()

@@ -107,10 +107,18 @@ def test_a_slot_is_filled_once_it_is_known_that_the_claim_is_not_ours() -> None:
     assert plan == ["spawn 0: first start"]
 
 
-def test_a_claim_that_goes_is_waited_for_no_longer() -> None:
-    """A registration that vanished before it was read would keep its slot empty."""
+def test_a_claim_that_goes_before_its_answer_is_waited_for_all_the_same() -> None:
+    """A worker that loses its session at that moment would be doubled."""
     scene = _claimed()
-    assert scene.after(1.0, WorkersListed(frozenset(), frozenset())) == ["spawn 0: first start"]
+    assert scene.after(1.0, WorkersListed(frozenset(), frozenset())) == []
+    assert scene.after(0.01, WorkerAdopted(IT, 9, 60.0)) == []
+
+
+def test_a_claim_that_goes_unanswered_delays_a_launch_and_no_more() -> None:
+    """A registration that vanished before it was read would keep its slot empty for ever."""
+    scene = _claimed()
+    scene.after(1.0, WorkersListed(frozenset(), frozenset()))
+    assert scene.after(scene.policy.settle_s - 1.0) == ["spawn 0: first start"]
 
 
 def test_a_look_that_never_ends_delays_a_launch_and_no_more() -> None:

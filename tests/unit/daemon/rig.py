@@ -21,7 +21,8 @@ from autohealer.daemon.executor import Executor
 from autohealer.daemon.loop import Loop
 from autohealer.daemon.mailbox import Mailbox
 from autohealer.daemon.neighbours import Neighbours
-from tests.support.fakes import FakeHost, FakeProcess, FakeProcesses, FakeRegistry
+from tests.support.fakehost import FakeHost, FakeProcess
+from tests.support.fakes import FakeProcesses, FakeRegistry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

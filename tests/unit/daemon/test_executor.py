@@ -22,7 +22,8 @@ from autohealer.core.events import (
 )
 from autohealer.core.model import Ending, Incarnation, Standing
 from autohealer.daemon.executor import READS_AT_ONCE, Executor
-from tests.support.fakes import FakeHost, FakeProcesses, FakeRegistry
+from tests.support.fakehost import FakeHost
+from tests.support.fakes import FakeProcesses, FakeRegistry
 from tests.support.virtual_time import pass_time
 
 NAME = Incarnation(0, 7)
