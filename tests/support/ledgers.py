@@ -69,6 +69,13 @@ class Life:
             and self.registered_at is None
         )
 
+    def is_told(self, at: float, patience_s: float, *, kill: bool) -> str:
+        """The daemon signals it; what is wrong with that, if anything: who was asked to end has its grace for it."""
+        if not kill:
+            self.asked_at = max(self.asked_at, at)
+        early = kill and at - self.asked_at < patience_s - 1e-6
+        return f"{at - self.asked_at:.3f} s after it had been asked to end" if early else ""
+
     def fall_ill(self, kind: str) -> None:
         """A fault may cost its registration from now on."""
         self.ailments.add(kind)

@@ -9,9 +9,8 @@ I2  once nothing has been disturbed for `whole_within_s`, exactly the wanted slo
 I3  nobody is ended for a registration while the store is away or its workers have time to register again
 I4  a healthy worker (no fault hit it, or it has registered again since) is never ended, whatever the store does;
     after a mass loss nobody is ended before the hold is over, then only one by one
-I5  no signal to another process than the one meant; bystanders live, and so do what cannot be proven to be ours and
-    registrations of others
-I6  a stop ends in time and leaves nothing but what cannot be proven to be ours; who is asked to end has its grace
+I5  no signal to another process than the one meant or to one not proven to be ours; bystanders and their znodes live
+I6  a stop ends in time and leaves nothing but what is not proven to be ours; who is asked to end has its grace
 I7  restarts stay within the group's budget, and no generation is used twice
 
 The numbers are those of the invariants every coordinated supervisor is held to. I8 (ephemerals vanish exactly when
@@ -73,9 +72,6 @@ def violations_of(history: Iterable[Record], rules: Rules) -> list[str]:
     return judge.violations
 
 
-# --- how it is judged -------------------------------------------------------------------------
-
-
 class _Judge:
     """Replays a history; one method per kind of record."""
 
@@ -88,7 +84,7 @@ class _Judge:
         self._overlaps: dict[Incarnation, tuple[Incarnation, float]] = {}
         self._daemon_up = False
         self._stop_asked_at: float | None = None
-        self._hurried = False
+        self._patience_s = 0.0
         self._store_up: bool | None = None
         self._store_since = NEVER
         self._trusted_from = NEVER
@@ -152,11 +148,8 @@ class _Judge:
 
     # --- I2 and I6: whole when calm, gone when stopped ------------------------------------------
 
-    def _flaws(self) -> list[str]:
-        return list(self._census.flaws(self._replicas))
-
     def _note_wholeness(self) -> None:
-        if self._flaws():
+        if any(self._census.flaws(self._replicas)):
             self._whole_since = None
         elif self._whole_since is None:
             self._whole_since = self._at
@@ -174,8 +167,8 @@ class _Judge:
                 self._say("I6", f"not stopped within {self._rules.stop_within_s:g} s")
         elif self._whole_since is None and calm_s > self._rules.whole_within_s and not self._hidden:
             self._complained = True
-            within_s = self._rules.whole_within_s
-            self._say("I2", f"not whole {within_s:g} s after the last fault: {self._flaws()}")
+            within_s, flaws = self._rules.whole_within_s, list(self._census.flaws(self._replicas))
+            self._say("I2", f"not whole {within_s:g} s after the last fault: {flaws}")
 
     def _disturb(self) -> None:
         self._disturbed_at = self._at
@@ -188,7 +181,7 @@ class _Judge:
             for sentence in self._census.dead_registrations():
                 self._say("I6", f"{sentence} after the stop")
         elif self._whole_since is None or self._at - self._whole_since < self._rules.quiet_s:
-            quiet_s, flaws = self._rules.quiet_s, self._flaws()
+            quiet_s, flaws = self._rules.quiet_s, list(self._census.flaws(self._replicas))
             self._say("I2", f"not whole and quiet for {quiet_s:g} s at the end: {flaws}")
 
     # --- processes: I1, I2, I7 ------------------------------------------------------------------
@@ -268,18 +261,8 @@ class _Judge:
         if life is not None and life.alive and not life.signalled:
             self._judge_ending(life)
             life.signalled = True
-        if life is not None:
-            self._judge_patience(life, kill=kill)
-
-    def _judge_patience(self, life: Life, *, kill: bool) -> None:
-        """Who was asked to end, and all it started, has its whole grace for it."""
-        asked_s = self._at - life.asked_at
-        if not kill:
-            life.asked_at = max(life.asked_at, self._at)
-        elif (
-            asked_s + self._rules.clock_s < self._rules.policy.grace_s - 1e-6 and not self._hurried
-        ):
-            self._say("I6", f"{life} was killed {asked_s:.3f} s after it had been asked to end")
+        if life is not None and (wrong := life.is_told(self._at, self._patience_s, kill=kill)):
+            self._say("I6", f"{life} was killed {wrong}")
 
     def _was_discarded(self, name: Incarnation) -> None:
         if name not in self._census.lives:
@@ -402,7 +385,8 @@ class _Judge:
 
     def _daemon_started(self) -> None:
         self._daemon_up = True
-        self._stop_asked_at, self._hurried = None, False
+        self._stop_asked_at = None
+        self._patience_s = self._rules.policy.grace_s - self._rules.clock_s
         for life in self._census.all_present():
             life.asked_at = NEVER  # a new daemon does not know of it
         self._ledger.open(self._at, set(self._census.present), self._replicas)
@@ -426,7 +410,8 @@ class _Judge:
         self._disturb()
 
     def _stop_asked(self, *, force: bool) -> None:
-        self._hurried = force or self._stop_asked_at is not None
+        if force or self._stop_asked_at is not None:
+            self._patience_s = 0.0
         if self._stop_asked_at is None:
             self._stop_asked_at = self._at
         self._due.clear()
@@ -439,8 +424,8 @@ class _Judge:
             case Harm.HIDES:
                 self._hidden.add(kind)
             case Harm.IMPAIRS:
-                if life is not None and kind == UNPROVABLE:
-                    life.unprovable = True
+                if life is not None:
+                    life.unprovable |= kind == UNPROVABLE
                 self._impaired.add((kind, target))
                 self._impaired_at = self._at
                 self._due.clear()
