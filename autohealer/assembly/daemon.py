@@ -21,6 +21,7 @@ from autohealer.assembly.keeper import Keeper, Shared
 from autohealer.assembly.zookeeper import EmbeddedServers, choose
 from autohealer.coordination.registry import Registry
 from autohealer.coordination.session import Session, ZooKeeperUnreachable
+from autohealer.daemon.neighbours import Neighbours
 from autohealer.daemon.ports import Observer
 from autohealer.processes.identity import load_secret
 from autohealer.processes.lock import hold_group
@@ -74,8 +75,12 @@ async def _keep(
         reaper.start()
         undo.callback(reaper.close)
         session = Session(choice.connection, DAEMON_SESSION_TIMEOUT_S)
+        neighbours = Neighbours()
+        session.subscribe(neighbours.store_changed)
         registry = Registry(session, random.Random(), time.monotonic)
-        shared = Shared(session, registry, choice.connection, secret, reaper, logger)
+        shared = Shared(
+            session, neighbours, registry, choice.connection, secret, reaper, logger
+        )
         keeper = Keeper(settings, shared, output)
         _listen_to_signals(keeper, undo)
         servers = EmbeddedServers(choice, settings.state_dir, secret, reaper, logger)

@@ -36,12 +36,12 @@ from autohealer.core.events import (
     Event,
     ReplicasSet,
     StopRequested,
-    StoreChanged,
 )
 from autohealer.core.model import Budget, View
 from autohealer.daemon.executor import Executor
 from autohealer.daemon.loop import Loop
 from autohealer.daemon.mailbox import Mailbox
+from autohealer.daemon.neighbours import Neighbours
 from autohealer.daemon.ports import Observer
 from autohealer.processes import vitals
 from autohealer.processes.cgroup import WorkerCgroups
@@ -65,6 +65,7 @@ class Shared:
     """What all keepers of one daemon use; `connection` is the ZooKeeper that workers are told of."""
 
     session: Session
+    neighbours: Neighbours
     registry: Registry
     connection: str
     secret: bytes
@@ -85,7 +86,9 @@ class Keeper:
         policy = settings.policy()
         self._view = View(
             policy=policy,
-            budget=Budget(tokens=float(policy.budget_burst)),
+            budget=Budget(tokens=0.0),
+            group=settings.group,
+            room=shared.neighbours.room,
             # Microseconds since the epoch: no generation is given out twice, whatever was lost or wiped.
             generation_base=time.time_ns() // 1000,
             now=time.monotonic(),
@@ -93,7 +96,7 @@ class Keeper:
         self._mailbox = Mailbox()
         rng = random.Random()
         self.post = self._mailbox.put
-        shared.session.subscribe(lambda store: self.post(StoreChanged(store)))
+        shared.neighbours.join(settings.group, self._mailbox)
         self._registry = shared.registry.subscribe(settings.group, self.post)
         self._processes = LocalProcesses(
             settings.argv,
@@ -123,7 +126,9 @@ class Keeper:
             lambda sentence: shared.logger.warning("group_claim", why=sentence),
         )
         self._stop_asked = asyncio.Event()
-        self._executor = Executor(self._processes, self._registry, self.post, rng)
+        self._executor = Executor(
+            self._processes, self._registry, self.post, self._mailbox.fail, rng
+        )
 
     @property
     def leaves_workers(self) -> bool:
@@ -197,6 +202,7 @@ class Keeper:
                 Narrator(self._shared.logger, self._last_output),
                 self._history,
                 self._remember_holds,
+                self._shared.neighbours.observe,
                 SystemdNotifier(os.environ.get("NOTIFY_SOCKET")),
                 *observers,
             ),

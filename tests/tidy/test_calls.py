@@ -24,6 +24,7 @@ PLACES: dict[tuple[str, ...], tuple[str, ...]] = {
     SIGNALS: ("autohealer/processes", "flaky_worker", "tests", "benchmarks"),
     SLEEPS: (
         "autohealer/assembly/keeper.py",  # between two checks of the output files' sizes
+        "autohealer/daemon/mailbox.py",  # zero seconds: lets the event loop hear others between two rounds
         "autohealer/embedded/leftovers.py",  # between two looks at who uses a server
         "autohealer/worker/registration.py",  # between two attempts to register, on a thread of its own
         "autohealer/zkserver/server.py",  # zero seconds: lets transports close
