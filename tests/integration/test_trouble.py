@@ -58,7 +58,8 @@ def test_a_registration_left_by_a_process_that_is_proven_gone_is_cleaned_up(
 ) -> None:
     """After a crash of the whole machine the registry would name corpses for ever."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    record = WorkerRecord(pid=2**22 - 3, start=1, boot=boot, host=os.uname().nodename)
+    pidns = Path("/proc/self/ns/pid").stat().st_ino
+    record = WorkerRecord(2**22 - 3, start=1, boot=boot, host=os.uname().nodename, pidns=pidns)
     zk_client.ensure_path("/workers")
     zk_client.create("/workers/flaky_worker-0-5", encode_record(record))
     with Daemon(tmp_path / "state", zookeeper.connection, replicas=1) as daemon:
