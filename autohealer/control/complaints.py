@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable
 
 EVERY_S = 60.0
+DETAIL_CHARACTERS = 120
+"""Enough of an error that may quote what a client sent."""
 
 
 class Complaints:
@@ -42,4 +44,5 @@ class _Forward(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        self._complain("a request failed", repr(error) if error else record.getMessage())
+        what = repr(error) if error else record.getMessage()
+        self._complain("a request failed", what[:DETAIL_CHARACTERS])

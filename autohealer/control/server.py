@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from autohealer.control import socket_path
 from autohealer.control.complaints import Complaints
 from autohealer.control.door import REQUEST_S, Door
+from autohealer.control.encoding import encoder
 from autohealer.control.records import StatusRecord
 from autohealer.control.shared_answer import SharedAnswer
 
@@ -90,11 +91,10 @@ class ControlServer:
 
     async def _make_door(self) -> Door:
         aiohttp_web, pydantic = await asyncio.to_thread(_import_libraries)
-        encode = pydantic.TypeAdapter(StatusRecord).dump_json
+        encode = encoder(pydantic)
 
         async def make() -> bytes:
-            body: bytes = encode(await self._status())
-            return body
+            return await encode(await self._status())
 
         self._answer = answer = SharedAnswer(make)
 

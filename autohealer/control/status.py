@@ -41,8 +41,8 @@ NOT_SERVING = frozenset({"stopped", "tracing-stop", "zombie", "dead"})
 Examine = Callable[[int], Health | None]
 """Looks at a process; None when there is none."""
 
-SLOTS_PER_SLICE = 250
-"""Some milliseconds' worth."""
+SLOTS_PER_SLICE = 100
+"""A millisecond's worth."""
 
 
 async def gather_status(

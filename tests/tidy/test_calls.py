@@ -24,6 +24,7 @@ PLACES: dict[tuple[str, ...], tuple[str, ...]] = {
     SIGNALS: ("autohealer/processes", "flaky_worker", "tests", "benchmarks"),
     SLEEPS: (
         "autohealer/control/server.py",  # between two looks at whether the socket is still there
+        "autohealer/control/encoding.py",  # zero seconds, as the next
         "autohealer/control/status.py",  # zero seconds: lets the loop do other things between slices
         "autohealer/assembly/keeper.py",  # between two checks of the output files' sizes
         "autohealer/embedded/leftovers.py",  # between two looks at who uses a server
