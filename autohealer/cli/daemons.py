@@ -2,13 +2,11 @@
 
 A lock file names who took it last, with start time and boot, so a dead daemon is known as such and a stopped one is
 not waited for. What it left in a state directory is no daemon: only one that lives or answers is.
-
-Limits: workers that run on without a daemon are found by their environment, so one that overwrote its own is missed.
+Workers that run on without a daemon are found by the notes of their launches and by their tokens.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,8 +15,10 @@ from pathlib import Path
 from autohealer.cli.exit_codes import ExitCode
 from autohealer.control.client import ANSWER_TIMEOUT_S, Answer, NoAnswer, ask_status
 from autohealer.control.socket_path import SOCKET_NAME
-from autohealer.processes.identity import boot_id, claim_of, is_leader, is_proven
-from autohealer.processes.procfs import Stat, all_pids, stat_of
+from autohealer.processes.census import Census
+from autohealer.processes.identity import boot_id, claim_of, is_proven, is_running, leader_among
+from autohealer.processes.ledger import Ledger
+from autohealer.processes.procfs import Stat, stat_of
 from autohealer.settings import SettingsError, group_dir, parse_group
 from autohealer.statedir.lock import Holder, holder_of
 from autohealer.statedir.secret import SECRET_NAME, read_secret
@@ -48,12 +48,12 @@ def ask_daemons(base: Path, group: str | None) -> Found:
     names = group_names(base) if group is None else [checked_group(group)]
     found = Found()
     unanswered = [name for name in names if not _ask(base, name, found)]
-    left = _workers_left(base) if unanswered else {}
+    left = _workers_left(base, unanswered) if unanswered else {}
     for name in unanswered:
         has_socket = (group_dir(base, name) / SOCKET_NAME).exists()
-        if left.get(name) or has_socket:
+        if left[name] or has_socket:
             holder = holder_of(group_dir(base, name))
-            found.gone.append(_told_of_gone(name, holder, left.get(name, [])))
+            found.gone.append(_told_of_gone(name, holder, left[name]))
     if not (found.answers or found.silent or found.gone):
         raise Refused(ExitCode.NO_DAEMON, _nobody(base, group))
     return found
@@ -154,22 +154,23 @@ def _nobody(base: Path, group: str | None) -> str:
     return f"no daemon runs for group {group!r} with the state directory {base}{also}"
 
 
-def _workers_left(base: Path) -> Mapping[str, list[int]]:
-    """The live workers that this state directory's daemons launched, by group."""
-    left: defaultdict[str, list[int]] = defaultdict(list)
+def _workers_left(base: Path, names: Sequence[str]) -> Mapping[str, list[int]]:
+    """The live workers that this state directory's daemons launched, by group: as noted, or by what they carry."""
+    left: dict[str, set[int]] = {name: _noted(group_dir(base, name)) for name in names}
     with suppress(OSError):
         secret = read_secret(base / SECRET_NAME)
-        for pid in all_pids():
-            group = _group_of(pid, secret)
-            if group is not None:
-                left[group].append(pid)
-    return left
+        for pids in Census(lambda _pid: False).of_all().by_token.values():
+            with suppress(OSError):
+                claim = claim_of(pids[0])
+                if claim is not None and claim.group in left and is_proven(claim, secret):
+                    leader = leader_among(pids, claim)
+                    left[claim.group] |= {leader.pid} if leader is not None else set()
+    return {name: sorted(pids) for name, pids in left.items()}
 
 
-def _group_of(pid: int, secret: bytes) -> str | None:
+def _noted(folder: Path) -> set[int]:
     try:
-        claim = claim_of(pid)
-        is_ours = claim is not None and is_proven(claim, secret) and is_leader(pid, claim)
+        launches = Ledger(folder, lambda _sentence: None).read().values()
+        return {launch.pid for launch in launches if is_running(launch.pid, launch.start_ticks)}
     except OSError:
-        return None
-    return claim.group if claim is not None and is_ours else None
+        return set()

@@ -37,6 +37,7 @@ PLACES: dict[tuple[str, ...], tuple[str, ...]] = {
         "tests/integration/test_worker_sdk.py",  # inside the text of a worker that hangs
         "tests/unit/zkserver/test_server.py",  # a freeze that has to last
         "tests/unit/zkserver/test_shell.py",  # zero seconds: lets tasks run
+        "tests/unit/control/test_status.py",  # zero seconds: counts turns of the loop
     ),
 }
 """Where each kind of call may stand, with the reason where it is not plain."""
