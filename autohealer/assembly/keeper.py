@@ -48,11 +48,11 @@ from autohealer.processes.cgroup import WorkerCgroups
 from autohealer.processes.identity import boot_id
 from autohealer.processes.ledger import Ledger
 from autohealer.processes.local import LocalProcesses
-from autohealer.processes.lock import AlreadyRunning
 from autohealer.processes.output import OutputFiles
 from autohealer.processes.reaper import Reaper
 from autohealer.settings import HISTORY_BYTES, Settings
 from autohealer.statedir.hold import Hold
+from autohealer.statedir.lock import AlreadyRunning
 from autohealer.telemetry.history import History
 from autohealer.telemetry.narrator import Narrator
 from autohealer.telemetry.systemd import SystemdNotifier, watchdog_heartbeat_s

@@ -27,14 +27,9 @@ DOORS: dict[str, tuple[str, ...]] = {
     "autohealer/daemon": (CORE, CONTRACT, DAEMON),
     "autohealer/processes": (CORE, CONTRACT, PORTS, STATE_DIR, "autohealer.processes"),
     "autohealer/coordination": (CORE, CONTRACT, PORTS, KAZOO_CLIENT, "autohealer.coordination"),
-<<<<<<< HEAD
-    "autohealer/embedded": ("autohealer.embedded",),
-    "autohealer/telemetry": (CORE, CONTRACT, PORTS, "autohealer.telemetry"),
-    "autohealer/control": (CORE, CONTRACT, PORTS, "autohealer.control"),
-=======
+    "autohealer/embedded": (STATE_DIR, "autohealer.embedded"),
     "autohealer/telemetry": (CORE, CONTRACT, PORTS, STATE_DIR, "autohealer.telemetry"),
     "autohealer/control": (CORE, CONTRACT, PORTS, STATE_DIR, "autohealer.control"),
->>>>>>> 9b85a09 (A state directory that is ours alone, held under the daemon; a control socket with limits that comes back)
     "autohealer/worker": (CONTRACT, KAZOO_CLIENT, "autohealer.worker"),
     "autohealer/zkserver": ("autohealer.zkserver",),
     "flaky_worker": ("autohealer.worker", CONTRACT, "flaky_worker"),
