@@ -23,8 +23,7 @@ from autohealer.coordination.registry import Registry
 from autohealer.coordination.session import Session, ZooKeeperUnreachable
 from autohealer.daemon.neighbours import Neighbours
 from autohealer.daemon.ports import Observer
-from autohealer.processes.identity import load_secret
-from autohealer.processes.lock import hold_group
+from autohealer.processes.identity import boot_id, start_ticks
 from autohealer.processes.output import OutputFiles
 from autohealer.processes.platform import (
     close_inherited_on_exec,
@@ -33,6 +32,9 @@ from autohealer.processes.platform import (
 )
 from autohealer.processes.reaper import Reaper
 from autohealer.settings import CONNECT_TIMEOUT_S, ROTATE_BYTES, Settings
+from autohealer.statedir.folders import StateDirUnusable
+from autohealer.statedir.hold import Hold
+from autohealer.statedir.lock import Holder
 
 DESCRIPTORS_BASE = 256
 DESCRIPTORS_PER_WORKER = 2
@@ -68,8 +70,8 @@ async def _keep(
         lambda _loop, context: logger.error("internal_error", what=str(context))
     )
     async with AsyncExitStack() as undo:
-        secret, output = _prepare_state(settings, logger, undo)
-        choice = await choose(settings, secret)
+        hold, output = _prepare_state(settings, logger, undo)
+        choice = await choose(settings, hold.secret)
         logger.info("zookeeper_chosen", address=choice.connection, why=choice.why)
         reaper = Reaper(loop)
         reaper.start()
@@ -78,10 +80,12 @@ async def _keep(
         neighbours = Neighbours()
         session.subscribe(neighbours.store_changed)
         registry = Registry(session, random.Random(), time.monotonic)
-        shared = Shared(session, neighbours, registry, choice.connection, secret, reaper, logger)
-        keeper = Keeper(settings, shared, output)
+        shared = Shared(
+            session, neighbours, registry, choice.connection, hold.secret, reaper, logger
+        )
+        keeper = Keeper(settings, shared, output, hold)
         _listen_to_signals(keeper, undo)
-        servers = EmbeddedServers(choice, settings.state_dir, secret, reaper, logger)
+        servers = EmbeddedServers(choice, settings.state_dir, hold.secret, reaper, logger)
         undo.push_async_callback(_end_servers, servers, keeper)
         undo.push_async_callback(session.stop)
         undo.callback(registry.close)
@@ -124,21 +128,22 @@ def _listen_to_signals(keeper: Keeper, undo: AsyncExitStack) -> None:
 
 def _prepare_state(
     settings: Settings, logger: FilteringBoundLogger, undo: AsyncExitStack
-) -> tuple[bytes, OutputFiles]:
+) -> tuple[Hold, OutputFiles]:
     """Make the folders, take the lock, read the secret."""
-    folder = settings.group_dir
+    pid = os.getpid()
     try:
-        (folder / "output").mkdir(parents=True, exist_ok=True, mode=0o700)
-        undo.callback(os.close, hold_group(folder, settings.group))
-        secret = load_secret(settings.state_dir / "secret")
+        me = Holder(pid, start_ticks(pid) or 0, boot_id())
+        hold = Hold(settings.state_dir, settings.group, me)
     except OSError as error:
-        raise StateDirError(
-            f"the state directory {settings.state_dir} cannot be used ({error.strerror}): "
-            "make it writable, or name another with --state-dir"
-        ) from error
+        raise PlatformError(f"/proc cannot be read ({error.strerror})") from error
+    except StateDirUnusable as error:
+        raise StateDirError(str(error)) from error
+    undo.callback(hold.close)
+    if hold.nameless is not None:
+        logger.warning("state_dir_unnamed", why=hold.nameless)
     output = OutputFiles(
-        folder / "output",
+        hold.folder / "output",
         ROTATE_BYTES,
         lambda sentence: logger.warning("output_lost", why=sentence),
     )
-    return secret, output
+    return hold, output

@@ -21,7 +21,7 @@ from autohealer.assembly.errors import PlatformError
 from autohealer.contract import ENV_SESSION_TIMEOUT_S, ENV_ZOOKEEPER, keeper_id
 from autohealer.control.records import StatusRecord
 from autohealer.control.server import ControlServer
-from autohealer.control.status import About, Health, status_of
+from autohealer.control.status import About, Health, gather_status
 from autohealer.coordination.claim import (
     ClaimRecord,
     ClaimUnavailable,
@@ -48,10 +48,11 @@ from autohealer.processes.cgroup import WorkerCgroups
 from autohealer.processes.identity import boot_id
 from autohealer.processes.ledger import Ledger
 from autohealer.processes.local import LocalProcesses
-from autohealer.processes.lock import AlreadyRunning
 from autohealer.processes.output import OutputFiles
 from autohealer.processes.reaper import Reaper
 from autohealer.settings import HISTORY_BYTES, Settings
+from autohealer.statedir.hold import Hold
+from autohealer.statedir.lock import AlreadyRunning
 from autohealer.telemetry.history import History
 from autohealer.telemetry.narrator import Narrator
 from autohealer.telemetry.systemd import SystemdNotifier, watchdog_heartbeat_s
@@ -76,8 +77,9 @@ class Shared:
 class Keeper:
     """Keeps one group alive until told to stop."""
 
-    def __init__(self, settings: Settings, shared: Shared, output: OutputFiles) -> None:
+    def __init__(self, settings: Settings, shared: Shared, output: OutputFiles, hold: Hold) -> None:
         self._settings = settings
+        self._hold = hold
         self._shared = shared
         self._output = output
         self._holds: tuple[str, ...] = ()
@@ -217,18 +219,22 @@ class Keeper:
 
     async def _serve_control(self) -> None:
         server = ControlServer(
-            self._settings.group_dir, self._status, lambda: self.post(DetachRequested())
+            self._hold.folder,
+            self._status,
+            lambda: self.post(DetachRequested()),
+            lambda why: self._shared.logger.warning("control_socket_trouble", why=why),
         )
+        await server.serve(self._is_folder_ours)
+
+    async def _is_folder_ours(self) -> bool:
+        """Look after the group's folder; false while another daemon has it, or nobody can."""
         try:
-            await server.start()
-        except OSError as error:
-            # Healing matters more than being asked about it.
-            self._shared.logger.warning("control_socket_failed", why=str(error))
-            return
-        try:
-            await asyncio.Event().wait()
-        finally:
-            await server.stop()
+            sight = await asyncio.to_thread(self._hold.look)
+        except RuntimeError:
+            return False  # no thread can be started now; the next look tries again
+        if sight.news is not None:
+            self._shared.logger.error("state_dir_disturbed", why=sight.news)
+        return sight.is_ours
 
     async def _rotate_output(self) -> None:
         while True:
@@ -240,11 +246,11 @@ class Keeper:
                     await asyncio.to_thread(self._output.cut, grown)
             await asyncio.sleep(self._output.seconds_to_next_look())
 
-    def _status(self) -> StatusRecord:
+    async def _status(self) -> StatusRecord:
         about = About(
             self._settings.group, os.getpid(), version("autohealer"), self._shared.connection
         )
-        return status_of(about, self._view, time.monotonic(), self._holds, _examine)
+        return await gather_status(about, self._view, time.monotonic, lambda: self._holds, _examine)
 
 
 def _about(settings: Settings, secret: bytes) -> ClaimRecord:

@@ -14,6 +14,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from autohealer.statedir.files import open_private
+
 TAIL_BYTES = 4096
 TAIL_LINES = 5
 KEPT_LIMITS = 2
@@ -43,7 +45,7 @@ class OutputFiles:
         """A descriptor for a worker to write to; /dev/null if the file cannot be had."""
         file, flags = self.path(slot), os.O_WRONLY | os.O_APPEND | os.O_CREAT
         try:
-            descriptor = os.open(file, flags, 0o640)
+            descriptor = open_private(file, flags)
         except OSError as error:
             self._complain(f"{file} cannot be opened, so output is thrown away: {error.strerror}")
             return os.open(os.devnull, os.O_WRONLY)
@@ -59,7 +61,7 @@ class OutputFiles:
         file = self.path(slot)
         begin_bytes = max(self._begins.get(file, 0), end_bytes - TAIL_BYTES)
         try:
-            with file.open("rb") as written:
+            with os.fdopen(open_private(file, os.O_RDONLY), "rb") as written:
                 written.seek(begin_bytes)
                 raw = written.read(max(0, end_bytes - begin_bytes))
         except OSError:
@@ -107,11 +109,17 @@ def _size_bytes(file: Path) -> int:
 
 
 def _cut(file: Path, keep_bytes: int) -> None:
-    try:
-        with file.open("rb") as source:
+    with os.fdopen(open_private(file, os.O_RDWR), "r+b") as source:
+        try:
             source.seek(max(0, _size_bytes(file) - keep_bytes))
             newest = source.read(keep_bytes)
-        file.with_suffix(".log.1").write_bytes(newest)
-    finally:
-        # Truncated even when there is no room for the copy: keeping the disk usable comes first.
-        os.truncate(file, 0)
+            _replace(file.with_suffix(".log.1"), newest)
+        finally:
+            # Truncated even when there is no room for the copy: keeping the disk usable comes first.
+            os.ftruncate(source.fileno(), 0)
+
+
+def _replace(file: Path, content: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    with os.fdopen(open_private(file, flags), "wb", buffering=0) as copy:
+        copy.write(content)

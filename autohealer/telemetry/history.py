@@ -22,6 +22,7 @@ from autohealer.core import events
 from autohealer.core.actions import Plan
 from autohealer.core.model import Ending, Exit, Incarnation, Obituary, Stop, View
 from autohealer.core.reasons import of_mass_loss
+from autohealer.statedir.files import open_private, read_private
 
 HISTORY_NAME = "history.jsonl"
 
@@ -176,7 +177,8 @@ class History:
         raw = (b"\n" if self._is_torn else b"") + line.encode()
         try:
             self._make_room(len(raw))
-            with self._path.open("ab", buffering=0) as file:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+            with os.fdopen(open_private(self._path, flags), "ab", buffering=0) as file:
                 self._is_torn = file.write(raw) != len(raw)
         except OSError as error:
             if not self._warned:
@@ -192,7 +194,7 @@ class History:
     def _ends_torn(self) -> bool:
         """Whether a predecessor was ended in the middle of a line."""
         try:
-            with self._path.open("rb") as file:
+            with os.fdopen(open_private(self._path, os.O_RDONLY), "rb") as file:
                 file.seek(-1, os.SEEK_END)
                 return file.read(1) != b"\n"
         except OSError:
@@ -205,7 +207,7 @@ def read_history(folder: Path) -> Iterator[Entry]:
     for file in (_older(path), path):
         if not file.exists():
             continue
-        for line in file.read_bytes().splitlines():
+        for line in read_private(file).splitlines():
             try:
                 fields = json.loads(line)
                 yield Entry(**fields | {"last_output": tuple(fields["last_output"])})
