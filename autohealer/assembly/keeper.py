@@ -234,6 +234,7 @@ class Keeper:
             return False  # no thread can be started now; the next look tries again
         if sight.news is not None:
             self._shared.logger.error("state_dir_disturbed", why=sight.news)
+            self._processes.note_again()
         return sight.is_ours
 
     async def _rotate_output(self) -> None:

@@ -139,10 +139,14 @@ class LocalProcesses:
         findings = self._evidence.findings(self._census.of_all_settled())
         news = [f for f in findings if f.name not in self._led and f.name not in self._remnants]
         adopted = sum(self._take_over(finding) for finding in news)
+        self.note_again()
+        return adopted
+
+    def note_again(self) -> None:
+        """Write anew who lives: the notes of their launches may be gone."""
         self._ledger.begin(
             Launch(leader.name, leader.pid, leader.start_ticks) for leader in self._led.values()
         )
-        return adopted
 
     def release(self) -> None:
         """Stop watching; the processes are not touched."""
