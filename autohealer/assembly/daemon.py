@@ -78,9 +78,7 @@ async def _keep(
         neighbours = Neighbours()
         session.subscribe(neighbours.store_changed)
         registry = Registry(session, random.Random(), time.monotonic)
-        shared = Shared(
-            session, neighbours, registry, choice.connection, secret, reaper, logger
-        )
+        shared = Shared(session, neighbours, registry, choice.connection, secret, reaper, logger)
         keeper = Keeper(settings, shared, output)
         _listen_to_signals(keeper, undo)
         servers = EmbeddedServers(choice, settings.state_dir, secret, reaper, logger)
