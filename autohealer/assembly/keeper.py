@@ -37,7 +37,7 @@ from autohealer.core.events import (
     ReplicasSet,
     StopRequested,
 )
-from autohealer.core.model import Budget, View
+from autohealer.core.model import Budget, StoreRoom, View
 from autohealer.daemon.executor import Executor
 from autohealer.daemon.loop import Loop
 from autohealer.daemon.mailbox import Mailbox
@@ -85,16 +85,7 @@ class Keeper:
         self._holds: tuple[str, ...] = ()
         self._adopted = 0
         self._has_run = self._is_blind = False
-        policy = settings.policy()
-        self._view = View(
-            policy=policy,
-            budget=Budget(tokens=0.0),
-            group=settings.group,
-            room=shared.neighbours.room,
-            # Microseconds since the epoch: no generation is given out twice, whatever was lost or wiped.
-            generation_base=time.time_ns() // 1000,
-            now=time.monotonic(),
-        )
+        self._view = _view(settings, shared.neighbours.room)
         self._mailbox = Mailbox()
         rng = random.Random()
         self.post = self._mailbox.put
@@ -268,6 +259,18 @@ def _about(settings: Settings, secret: bytes) -> ClaimRecord:
 def _examine(pid: int) -> Health | None:
     found = vitals.sample(pid)
     return None if found is None else Health(found.state, found.rss_bytes, found.cpu_s)
+
+
+def _view(settings: Settings, room: StoreRoom) -> View:
+    return View(
+        policy=settings.policy(),
+        budget=Budget(tokens=0.0),
+        group=settings.group,
+        room=room,
+        # Microseconds since the epoch: no generation is given out twice, whatever was lost or wiped.
+        generation_base=time.time_ns() // 1000,
+        now=time.monotonic(),
+    )
 
 
 def _worker_environment(

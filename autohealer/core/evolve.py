@@ -67,9 +67,11 @@ from autohealer.core.model import (
 from autohealer.core.pacing import grown, shrunk
 from autohealer.core.restarts import after_death
 from autohealer.core.slots import (
+    disown,
     drop_stale_alarms,
     forget,
     is_launchable,
+    is_own,
     note_own,
     occupied_by,
     put,
@@ -216,9 +218,7 @@ def _adopted(view: View, name: Incarnation, pid: int, age_s: float) -> None:
     view.claims.pop(name, None)
     view.strangers.pop(name, None)
     view.to_inspect.discard(name)
-    if view.now - view.store_since < view.policy.settle_s:
-        # Nobody here saw what it went through: the store may have been away until this connection.
-        storeroom.trust_after_settling(view)
+    storeroom.note_found(view)
     if view.fresh:
         review_losses(view)
 
@@ -249,6 +249,7 @@ def _spawn_failed(view: View, name: Incarnation, error: str, jitter: float) -> N
     slot, occupant = occupied_by(view, name)
     if slot is not None and occupant is not None and slot.phase is not Phase.HELD:
         cause = f"could not be launched: {error}"
+        disown(view, name)  # what is registered under its name is somebody else's
         view.obituaries.append(Obituary(occupant, None, None, cause))
         _vacate(view, slot, occupant, cause, jitter)
 
@@ -322,7 +323,10 @@ def _tree_resists(view: View, name: Incarnation, holdouts: tuple[str, ...]) -> N
 def _vacate(view: View, slot: Slot, occupant: Occupant, cause: str, jitter: float) -> None:
     """The incarnation and all it started are gone: free the slot and say when it may be filled again."""
     if occupant.name in view.listed:
-        registrations.mark_leftover(view, occupant.name)
+        if is_own(view, occupant.name):
+            registrations.mark_leftover(view, occupant.name)
+        else:
+            registrations.look_into(view, occupant.name)
     blameless = slot.ending is not None and slot.ending.is_blameless
     if occupant.ready_at is None and not blameless:
         view.window = shrunk(view.window)
@@ -375,8 +379,6 @@ def _ordered(view: View, action: Action) -> None:
             view.to_inspect.discard(name)
             if name not in view.key_of:
                 view.strangers[name] = Stranger(str(name), Standing.UNREAD)
-            if isinstance(name, Incarnation):
-                view.claims.setdefault(name, view.now)
         case Relist(keys):
             view.suspects.update(dict.fromkeys(keys, view.now))
         case _:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from autohealer.core.model import NEVER, NO_CONNECTION, Incarnation, Store, View
+from autohealer.core.model import NEVER, NO_CONNECTION, Store, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +53,10 @@ def _first_list_until(view: View) -> float:
 
 
 def _looked_into_until(view: View) -> dict[int, float]:
-    """A claim is waited for until it is answered, even if its registration goes meanwhile: its owner may live."""
+    """A claim is waited for until it is answered, even if its registration or the store goes: its owner may live."""
     until: dict[int, float] = {}
-    for name in view.to_inspect if view.fresh else ():
-        if isinstance(name, Incarnation):
-            until[name.slot] = view.now + view.policy.settle_s
-    for name, asked_at in view.claims.items():
-        until[name.slot] = max(until.get(name.slot, NEVER), asked_at + view.policy.settle_s)
+    for name, seen_at in view.claims.items():
+        until[name.slot] = max(until.get(name.slot, NEVER), seen_at + view.policy.settle_s)
     return {slot: at for slot, at in until.items() if at > view.now}
 
 

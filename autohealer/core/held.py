@@ -12,7 +12,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from autohealer.core.model import Incarnation, Occupant, Phase, Slot, Standing, Stranger, View
+from autohealer.core.registrations import look_into
 from autohealer.core.slots import occupied_by, put, slot_for
+from autohealer.core.storeroom import note_found
 
 _ITS_KIND = "another process claims this slot and cannot be proven to be its worker"
 
@@ -30,6 +32,7 @@ def held(view: View, name: Incarnation, pid: int, why: str) -> None:
         _report(view, name, pid)
         return
     _hold(view, vacant, name, pid, why)
+    note_found(view)
 
 
 def _hold(view: View, vacant: Slot, name: Incarnation, pid: int, why: str) -> None:
@@ -74,13 +77,13 @@ def stranger_ended(view: View, name: Incarnation) -> None:
         return
     del view.strangers[name]
     if name in view.listed:
-        view.to_inspect.add(name)
+        look_into(view, name)
 
 
 def ended(view: View, slot: Slot, occupant: Occupant, cause: str) -> Slot:
     """What held a slot is gone: the slot without it; its registration goes once its process is proven dead."""
     if occupant.name in view.listed:
-        view.to_inspect.add(occupant.name)
+        look_into(view, occupant.name)
     return replace(slot, occupant=None, phase=Phase.VACANT, phase_since=view.now, reason=cause)
 
 

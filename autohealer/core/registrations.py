@@ -78,7 +78,7 @@ def _appeared(view: View, name: Incarnation) -> None:
         mark_leftover(view, name)
         _registered_after_all(view, name)
     elif len(view.strangers) < STRANGERS_MAX:
-        view.to_inspect.add(name)
+        look_into(view, name)
 
 
 def _registered(view: View, slot: Slot, occupant: Occupant) -> None:
@@ -142,6 +142,12 @@ def registration_read(view: View, name: Incarnation | str, stranger: Stranger) -
         view.claims.pop(name, None)
     if name not in view.key_of and (name in view.listed or name in view.strange):
         view.strangers[name] = stranger
+
+
+def look_into(view: View, name: Incarnation) -> None:
+    """An unfamiliar registration claims a slot: it is to be found out whose it is."""
+    view.to_inspect.add(name)
+    view.claims[name] = view.now
 
 
 def mark_leftover(view: View, name: Incarnation) -> None:

@@ -52,6 +52,12 @@ def note_own(view: View, name: Incarnation) -> None:
         view.own[name.slot] = (*known, name.generation)[-OWN_MAX:]
 
 
+def disown(view: View, name: Incarnation) -> None:
+    """A launch came to nothing: there never was such an incarnation."""
+    known = view.own.get(name.slot, ())
+    view.own[name.slot] = tuple(number for number in known if number != name.generation)
+
+
 def is_own(view: View, name: Incarnation) -> bool:
     """Whether this daemon launched or adopted an incarnation, as far as it remembers."""
     return name.generation in view.own.get(name.slot, ())

@@ -38,6 +38,12 @@ def trust_after_settling(view: View) -> None:
     room.trust_from = max(room.trust_from, room.store_since + view.policy.settle_s)
 
 
+def note_found(view: View) -> None:
+    """A worker is found of which nobody here saw what it went through: the store may just have come back."""
+    if view.now - view.store_since < view.policy.settle_s:
+        trust_after_settling(view)
+
+
 def registry_wiped(view: View) -> None:
     """Every registration went at once, whoever lives: each has time to come back."""
     view.room.trust_from = max(view.trust_from, view.now + view.policy.settle_s)

@@ -141,7 +141,7 @@ def fork_failure(stage: Stage, rng: random.Random) -> None:
 
 def outage(stage: Stage, rng: random.Random) -> None:
     """No server answers, for a moment to three sessions; it returns with all sessions, with some, or empty."""
-    if not stage.world.store_up:
+    if not stage.world.store_up or _is_overlooked(stage):
         return
     stage.disturb("outage", Harm.HIDES)
     stage.store_goes()
@@ -165,7 +165,7 @@ def outage(stage: Stage, rng: random.Random) -> None:
 
 def cut_daemon(stage: Stage, rng: random.Random) -> None:
     """The daemon alone loses its connection or its session."""
-    if stage.daemon is None or stage.is_cut:
+    if stage.daemon is None or stage.is_cut or _is_overlooked(stage):
         return
     stage.disturb("cut", Harm.HIDES)
     stage.cut(lost=rng.random() < 0.4)
@@ -277,6 +277,11 @@ def overlooked(stage: Stage, rng: random.Random) -> None:
     stage.kill_daemon()
 
 
+def _is_overlooked(stage: Stage) -> bool:
+    """Whether somebody is known to the store alone: who cannot ask it then doubles him, and nobody can help that."""
+    return any(worker.overlooked for worker in stage.world.workers())
+
+
 def name_taken(stage: Stage, rng: random.Random) -> None:
     """Somebody elsewhere registers under the name that comes next, goes, and comes back when it lies behind."""
     worker = _one(stage, rng)
@@ -308,7 +313,7 @@ def name_taken(stage: Stage, rng: random.Random) -> None:
 def list_fails(stage: Stage, rng: random.Random) -> None:
     """The store is connected and cannot be listed for a while."""
     daemon = stage.daemon
-    if daemon is None or daemon.registry.unlistable:
+    if daemon is None or daemon.registry.unlistable or _is_overlooked(stage):
         return
     kind = f"no list from {stage.now:.4f}"  # the next daemon may have none before this is over
     stage.disturb(kind, Harm.HIDES)

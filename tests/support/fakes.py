@@ -161,7 +161,7 @@ class FakeProcesses:
 
     def _adopt(self, process: FakeProcess) -> None:
         self._held.pop(process.name, None)
-        process.held = False
+        process.held = process.overlooked = False
         self._hold(process)
         age_s = asyncio.get_running_loop().time() - process.born_at
         self._soon(WorkerAdopted(process.name, process.pid, age_s))

@@ -193,6 +193,25 @@ def test_a_name_within_the_interval_of_our_generations_is_not_ours() -> None:
     ]
 
 
+def test_a_launch_that_came_to_nothing_owns_no_registration() -> None:
+    """Somebody else's registration under its name would be deleted."""
+    scene = Scene("0:ready", store="suspended(9s)")
+    scene.decide(scene.dies(0))
+    name = scene.name(0)
+    scene.decide(scene.fails_to_start(0))
+    plan = scene.after(60.0, StoreChanged(Store.CONNECTED), scene.lists(name))
+    assert f"inspect 0.{name.generation}" in plan
+    assert f"discard 0.{name.generation}" not in plan
+
+
+def test_a_claim_holds_although_the_store_went_away_right_after_the_list() -> None:
+    """A worker that only a list showed would be doubled because the connection was cut at that moment."""
+    scene = _begun(CONNECTED)
+    assert "wait 0" not in scene.decide(scene.lists(IT), StoreChanged(Store.SUSPENDED))
+    assert [line for line in scene.after(1.0) if line.startswith("spawn 0")] == []
+    assert "spawn 0: first start" in scene.after(scene.policy.settle_s)
+
+
 def test_the_registration_of_an_adopted_one_that_died_is_ours_too() -> None:
     """Of a worker that died while it registered, a dead registration would stay for a session timeout."""
     scene = Scene("0:starting*(1s)")

@@ -127,12 +127,14 @@ SCENES: dict[Phase, list[Callable[[], Scene]]] = {
     ],
     Phase.BACKOFF: [
         lambda: _scene("0:backoff(0.1s)"),
+        lambda: _dead(_scene("0:starting")),
         lambda: _restarted_and_dead(1),
         lambda: _pardonable(1),
         lambda: _pardonable(2),
     ],
     Phase.QUARANTINED: [
         lambda: _scene("0:quarantined(0.1s)"),
+        lambda: _failed_again(_dead(_scene("0:starting"))),
         lambda: _restarted_and_dead(2),
         lambda: _failed_again(_pardonable(1)),
     ],
@@ -155,10 +157,14 @@ def _pardonable(times: int) -> Scene:
     return scene
 
 
-def _failed_again(scene: Scene) -> Scene:
-    scene.after(1.0)
+def _dead(scene: Scene) -> Scene:
     scene.decide(scene.dies(0))
     return scene
+
+
+def _failed_again(scene: Scene) -> Scene:
+    scene.after(1.0)
+    return _dead(scene)
 
 
 # --- facts about what fills the slot, or about the slot -------------------------------------------
