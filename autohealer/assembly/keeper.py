@@ -18,6 +18,7 @@ from importlib.metadata import version
 from structlog.typing import FilteringBoundLogger
 
 from autohealer.assembly.errors import PlatformError
+from autohealer.assembly.unforeseen import Unforeseen
 from autohealer.contract import ENV_SESSION_TIMEOUT_S, ENV_ZOOKEEPER, keeper_id
 from autohealer.control.records import StatusRecord
 from autohealer.control.server import ControlServer
@@ -50,6 +51,7 @@ from autohealer.processes.ledger import Ledger
 from autohealer.processes.local import LocalProcesses
 from autohealer.processes.lock import AlreadyRunning
 from autohealer.processes.output import OutputFiles
+from autohealer.processes.platform import inherited_environment
 from autohealer.processes.reaper import Reaper
 from autohealer.settings import HISTORY_BYTES, Settings
 from autohealer.telemetry.history import History
@@ -58,6 +60,14 @@ from autohealer.telemetry.systemd import SystemdNotifier, watchdog_heartbeat_s
 
 FLUSH_S = 2.0
 """How long the end waits for the registrations of killed workers to be deleted."""
+
+CONTROL_AGAIN_S = 2.0
+"""Between two attempts to make the control socket."""
+
+AS_FIRST_PROCESS = (
+    "the daemon is the first process (PID 1) of its container: when it ends, the kernel ends everything in "
+    "there, so it cannot leave workers running"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,7 @@ class Shared:
     secret: bytes
     reaper: Reaper
     logger: FilteringBoundLogger
+    unforeseen: Unforeseen
 
 
 class Keeper:
@@ -97,7 +108,7 @@ class Keeper:
         self._registry = shared.registry.subscribe(settings.group, self.post)
         self._processes = LocalProcesses(
             settings.argv,
-            _worker_environment(os.environ, shared.connection, settings),
+            _worker_environment(inherited_environment(), shared.connection, settings),
             settings.group,
             shared.secret,
             output,
@@ -172,12 +183,10 @@ class Keeper:
         """Until everything is gone, as asked."""
         self._has_run = True
         async with AsyncExitStack() as undo:
+            undo.callback(self._history.close)
             undo.push_async_callback(self._registry.flush, FLUSH_S)
-            background = [
-                asyncio.ensure_future(self._serve_control()),
-                asyncio.ensure_future(self._rotate_output()),
-            ]
-            undo.push_async_callback(_cancel, background)
+            for work in (self._serve_control(), self._rotate_output()):
+                undo.push_async_callback(_cancel, self._shared.unforeseen.start(work))
             await self._loop(observers).run()
 
     def _loop(self, observers: Sequence[Observer]) -> Loop:
@@ -203,28 +212,32 @@ class Keeper:
         self._holds = plan.holds
 
     async def _serve_control(self) -> None:
-        server = ControlServer(
-            self._settings.group_dir, self._status, lambda: self.post(DetachRequested())
-        )
-        try:
-            await server.start()
-        except OSError as error:
-            # Healing matters more than being asked about it.
-            self._shared.logger.warning("control_socket_failed", why=str(error))
-            return
-        try:
-            await asyncio.Event().wait()
-        finally:
-            await server.stop()
+        """Answer whoever asks; while that cannot be, try again: healing matters more than being asked about it."""
+        is_told = False
+        while True:
+            server = ControlServer(self._settings.group_dir, self._status, self._detach)
+            try:
+                await server.start()
+                await asyncio.Event().wait()
+            except (OSError, RuntimeError) as error:  # no socket, or no thread, can be had now
+                if not is_told:
+                    self._shared.logger.warning("control_socket_failed", why=str(error))
+                is_told = True
+            finally:
+                await server.stop()
+            await asyncio.sleep(CONTROL_AGAIN_S)
+
+    def _detach(self) -> None:
+        """End and leave the workers; not as the first process of a container, with which everything in it ends."""
+        if os.getpid() == 1:
+            self._shared.logger.warning("detach_refused", why=AS_FIRST_PROCESS)
+        else:
+            self.post(DetachRequested())
 
     async def _rotate_output(self) -> None:
         while True:
-            grown = self._output.find_grown()
-            if grown:
-                with suppress(
-                    RuntimeError
-                ):  # no thread can be started now; the next look tries again
-                    await asyncio.to_thread(self._output.cut, grown)
+            with suppress(RuntimeError):  # no thread can be started now; the next look tries again
+                await asyncio.to_thread(self._output.rotate)
             await asyncio.sleep(self._output.seconds_to_next_look())
 
     def _status(self) -> StatusRecord:
@@ -253,13 +266,17 @@ def _examine(pid: int) -> Health | None:
 def _worker_environment(
     inherited: Mapping[str, str], connection: str, settings: Settings
 ) -> dict[str, str]:
-    return dict(inherited) | {
-        ENV_ZOOKEEPER: connection,
-        ENV_SESSION_TIMEOUT_S: f"{settings.session_timeout_s:g}",
-    }
+    """What a worker gets besides its identity; Python ones are to say at once what they say."""
+    return (
+        {"PYTHONUNBUFFERED": "1"}
+        | dict(inherited)
+        | {
+            ENV_ZOOKEEPER: connection,
+            ENV_SESSION_TIMEOUT_S: f"{settings.session_timeout_s:g}",
+        }
+    )
 
 
-async def _cancel(tasks: Sequence[asyncio.Future[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -11,12 +11,15 @@ import typer
 
 from autohealer.cli.default_command import DefaultCommandGroup
 from autohealer.cli.exit_codes import ExitCode
+from autohealer.cli.streams import OutputLost, finish_output, mend_streams, say
+from autohealer.cli.terminal import help_width, table_width, wants_colors
 from autohealer.contract import DEFAULT_SESSION_TIMEOUT_S
 from autohealer.control.socket_path import SOCKET_NAME
 from autohealer.settings import (
     EMBEDDED_PORT,
     GRACE_S,
     REGISTRATION_TIMEOUT_S,
+    NoStateDir,
     Settings,
     SettingsError,
     default_state_dir,
@@ -29,8 +32,9 @@ from autohealer.settings import (
 from autohealer.telemetry.logs import LogFormat
 
 _EPILOG = (
-    "Exit codes: 0 stopped as asked; 1 internal error; 2 wrong usage; 3 no ZooKeeper; "
-    "4 another daemon keeps this group; 5 the machine or the state directory will not do; 6 no daemon answers."
+    "Exit codes: 0 done, or stopped as asked; 1 internal error; 2 wrong usage; 3 no ZooKeeper; "
+    "4 another daemon keeps this group; 5 the machine, the state directory or the output will not do; "
+    "6 no daemon answers."
 )
 
 app = typer.Typer(
@@ -52,8 +56,22 @@ StateDir = Annotated[
 
 def fail(code: ExitCode, sentence: object) -> NoReturn:
     """Say what is wrong and leave."""
-    print(f"autohealer: {sentence}", file=sys.stderr)  # noqa: T201 - the one place that speaks
+    say(f"autohealer: {sentence}")
     raise typer.Exit(code)
+
+
+def _state_dir(given: Path | None) -> Path:
+    """The state directory, as an absolute path."""
+    try:
+        return (given or default_state_dir()).absolute()
+    except NoStateDir as error:
+        fail(ExitCode.ENVIRONMENT, error)
+    except FileNotFoundError:
+        fail(
+            ExitCode.ENVIRONMENT,
+            f"the current folder does not exist any more, so the state directory {given} means nothing: "
+            "go to a folder that does, or give an absolute path",
+        )
 
 
 def _print_version(asked: bool) -> None:
@@ -76,7 +94,7 @@ def group(
     """Keep N workers alive, whatever dies.
 
     `autohealer 10 flaky_worker` is short for `autohealer run 10 flaky_worker`; see `autohealer run --help`
-    for its options, which stand before N.
+    for its options, which stand before PROGRAM.
     """
 
 
@@ -143,10 +161,10 @@ def run(
     try:
         settings = Settings(
             replicas=parse_replicas(n),
-            argv=(*resolve_program(program), *_without_separator(arguments or [])),
+            argv=(*resolve_program(program), *(arguments or [])),
             group=parse_group(group) if group is not None else group_of_program(program),
             target=parse_target(zookeeper),
-            state_dir=(state_dir or default_state_dir()).absolute(),
+            state_dir=_state_dir(state_dir),
             session_timeout_s=session_timeout,
             registration_timeout_s=registration_timeout,
             grace_s=grace,
@@ -156,22 +174,24 @@ def run(
     _keep(settings, log_format)
 
 
-def _without_separator(arguments: list[str]) -> list[str]:
-    return arguments[1:] if arguments[:1] == ["--"] else arguments
-
-
 def _keep(settings: Settings, log_format: LogFormat) -> None:
     """Run the daemon; its libraries are imported only now, so that mistakes and help are quick."""
     from autohealer.assembly.daemon import run_daemon
     from autohealer.assembly.errors import PlatformError, StateDirError, ZooKeeperError
-    from autohealer.cli.progress import StatusLine
+    from autohealer.cli.progress import LogScreen
     from autohealer.coordination.session import ZooKeeperUnreachable
     from autohealer.processes.lock import AlreadyRunning
-    from autohealer.telemetry.logs import configure
+    from autohealer.telemetry.logs import configure, line_about_missing
 
-    line = StatusLine(sys.stdout)
+    screen = LogScreen(1, sys.stdout.encoding, os.environ, line_about_missing)
+    logger = configure(
+        log_format,
+        screen.log,
+        on_terminal=screen.terminal.is_terminal,
+        colors=screen.terminal.has_colors,
+    )
     try:
-        run_daemon(settings, configure(log_format, line.log, on_terminal=line.on_terminal), [line])
+        run_daemon(settings, logger, [screen], screen.redraw)
     except (ZooKeeperError, ZooKeeperUnreachable) as error:
         fail(ExitCode.ZOOKEEPER, error)
     except AlreadyRunning as error:
@@ -179,7 +199,7 @@ def _keep(settings: Settings, log_format: LogFormat) -> None:
     except (PlatformError, StateDirError) as error:
         fail(ExitCode.ENVIRONMENT, error)
     finally:
-        line.close()
+        screen.close()
 
 
 @app.command()
@@ -194,7 +214,7 @@ def status(
     from autohealer.cli.status_table import print_status
     from autohealer.control.client import NoAnswer, fetch_status, parse_status
 
-    base = (state_dir or default_state_dir()).absolute()
+    base = _state_dir(state_dir)
     try:
         body = fetch_status(group_dir(base, group or _only_group(base, SOCKET_NAME)))
     except NoAnswer as error:
@@ -202,7 +222,9 @@ def status(
     if json:
         print(body.decode())  # noqa: T201
     else:
-        print_status(parse_status(body), Console(soft_wrap=False))
+        plain = None if wants_colors(os.environ) else True
+        console = Console(soft_wrap=False, width=table_width(os.environ), no_color=plain)
+        print_status(parse_status(body), console)
 
 
 @app.command()
@@ -217,7 +239,7 @@ def why(
     from autohealer.cli.history_lines import print_history
     from autohealer.telemetry.history import HISTORY_NAME, read_history
 
-    base = (state_dir or default_state_dir()).absolute()
+    base = _state_dir(state_dir)
     folder = group_dir(base, group or _only_group(base, HISTORY_NAME))
     try:
         entries = [entry for entry in read_history(folder) if slot is None or entry.slot == slot]
@@ -235,15 +257,18 @@ def detach(
 
     For upgrades: detach, install, start again. No worker is restarted.
     """
+    from autohealer.cli.detaching import why_not
     from autohealer.control.client import NoAnswer, fetch_status, parse_status
     from autohealer.control.client import detach as ask_to_detach
 
-    base = (state_dir or default_state_dir()).absolute()
+    base = _state_dir(state_dir)
     folder = group_dir(base, group or _only_group(base, SOCKET_NAME))
     try:
         status = parse_status(fetch_status(folder))
         if status.stopping:
             fail(ExitCode.NO_DAEMON, f"the daemon of group {status.group!r} is stopping already")
+        if (reason := why_not(status.daemon_pid)) is not None:
+            fail(ExitCode.USAGE, reason)
         ask_to_detach(folder, status.daemon_pid)
     except NoAnswer as error:
         fail(ExitCode.NO_DAEMON, error)
@@ -291,8 +316,15 @@ def zkserver(
     raise typer.Exit(serve(ServerSettings(port=port, data_dir=folder)))
 
 
-def main() -> None:
+def main() -> NoReturn:
     """The `autohealer` command."""
-    if not sys.stdout.isatty():
-        os.environ.setdefault("COLUMNS", "100")  # help and tables in a pipe would be cut at 80
-    app(prog_name="autohealer")
+    mend_streams()
+    command = typer.main.get_command(app)
+    code: int | str | None = None
+    try:
+        command.main(prog_name="autohealer", terminal_width=help_width(os.environ))
+    except SystemExit as end:
+        code = end.code
+    except OutputLost:
+        pass  # said below, or nobody's trouble
+    raise SystemExit(code or finish_output())
