@@ -24,7 +24,12 @@ from autohealer.coordination.registry import Registry
 from autohealer.coordination.session import Session, ZooKeeperUnreachable
 from autohealer.daemon.ports import Observer
 from autohealer.processes.identity import load_secret
-from autohealer.processes.limits import raise_descriptor_limit, shortages, workers_possible
+from autohealer.processes.limits import (
+    raise_descriptor_limit,
+    shortages,
+    threads_are_to_be_had,
+    workers_possible,
+)
 from autohealer.processes.lock import hold_group
 from autohealer.processes.output import OutputFiles
 from autohealer.processes.platform import close_inherited_on_exec, missing_requirement
@@ -59,11 +64,16 @@ def run_daemon(
 
 
 def _tell_limits(replicas: int, logger: FilteringBoundLogger) -> None:
-    """Say which limits are too low; where nothing at all could be kept, refuse. Raises `PlatformError`."""
+    """Say which limits are too low; where nothing could be kept at all, refuse. Raises `PlatformError`."""
     for sentence in shortages(replicas):
         if replicas and workers_possible() == 0:
             raise PlatformError(sentence)
         logger.warning("limit_too_low", why=sentence)
+    if not threads_are_to_be_had():
+        raise PlatformError(
+            "no thread can be started: the limit of processes of this user or of its control group is used up; "
+            "raise it (ulimit -u, or TasksMax= under systemd)"
+        )
 
 
 async def _run(
@@ -93,9 +103,7 @@ async def _keep(
         undo.callback(reaper.close)
         session = Session(choice.connection, DAEMON_SESSION_TIMEOUT_S)
         registry = Registry(session, random.Random(), time.monotonic)
-        shared = Shared(
-            session, registry, choice.connection, secret, reaper, logger, unforeseen
-        )
+        shared = Shared(session, registry, choice.connection, secret, reaper, logger, unforeseen)
         keeper = Keeper(settings, shared, output)
         listen(loop, Reactions(keeper.request_stop, redraw, logger))
         servers = EmbeddedServers(choice, settings.state_dir, secret, reaper, logger)

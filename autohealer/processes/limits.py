@@ -11,15 +11,19 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import threading
 
-OWN_DESCRIPTORS = 16
-"""What a daemon has open besides its workers: streams, loop, lock, ZooKeeper session, control socket, server."""
+OWN_DESCRIPTORS = 12
+"""What a daemon has open besides its workers, at least: streams, loop, lock, ZooKeeper session."""
 
 RESERVE = 16
 """Descriptors that launches leave alone."""
 
-OWN_TASKS = 24
+OWN_TASKS = 12
 """Threads of the daemon and of the embedded server, which count as processes."""
+
+OWN_THREADS = 8
+"""Log, history, ZooKeeper client, and what must not be done by the loop's own thread."""
 
 DESCRIPTORS_BASE = 256
 DESCRIPTORS_PER_WORKER = 2
@@ -44,6 +48,19 @@ def workers_possible() -> int | None:
     if soft == resource.RLIM_INFINITY:
         return None
     return max(0, soft - OWN_DESCRIPTORS - RESERVE)
+
+
+def threads_are_to_be_had() -> bool:
+    """Whether the daemon's own threads can be started, all at once."""
+    over = threading.Event()
+    try:
+        for _ in range(OWN_THREADS):
+            threading.Thread(target=over.wait, daemon=True).start()
+    except RuntimeError:
+        return False
+    finally:
+        over.set()
+    return True
 
 
 def shortages(workers: int) -> list[str]:
