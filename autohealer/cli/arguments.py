@@ -73,7 +73,7 @@ def _taken_apart(words: Sequence[str], with_value: Collection[str], places: int)
     rest = list(words)
     while rest and len(others) < places:
         word = rest.pop(0)
-        if word == "--" and not is_split:
+        if word == "--":
             is_split = True
         elif is_split or not _is_option(word):
             others.append(word)

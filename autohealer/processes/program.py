@@ -25,7 +25,7 @@ def resolve_program(program: str) -> tuple[str, ...]:
     executable on PATH.
     """
     path = Path(program)
-    if _is_file(path):
+    if _is_file(program):
         return _file_command(path)
     if os.sep in program:
         what = "is a folder" if path.is_dir() else "does not exist"
@@ -53,16 +53,16 @@ def is_runnable_module(name: str) -> bool:
     return "__main__" in Path(spec.origin).read_text(encoding="utf-8", errors="replace")
 
 
-def _is_file(path: Path) -> bool:
+def _is_file(program: str) -> bool:
     """Whether there is such a file; not to be allowed to look is said like any other trouble. Raises `ProgramError`."""
     try:
-        return path.is_file()
+        return Path(program).is_file()
     except OSError as error:
         if (
-            path.parent == Path()
-        ):  # a bare name, in a folder we may not enter: it may still be a module or a command
+            os.sep not in program
+        ):  # in a folder we may not enter: it may still be a module or a command
             return False
-        raise ProgramError(f"{path} cannot be looked at: {error.strerror}") from error
+        raise ProgramError(f"{program} cannot be looked at: {error.strerror}") from error
 
 
 def _interpreter(module: str) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ WITH_VALUE = ("--group", "--state-dir", "--grace", "--port")
         ("3 -- prog -g 1", "run -- 3 prog -g 1"),
         ("-- 3 prog", "run -- 3 prog"),
         ("3 --group x -- prog", "run --group x -- 3 prog"),
+        ("-- 3 -- prog", "run -- 3 prog"),
         ("3 -- -prog", "run -- 3 -prog"),
         ("3 prog -- --port 80", "run -- 3 prog -- --port 80"),
         ("3 -- prog -- x", "run -- 3 prog -- x"),

@@ -88,3 +88,10 @@ def test_a_long_line_keeps_its_beginning_and_its_end(line: str) -> None:
     assert len(shortened(line)) <= LINE_CHARACTERS
     assert shortened(line)[:100] == line[:100]
     assert shortened(line)[-100:] == line[-100:]
+
+
+def test_many_long_lines_are_bounded_and_the_last_is_among_them() -> None:
+    """A worker that logs a page a line would fill the history with each death."""
+    words = last_words("\n".join(f"{number:03} error {'x' * 390}" for number in range(40)))
+    assert sum(map(len, words)) <= KEPT_CHARACTERS
+    assert words[-1].startswith("039")
