@@ -104,8 +104,10 @@ class Settings:
             rejoin_grace_s=min(REJOIN_GRACE_MAX_S, self.session_timeout_s / 4),
             settle_s=self.session_timeout_s + 2.0,
             grace_s=self.grace_s,
-            budget_burst=3 * self.replicas + 10,
-            budget_per_s=max(1.0, float(self.replicas)),
+            budget_burst=10,
+            budget_burst_each=3,
+            budget_per_s=1.0,
+            budget_per_s_each=1.0,
         )
 
 

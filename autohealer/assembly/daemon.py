@@ -22,19 +22,22 @@ from autohealer.assembly.unforeseen import Unforeseen
 from autohealer.assembly.zookeeper import EmbeddedServers, choose
 from autohealer.coordination.registry import Registry
 from autohealer.coordination.session import Session, ZooKeeperUnreachable
+from autohealer.daemon.neighbours import Neighbours
 from autohealer.daemon.ports import Observer
-from autohealer.processes.identity import load_secret
+from autohealer.processes.identity import boot_id, start_ticks
 from autohealer.processes.limits import (
     raise_descriptor_limit,
     shortages,
     threads_are_to_be_had,
     workers_possible,
 )
-from autohealer.processes.lock import hold_group
 from autohealer.processes.output import OutputFiles
 from autohealer.processes.platform import close_inherited_on_exec, missing_requirement
 from autohealer.processes.reaper import Reaper
 from autohealer.settings import CONNECT_TIMEOUT_S, ROTATE_BYTES, Settings
+from autohealer.statedir.folders import StateDirUnusable
+from autohealer.statedir.hold import Hold
+from autohealer.statedir.lock import Holder
 
 DAEMON_SESSION_TIMEOUT_S = 10.0
 """The daemon's own session owns nothing, so nobody waits for its end; a longer one means fewer pings."""
@@ -95,18 +98,29 @@ async def _keep(
 ) -> None:
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as undo:
-        secret, output = _prepare_state(settings, logger, undo)
-        choice = await choose(settings, secret)
+        hold, output = _prepare_state(settings, logger, undo)
+        choice = await choose(settings, hold.secret)
         logger.info("zookeeper_chosen", address=choice.connection, why=choice.why)
         reaper = Reaper(loop)
         reaper.start()
         undo.callback(reaper.close)
         session = Session(choice.connection, DAEMON_SESSION_TIMEOUT_S)
+        neighbours = Neighbours()
+        session.subscribe(neighbours.store_changed)
         registry = Registry(session, random.Random(), time.monotonic)
-        shared = Shared(session, registry, choice.connection, secret, reaper, logger, unforeseen)
-        keeper = Keeper(settings, shared, output)
+        shared = Shared(
+            session,
+            neighbours,
+            registry,
+            choice.connection,
+            hold.secret,
+            reaper,
+            logger,
+            unforeseen,
+        )
+        keeper = Keeper(settings, shared, output, hold)
         listen(loop, Reactions(keeper.request_stop, redraw, logger))
-        servers = EmbeddedServers(choice, settings.state_dir, secret, reaper, logger)
+        servers = EmbeddedServers(choice, settings.state_dir, hold.secret, reaper, logger)
         undo.push_async_callback(_end_servers, servers, keeper, unforeseen)
         undo.push_async_callback(session.stop)
         undo.callback(registry.close)
@@ -141,21 +155,22 @@ async def _end_servers(servers: EmbeddedServers, keeper: Keeper, unforeseen: Unf
 
 def _prepare_state(
     settings: Settings, logger: FilteringBoundLogger, undo: AsyncExitStack
-) -> tuple[bytes, OutputFiles]:
+) -> tuple[Hold, OutputFiles]:
     """Make the folders, take the lock, read the secret."""
-    folder = settings.group_dir
+    pid = os.getpid()
     try:
-        (folder / "output").mkdir(parents=True, exist_ok=True, mode=0o700)
-        undo.callback(os.close, hold_group(folder, settings.group))
-        secret = load_secret(settings.state_dir / "secret")
+        me = Holder(pid, start_ticks(pid) or 0, boot_id())
+        hold = Hold(settings.state_dir, settings.group, me)
     except OSError as error:
-        raise StateDirError(
-            f"the state directory {settings.state_dir} cannot be used ({error.strerror}): "
-            "make it writable, or name another with --state-dir"
-        ) from error
+        raise PlatformError(f"/proc cannot be read ({error.strerror})") from error
+    except StateDirUnusable as error:
+        raise StateDirError(str(error)) from error
+    undo.callback(hold.close)
+    if hold.nameless is not None:
+        logger.warning("state_dir_unnamed", why=hold.nameless)
     output = OutputFiles(
-        folder / "output",
+        hold.folder / "output",
         ROTATE_BYTES,
         lambda sentence: logger.warning("output_lost", why=sentence),
     )
-    return secret, output
+    return hold, output

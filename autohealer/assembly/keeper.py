@@ -22,7 +22,7 @@ from autohealer.assembly.unforeseen import Unforeseen
 from autohealer.contract import ENV_SESSION_TIMEOUT_S, ENV_ZOOKEEPER, keeper_id
 from autohealer.control.records import StatusRecord
 from autohealer.control.server import ControlServer
-from autohealer.control.status import About, Health, status_of
+from autohealer.control.status import About, Health, gather_status
 from autohealer.coordination.claim import (
     ClaimRecord,
     ClaimUnavailable,
@@ -37,32 +37,30 @@ from autohealer.core.events import (
     Event,
     ReplicasSet,
     StopRequested,
-    StoreChanged,
 )
 from autohealer.core.model import Budget, View
 from autohealer.daemon.executor import Executor
 from autohealer.daemon.loop import Loop
 from autohealer.daemon.mailbox import Mailbox
+from autohealer.daemon.neighbours import Neighbours
 from autohealer.daemon.ports import Observer
 from autohealer.processes import vitals
 from autohealer.processes.cgroup import WorkerCgroups
 from autohealer.processes.identity import boot_id
 from autohealer.processes.ledger import Ledger
 from autohealer.processes.local import LocalProcesses
-from autohealer.processes.lock import AlreadyRunning
 from autohealer.processes.output import OutputFiles
 from autohealer.processes.platform import inherited_environment
 from autohealer.processes.reaper import Reaper
 from autohealer.settings import HISTORY_BYTES, Settings
+from autohealer.statedir.hold import Hold
+from autohealer.statedir.lock import AlreadyRunning
 from autohealer.telemetry.history import History
 from autohealer.telemetry.narrator import Narrator
 from autohealer.telemetry.systemd import SystemdNotifier, watchdog_heartbeat_s
 
 FLUSH_S = 2.0
 """How long the end waits for the registrations of killed workers to be deleted."""
-
-CONTROL_AGAIN_S = 2.0
-"""Between two attempts to make the control socket."""
 
 AS_FIRST_PROCESS = (
     "the daemon is the first process (PID 1) of its container: when it ends, the kernel ends everything in "
@@ -75,6 +73,7 @@ class Shared:
     """What all keepers of one daemon use; `connection` is the ZooKeeper that workers are told of."""
 
     session: Session
+    neighbours: Neighbours
     registry: Registry
     connection: str
     secret: bytes
@@ -86,8 +85,9 @@ class Shared:
 class Keeper:
     """Keeps one group alive until told to stop."""
 
-    def __init__(self, settings: Settings, shared: Shared, output: OutputFiles) -> None:
+    def __init__(self, settings: Settings, shared: Shared, output: OutputFiles, hold: Hold) -> None:
         self._settings = settings
+        self._hold = hold
         self._shared = shared
         self._output = output
         self._holds: tuple[str, ...] = ()
@@ -96,7 +96,9 @@ class Keeper:
         policy = settings.policy()
         self._view = View(
             policy=policy,
-            budget=Budget(tokens=float(policy.budget_burst)),
+            budget=Budget(tokens=0.0),
+            group=settings.group,
+            room=shared.neighbours.room,
             # Microseconds since the epoch: no generation is given out twice, whatever was lost or wiped.
             generation_base=time.time_ns() // 1000,
             now=time.monotonic(),
@@ -104,7 +106,7 @@ class Keeper:
         self._mailbox = Mailbox()
         rng = random.Random()
         self.post = self._mailbox.put
-        shared.session.subscribe(lambda store: self.post(StoreChanged(store)))
+        shared.neighbours.join(settings.group, self._mailbox)
         self._registry = shared.registry.subscribe(settings.group, self.post)
         self._processes = LocalProcesses(
             settings.argv,
@@ -121,12 +123,7 @@ class Keeper:
             rng,
             WorkerCgroups.find(settings.group),
         )
-        self._history = History(
-            settings.group_dir,
-            HISTORY_BYTES,
-            self._last_output,
-            lambda sentence: shared.logger.warning("history_lost", why=sentence),
-        )
+        self._history = self._open_history()
         self._claim = GroupClaim(
             shared.session,
             settings.group,
@@ -134,7 +131,17 @@ class Keeper:
             lambda sentence: shared.logger.warning("group_claim", why=sentence),
         )
         self._stop_asked = asyncio.Event()
-        self._executor = Executor(self._processes, self._registry, self.post, rng)
+        self._executor = Executor(
+            self._processes, self._registry, self.post, self._mailbox.fail, rng
+        )
+
+    def _open_history(self) -> History:
+        return History(
+            self._settings.group_dir,
+            HISTORY_BYTES,
+            self._last_output,
+            lambda sentence: self._shared.logger.warning("history_lost", why=sentence),
+        )
 
     @property
     def leaves_workers(self) -> bool:
@@ -164,7 +171,13 @@ class Keeper:
         return self._adopted
 
     async def claim_group(self) -> None:
-        """Return when the group is ours alone, cannot be claimed, or is to be stopped. Raises `AlreadyRunning`."""
+        """Return when the group is ours alone, cannot be claimed, or is to be stopped.
+
+        Workers of ours that live are looked after whoever else claims the group; that is said, and tried again.
+
+        Raises:
+            AlreadyRunning: another daemon keeps the group, and nothing of ours runs.
+        """
         taking = asyncio.ensure_future(self._claim.take())
         stopping = asyncio.ensure_future(self._stop_asked.wait())
         await asyncio.wait({taking, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -175,7 +188,8 @@ class Keeper:
         try:
             taking.result()
         except GroupTaken as taken:
-            raise AlreadyRunning(str(taken)) from taken
+            if not self._adopted:
+                raise AlreadyRunning(str(taken)) from taken
         except ClaimUnavailable:
             return  # said by the claim, which goes on trying
 
@@ -199,6 +213,7 @@ class Keeper:
                 Narrator(self._shared.logger, self._last_output),
                 self._history,
                 self._remember_holds,
+                self._shared.neighbours.observe,
                 SystemdNotifier(os.environ.get("NOTIFY_SOCKET")),
                 *observers,
             ),
@@ -212,20 +227,13 @@ class Keeper:
         self._holds = plan.holds
 
     async def _serve_control(self) -> None:
-        """Answer whoever asks; while that cannot be, try again: healing matters more than being asked about it."""
-        is_told = False
-        while True:
-            server = ControlServer(self._settings.group_dir, self._status, self._detach)
-            try:
-                await server.start()
-                await asyncio.Event().wait()
-            except (OSError, RuntimeError) as error:  # no socket, or no thread, can be had now
-                if not is_told:
-                    self._shared.logger.warning("control_socket_failed", why=str(error))
-                is_told = True
-            finally:
-                await server.stop()
-            await asyncio.sleep(CONTROL_AGAIN_S)
+        server = ControlServer(
+            self._hold.folder,
+            self._status,
+            self._detach,
+            lambda why: self._shared.logger.warning("control_socket_trouble", why=why),
+        )
+        await server.serve(self._is_folder_ours)
 
     def _detach(self) -> None:
         """End and leave the workers; not as the first process of a container, with which everything in it ends."""
@@ -234,17 +242,27 @@ class Keeper:
         else:
             self.post(DetachRequested())
 
+    async def _is_folder_ours(self) -> bool:
+        """Look after the group's folder; false while another daemon has it, or nobody can."""
+        try:
+            sight = await asyncio.to_thread(self._hold.look)
+        except RuntimeError:
+            return False  # no thread can be started now; the next look tries again
+        if sight.news is not None:
+            self._shared.logger.error("state_dir_disturbed", why=sight.news)
+        return sight.is_ours
+
     async def _rotate_output(self) -> None:
         while True:
             with suppress(RuntimeError):  # no thread can be started now; the next look tries again
                 await asyncio.to_thread(self._output.rotate)
             await asyncio.sleep(self._output.seconds_to_next_look())
 
-    def _status(self) -> StatusRecord:
+    async def _status(self) -> StatusRecord:
         about = About(
             self._settings.group, os.getpid(), version("autohealer"), self._shared.connection
         )
-        return status_of(about, self._view, time.monotonic(), self._holds, _examine)
+        return await gather_status(about, self._view, time.monotonic, lambda: self._holds, _examine)
 
 
 def _about(settings: Settings, secret: bytes) -> ClaimRecord:

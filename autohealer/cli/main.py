@@ -14,7 +14,6 @@ from autohealer.cli.exit_codes import ExitCode
 from autohealer.cli.streams import OutputLost, finish_output, mend_streams, say
 from autohealer.cli.terminal import help_width, table_width, wants_colors
 from autohealer.contract import DEFAULT_SESSION_TIMEOUT_S
-from autohealer.control.socket_path import SOCKET_NAME
 from autohealer.settings import (
     EMBEDDED_PORT,
     GRACE_S,
@@ -23,7 +22,6 @@ from autohealer.settings import (
     Settings,
     SettingsError,
     default_state_dir,
-    group_dir,
     group_of_program,
     parse_group,
     parse_replicas,
@@ -180,7 +178,7 @@ def _keep(settings: Settings, log_format: LogFormat) -> None:
     from autohealer.assembly.errors import PlatformError, StateDirError, ZooKeeperError
     from autohealer.cli.progress import LogScreen
     from autohealer.coordination.session import ZooKeeperUnreachable
-    from autohealer.processes.lock import AlreadyRunning
+    from autohealer.statedir.lock import AlreadyRunning
     from autohealer.telemetry.logs import configure, line_about_missing
 
     screen = LogScreen(1, sys.stdout.encoding, os.environ, line_about_missing)
@@ -204,48 +202,59 @@ def _keep(settings: Settings, log_format: LogFormat) -> None:
 
 @app.command()
 def status(
-    group: Annotated[str | None, typer.Option(help="Which group, where several run.")] = None,
+    group: Annotated[str | None, typer.Option(help="Only this group.")] = None,
     json: Annotated[bool, typer.Option("--json", help="The whole answer, for programs.")] = False,
     state_dir: StateDir = None,
 ) -> None:
     """Show each worker of the running daemon: its state, how old each fact is, and why it last restarted."""
     from rich.console import Console
 
+    from autohealer.cli.daemons import Refused, ask_daemons
     from autohealer.cli.status_table import print_status
-    from autohealer.control.client import NoAnswer, fetch_status, parse_status
+    from autohealer.control.client import parse_status
 
     base = _state_dir(state_dir)
     try:
-        body = fetch_status(group_dir(base, group or _only_group(base, SOCKET_NAME)))
-    except NoAnswer as error:
-        fail(ExitCode.NO_DAEMON, error)
-    if json:
-        print(body.decode())  # noqa: T201
-    else:
-        plain = None if wants_colors(os.environ) else True
-        console = Console(soft_wrap=False, width=table_width(os.environ), no_color=plain)
-        print_status(parse_status(body), console)
+        found = ask_daemons(base, group)
+    except Refused as error:
+        fail(error.code, error)
+    plain = None if wants_colors(os.environ) else True
+    console = Console(soft_wrap=False, width=table_width(os.environ), no_color=plain)
+    for answer in found.answers.values():
+        if json:
+            print(answer.body.decode())  # noqa: T201
+        else:
+            print_status(parse_status(answer.body), console)
+    for sentence in (*found.silent, *found.gone):
+        say(f"autohealer: {sentence}")
+    if found.silent or not found.answers:
+        raise typer.Exit(ExitCode.NO_DAEMON)
 
 
 @app.command()
 def why(
     slot: Annotated[int | None, typer.Argument(min=0, help="Only what befell this slot.")] = None,
     last: Annotated[int, typer.Option(min=1, help="How many of the newest events.")] = 20,
-    group: Annotated[str | None, typer.Option(help="Which group, where there are several.")] = None,
+    group: Annotated[str | None, typer.Option(help="Only this group.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
     state_dir: StateDir = None,
 ) -> None:
     """Tell why workers ended, with their last words; also what befell earlier daemons. Needs no running daemon."""
+    from autohealer.cli.daemons import Refused
+    from autohealer.cli.histories import histories
     from autohealer.cli.history_lines import print_history
-    from autohealer.telemetry.history import HISTORY_NAME, read_history
 
     base = _state_dir(state_dir)
-    folder = group_dir(base, group or _only_group(base, HISTORY_NAME))
     try:
-        entries = [entry for entry in read_history(folder) if slot is None or entry.slot == slot]
-    except OSError as error:
-        fail(ExitCode.ENVIRONMENT, f"the history in {folder} cannot be read: {error.strerror}")
-    print_history(entries[-last:], as_json=json)
+        told = histories(base, group, slot, one_only=json)
+    except Refused as error:
+        fail(error.code, error)
+    for name, entries in told.items():
+        if len(told) > 1:
+            print(f"{name}:")  # noqa: T201
+        if not entries and not json:
+            print("nothing happened yet")  # noqa: T201
+        print_history(entries[-last:], as_json=json)
 
 
 @app.command()
@@ -257,19 +266,22 @@ def detach(
 
     For upgrades: detach, install, start again. No worker is restarted.
     """
+    from autohealer.cli.daemons import Refused, ask_one_daemon
     from autohealer.cli.detaching import why_not
-    from autohealer.control.client import NoAnswer, fetch_status, parse_status
+    from autohealer.control.client import NoAnswer, parse_status
     from autohealer.control.client import detach as ask_to_detach
 
     base = _state_dir(state_dir)
-    folder = group_dir(base, group or _only_group(base, SOCKET_NAME))
     try:
-        status = parse_status(fetch_status(folder))
+        folder, answer = ask_one_daemon(base, group)
+        status = parse_status(answer.body)
         if status.stopping:
             fail(ExitCode.NO_DAEMON, f"the daemon of group {status.group!r} is stopping already")
         if (reason := why_not(status.daemon_pid)) is not None:
             fail(ExitCode.USAGE, reason)
-        ask_to_detach(folder, status.daemon_pid)
+        ask_to_detach(folder, answer.peer.pid or status.daemon_pid)
+    except Refused as error:
+        fail(error.code, error)
     except NoAnswer as error:
         fail(ExitCode.NO_DAEMON, error)
     left = sum(slot.pid is not None for slot in status.slots)
@@ -277,19 +289,6 @@ def detach(
         f"{status.group}: the daemon (pid {status.daemon_pid}) is gone, its {left} workers run on; "
         "start it again to adopt them"
     )
-
-
-def _only_group(state_dir: Path, has: str) -> str:
-    """The one group whose folder has a certain file."""
-    names = sorted(path.parent.name for path in state_dir.glob(f"groups/*/{has}"))
-    if not names:
-        what = "daemon runs with" if has == SOCKET_NAME else "group has a history in"
-        fail(ExitCode.NO_DAEMON, f"no {what} the state directory {state_dir}")
-    if len(names) > 1:
-        fail(
-            ExitCode.USAGE, f"there are several groups ({', '.join(names)}): name one with --group"
-        )
-    return names[0]
 
 
 @app.command()

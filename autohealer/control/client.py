@@ -5,17 +5,30 @@ from __future__ import annotations
 import http.client
 import os
 import select
+from dataclasses import dataclass
 from pathlib import Path
 
 from autohealer.control import socket_path
 from autohealer.control.records import StatusRecord
+from autohealer.statedir.files import name_of_user
+from autohealer.statedir.lock import Peer, peer_of
 
-ANSWER_TIMEOUT_S = 10.0
+ANSWER_TIMEOUT_S = 5.0
+"""Ten thousand slots take a second; a daemon that needs longer is not well."""
+
 DETACH_TIMEOUT_S = 30.0
 
 
 class NoAnswer(Exception):  # noqa: N818 - says what is the case
     """No daemon answers at a group's socket; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a daemon said, and which process it is."""
+
+    body: bytes
+    peer: Peer
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -31,6 +44,11 @@ class _UnixConnection(http.client.HTTPConnection):
 
 def fetch_status(folder: Path) -> bytes:
     """The status of the group whose folder this is, as JSON. Raises `NoAnswer`."""
+    return ask_status(folder).body
+
+
+def ask_status(folder: Path) -> Answer:
+    """The same, with who answered. Raises `NoAnswer`."""
     return _ask(folder, "GET", "/v1/status")
 
 
@@ -51,9 +69,11 @@ def detach(folder: Path, daemon_pid: int) -> None:
         )
 
 
-def _ask(folder: Path, method: str, path: str) -> bytes:
+def _ask(folder: Path, method: str, path: str) -> Answer:
     connection = _UnixConnection(folder)
     try:
+        connection.connect()
+        peer = _trusted(folder, peer_of(connection.sock))
         connection.request(method, path)
         response = connection.getresponse()
         body = response.read()
@@ -65,7 +85,16 @@ def _ask(folder: Path, method: str, path: str) -> bytes:
         raise NoAnswer(
             f"the daemon of group {folder.name!r} answered with HTTP status {response.status}"
         )
-    return body
+    return Answer(body, peer)
+
+
+def _trusted(folder: Path, peer: Peer) -> Peer:
+    """The peer, if it is ours or whose folder it is. Raises `NoAnswer`."""
+    if peer.uid not in {os.geteuid(), folder.stat().st_uid}:
+        raise NoAnswer(
+            f"at the socket of group {folder.name!r} listens {name_of_user(peer.uid)}, whose it is not"
+        )
+    return peer
 
 
 def parse_status(body: bytes) -> StatusRecord:

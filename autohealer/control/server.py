@@ -1,4 +1,8 @@
-"""Serve the control interface: `GET /v1/status`, `POST /v1/detach`.
+"""Serve the control interface: `GET /v1/status`, `POST /v1/detach`; one request per connection.
+
+Theory of operation. Who may come in, and for how long, is the `Door`'s business; aiohttp reads the request and writes
+the answer, and nobody's request body is read. The socket is looked after: where the path no longer leads to it, because
+somebody removed it or the whole folder, it is made anew as long as the group is ours.
 
 aiohttp takes a fifth of a second to import, so it is imported when the server starts, which is after the
 first workers were launched.
@@ -8,59 +12,122 @@ from __future__ import annotations
 
 import asyncio
 import http
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from autohealer.control import socket_path
+from autohealer.control.complaints import Complaints
+from autohealer.control.door import REQUEST_S, Door
+from autohealer.control.encoding import encoder
 from autohealer.control.records import StatusRecord
+from autohealer.control.shared_answer import SharedAnswer
 
 if TYPE_CHECKING:
     from aiohttp import web
 
+LOOK_S = 1.0
+"""Between two looks at whether the socket and the group's folder are still there."""
+
+HEADER_BYTES = 4096
+"""The longest line of a request that is read."""
+
 
 class ControlServer:
-    """Answers from the daemon's own loop, so an answer is as of one decision."""
+    """Answers from the daemon's own loop; used from its thread only."""
 
     def __init__(
-        self, folder: Path, status: Callable[[], StatusRecord], detach: Callable[[], None]
+        self,
+        folder: Path,
+        status: Callable[[], Awaitable[StatusRecord]],
+        detach: Callable[[], None],
+        say: Callable[[str], None],
     ) -> None:
-        """`status` is asked for the answer, `detach` is called to end the daemon and leave its workers."""
+        """`status` is asked for the answer, `detach` is called to end the daemon and leave its workers.
+
+        `say` gets a sentence when something is wrong with the socket or its clients, at most one a minute and cause.
+        """
         self._folder = folder
         self._status = status
         self._detach = detach
-        self._runner: web.AppRunner | None = None
+        self._complain = Complaints(say, asyncio.get_running_loop().time)
+        self._door: Door | None = None
+        self._server: web.Server | None = None
+        self._answer: SharedAnswer | None = None
+        self._listening: socket_path.Listening | None = None
 
-    async def start(self) -> None:
-        """Listen. Raises `OSError` when the socket cannot be made."""
-        aiohttp_web, pydantic = await asyncio.to_thread(_import_libraries)
-        encode = pydantic.TypeAdapter(StatusRecord).dump_json
+    async def serve(self, is_ours: Callable[[], Awaitable[bool]]) -> None:
+        """Answer until cancelled; `is_ours` is asked before the socket is made, first or again."""
+        try:
+            while True:
+                if await is_ours():
+                    await self.listen()
+                await asyncio.sleep(LOOK_S)
+        finally:
+            await self.stop()
 
-        async def status(_request: web.Request) -> web.Response:
-            body: bytes = encode(self._status())
-            response: web.Response = aiohttp_web.Response(
-                body=body, content_type="application/json"
-            )
-            return response
-
-        async def detach(_request: web.Request) -> web.Response:
-            self._detach()
-            response: web.Response = aiohttp_web.Response(status=http.HTTPStatus.ACCEPTED)
-            return response
-
-        app = aiohttp_web.Application()
-        app.router.add_get("/v1/status", status)
-        app.router.add_post("/v1/detach", detach)
-        self._runner = aiohttp_web.AppRunner(app, access_log=None, handle_signals=False)
-        await self._runner.setup()
-        await aiohttp_web.SockSite(self._runner, socket_path.listen(self._folder)).start()
+    async def listen(self) -> None:
+        """Listen, where this is not done yet or the socket was removed."""
+        try:
+            if self._door is None:
+                self._door = await self._make_door()
+            if self._listening is None or not await asyncio.to_thread(self._listening.is_reachable):
+                self._listening = await asyncio.to_thread(socket_path.listen, self._folder)
+                self._door.open(self._listening.socket)
+        except (OSError, RuntimeError) as error:
+            # No room, no descriptor, no thread: healing matters more than being asked about it, and that may pass.
+            self._complain("the control socket cannot be made", str(error))
 
     async def stop(self) -> None:
-        """Stop listening and remove the socket."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        """Stop listening, end all connections and remove the socket."""
+        if self._door is None or self._server is None or self._answer is None:
+            return
+        self._door.close()
+        self._answer.cancel()
+        await self._server.shutdown(0.0)
+        if self._listening is not None and self._listening.is_reachable():
             (self._folder / socket_path.SOCKET_NAME).unlink(missing_ok=True)
+
+    async def _make_door(self) -> Door:
+        aiohttp_web, pydantic = await asyncio.to_thread(_import_libraries)
+        encode = encoder(pydantic)
+
+        async def make() -> bytes:
+            return await encode(await self._status())
+
+        self._answer = answer = SharedAnswer(make)
+
+        async def handle(request: web.BaseRequest) -> web.Response:
+            door.has_asked(request.transport)
+            match request.method, request.path:
+                case "GET", "/v1/status":
+                    response: web.Response = aiohttp_web.Response(
+                        body=await answer.get(), content_type="application/json"
+                    )
+                case "POST", "/v1/detach":
+                    self._detach()
+                    response = aiohttp_web.Response(status=http.HTTPStatus.ACCEPTED)
+                case _, "/v1/status" | "/v1/detach":
+                    response = aiohttp_web.Response(status=http.HTTPStatus.METHOD_NOT_ALLOWED)
+                case _:
+                    response = aiohttp_web.Response(status=http.HTTPStatus.NOT_FOUND)
+            response.force_close()
+            return response
+
+        self._server = aiohttp_web.Server(
+            handle,
+            access_log=None,
+            logger=self._complain.as_logger(),
+            keepalive_timeout=REQUEST_S,
+            lingering_time=0.0,
+            max_line_size=HEADER_BYTES,
+            max_field_size=HEADER_BYTES,
+            tcp_keepalive=False,
+            auto_decompress=False,
+        )
+        door = Door(self._server, self._complain)
+        return door
 
 
 def _import_libraries() -> tuple[ModuleType, ModuleType]:

@@ -6,7 +6,8 @@ stopped right now, or of which the store can say nothing, is not called ready.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from autohealer.control.records import SlotRecord, StatusRecord, StrangerRecord
@@ -37,15 +38,62 @@ class About:
 NOT_SERVING = frozenset({"stopped", "tracing-stop", "zombie", "dead"})
 
 
-def status_of(
+Examine = Callable[[int], Health | None]
+"""Looks at a process; None when there is none."""
+
+SLOTS_PER_SLICE = 100
+"""A millisecond's worth."""
+
+
+async def gather_status(
     about: About,
     view: View,
-    now: float,
-    holds: tuple[str, ...],
-    examine: Callable[[int], Health | None],
+    clock: Callable[[], float],
+    holds: Callable[[], tuple[str, ...]],
+    examine: Examine,
 ) -> StatusRecord:
-    """The whole status as of `now`; `examine` looks at a process."""
-    slots = tuple(_slot_record(view.slots[key], view, now, examine) for key in sorted(view.slots))
+    """The whole status of a live view, however many slots it has, without holding up its loop.
+
+    Processes are looked at on a thread, and slots read slice by slice; what changes meanwhile shows as it is then.
+    """
+    began = clock()
+    pids = [slot.occupant.pid for slot in view.slots.values() if slot.occupant is not None]
+    seen = await _examine_aside([pid for pid in pids if pid is not None], examine)
+
+    def recall(pid: int) -> Health | None:
+        return seen[pid] if pid in seen else examine(pid)
+
+    rows: list[SlotRecord] = []
+    keys = sorted(view.slots)
+    for start in range(0, len(keys), SLOTS_PER_SLICE):
+        now = clock()
+        slots = [
+            view.slots[key] for key in keys[start : start + SLOTS_PER_SLICE] if key in view.slots
+        ]
+        rows += [_slot_record(slot, view, now, recall, now - began) for slot in slots]
+        await asyncio.sleep(0)
+    return _whole(about, view, clock(), holds(), rows)
+
+
+async def _examine_aside(pids: Sequence[int], examine: Examine) -> dict[int, Health | None]:
+    try:
+        return await asyncio.to_thread(lambda: {pid: examine(pid) for pid in pids})
+    except RuntimeError:
+        return {}  # no thread can be started now, so they are looked at one by one
+
+
+def status_of(
+    about: About, view: View, now: float, holds: tuple[str, ...], examine: Examine
+) -> StatusRecord:
+    """The whole status as of `now`, at once."""
+    rows = [_slot_record(view.slots[key], view, now, examine, 0.0) for key in sorted(view.slots)]
+    return _whole(about, view, now, holds, rows)
+
+
+def _whole(
+    about: About, view: View, now: float, holds: tuple[str, ...], rows: Sequence[SlotRecord]
+) -> StatusRecord:
+    slots = tuple(rows)
     return StatusRecord(
         group=about.group,
         daemon_pid=about.daemon_pid,
@@ -66,7 +114,7 @@ def status_of(
 
 
 def _slot_record(
-    slot: Slot, view: View, now: float, examine: Callable[[int], Health | None]
+    slot: Slot, view: View, now: float, examine: Examine, health_age_s: float
 ) -> SlotRecord:
     occupant = slot.occupant
     health = examine(occupant.pid) if occupant is not None and occupant.pid is not None else None
@@ -84,7 +132,7 @@ def _slot_record(
         registration=presence.value,
         registration_age_s=_age(presence_since(occupant, view), now) if occupant else None,
         health=health.state if health else "no process",
-        health_age_s=0.0 if occupant else None,
+        health_age_s=health_age_s if occupant else None,
         rss_bytes=health.rss_bytes if health else None,
         cpu_s=health.cpu_s if health else None,
         restarts=slot.restarts,

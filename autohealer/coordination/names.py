@@ -50,7 +50,8 @@ class Names:
 
     def read(self, names: list[str]) -> Listing:
         """Take note of a complete list."""
-        present = {_key(name): name for name in names}
+        # What is too long to be kept is known by its hash.
+        present = {n if len(n) <= ASKED_FOR_CHARS_MAX else hash(n): n for n in names}
         groups: dict[str, set[Incarnation]] = {}
         strange = dict(self._last.strange)
         for key in self._known.keys() - present.keys():
@@ -108,10 +109,6 @@ def printable(text: str, chars: int = LABEL_CHARS) -> str:
     begin = text[:chars]
     shown = begin if begin.isprintable() else begin.encode("unicode_escape").decode()
     return shown if len(text) <= chars and len(shown) <= chars else f"{shown[:chars]}…"
-
-
-def _key(name: str) -> str | int:
-    return name if len(name) <= ASKED_FOR_CHARS_MAX else hash(name)
 
 
 def _incarnation(name: ZnodeName) -> Incarnation:

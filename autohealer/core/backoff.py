@@ -21,11 +21,11 @@ def backoff_s(policy: Policy, failures: int, jitter: float) -> float:
     return ceiling_s * (1.0 - jitter / 2.0)
 
 
-def restart_pause_s(policy: Policy, crowded: int, jitter: float) -> float:
-    """Seconds to wait before the `crowded`-th restart in a row that came too soon (1, 2, …).
+def restart_pause_s(policy: Policy, quick_restarts: int, jitter: float) -> float:
+    """Seconds to wait before the `quick_restarts`-th restart in a row that came too soon (1, 2, …).
 
     `restart_pause_s` for the first `restart_pauses` of them, doubling to `backoff_max_s` from there.
     """
-    doublings = min(max(0, crowded - policy.restart_pauses), 32)
+    doublings = min(max(0, quick_restarts - policy.restart_pauses), 32)
     ceiling_s = min(policy.backoff_max_s, policy.restart_pause_s * 2.0**doublings)
     return ceiling_s * (1.0 - jitter / 2.0)

@@ -9,6 +9,10 @@ for each that does (1, 2, 4 …), which proves that the store takes registration
 followed by one more settle time: what it could reach the others can reach only now, too. A replacement that does
 not register makes the next one wait for as long as a registration may take.
 
+All groups that look at one store share one brake: their losses are counted together, against what they want
+together, since ten groups of two that lose all are one event as well. What a group changes of it the others hear of by
+`StoreRoom.turns`; a deadline they computed before that only makes them look too early, never act.
+
 An adopted worker counts from the first list on: nobody knows what it lost while no daemon ran.
 The brake is off again when no registration is missing. It never touches what is proven dead.
 """
@@ -31,25 +35,29 @@ def loss_limit(policy: Policy, replicas: int) -> int:
 
 def release_if_whole(view: View) -> None:
     """Take the brake off when nothing is missing any more."""
-    if view.brake.on and not view.missing:
-        view.brake = Brake(losses=view.brake.losses)
+    room = view.room
+    if room.brake.on and not room.missing:
+        room.brake = Brake(losses=room.brake.losses)
+        room.turns += 1
 
 
 def review_losses(view: View) -> None:
     """Put the brake on or take it off, after a list; a mass loss under the brake begins it anew."""
     release_if_whole(view)
-    brake, settle_s = view.brake, view.policy.settle_s
-    brake.losses = {key: at for key, at in brake.losses.items() if view.now - at < settle_s}
-    recent = {key for key, at in brake.losses.items() if at > brake.since}
-    lost = len(recent if brake.on else recent | view.missing)
-    if view.missing and lost > loss_limit(view.policy, view.desired.replicas):
-        view.brake = replace(brake, on=True, lost=lost, since=view.now, window=1)
+    room, settle_s = view.room, view.policy.settle_s
+    brake = room.brake
+    brake.losses = {place: at for place, at in brake.losses.items() if view.now - at < settle_s}
+    recent = {place for place, at in brake.losses.items() if at > brake.since}
+    lost = len(recent if brake.on else recent | room.missing)
+    if room.missing and lost > loss_limit(view.policy, sum(room.replicas.values())):
+        room.brake = replace(brake, on=True, lost=lost, since=view.now, at_once=1)
         _hold(view)
 
 
 def _hold(view: View) -> None:
     """Nobody is ended for a lost registration for one settle time from now."""
     view.brake.hold_until = view.now + view.policy.settle_s
+    view.room.turns += 1
     _put_off(view)
 
 
@@ -61,33 +69,42 @@ def _put_off(view: View) -> None:
 
 def note_vanished(view: View, keys: Sequence[int]) -> None:
     """Remember that the registrations of these slots' live incarnations vanished now."""
-    view.vanished_at = view.now
-    view.brake.losses |= dict.fromkeys(keys, view.now)
+    view.room.vanished_at = view.now
+    view.brake.losses |= dict.fromkeys(map(view.place, keys), view.now)
     _put_off(view)
 
 
 def note_death(view: View, slot: Slot) -> None:
     """A registration whose owner died by itself was not lost: it went with its owner."""
     if slot.ending is not Ending.REGISTRATION_LOST:
-        view.brake.losses.pop(slot.key, None)
+        view.brake.losses.pop(view.place(slot.key), None)
 
 
 def note_loss(view: View, key: int) -> None:
     """Remember that a slot's incarnation is ended for its lost registration."""
     brake = view.brake
     if brake.on:
-        brake.probes[key] = view.now + view.policy.registration_timeout_s
+        brake.replacing[view.place(key)] = view.now + view.policy.registration_timeout_s
+        view.room.turns += 1
     else:
-        brake.losses[key] = view.now
+        brake.losses[view.place(key)] = view.now
 
 
 def note_registered(view: View, key: int) -> None:
     """A replacement registered: the store takes registrations, so one more may be replaced at a time."""
-    if view.brake.probes.pop(key, None) is None:
+    brake = view.brake
+    if brake.replacing.pop(view.place(key), None) is None:
         return
-    if view.brake.window == 1:
+    if brake.at_once == 1:
         _hold(view)
-    view.brake.window += 1
+    brake.at_once += 1
+    view.room.turns += 1
+
+
+def stop_counting(view: View) -> None:
+    """A group that is frozen ends nobody: those it misses hold up no other group."""
+    view.room.missing -= {view.place(key) for key in view.missing}
+    release_if_whole(view)
 
 
 def replaceable_under_brake(view: View) -> list[int]:
@@ -103,7 +120,7 @@ def next_turn(view: View) -> float | None:
     """When the next one's turn comes although no replacement registered; None when nobody waits for that."""
     if not view.brake.on or not view.missing or _places(view):
         return None
-    return min(until for until in view.brake.probes.values() if until > view.now)
+    return min(until for until in view.brake.replacing.values() if until > view.now)
 
 
 def _places(view: View) -> int:
@@ -111,4 +128,4 @@ def _places(view: View) -> int:
     brake = view.brake
     if not brake.on:
         return 0
-    return max(0, brake.window - sum(until > view.now for until in brake.probes.values()))
+    return max(0, brake.at_once - sum(until > view.now for until in brake.replacing.values()))

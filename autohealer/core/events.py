@@ -104,9 +104,10 @@ class TreeResists:
 
 @dataclass(frozen=True, slots=True)
 class StoreChanged:
-    """The daemon's own ZooKeeper session changed state."""
+    """The daemon's own ZooKeeper session changed state, for the `number`-th time where several groups hear of it."""
 
     store: Store
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,37 @@ step; what a death means for the next launch is for `restarts` to say, what a li
 `registrations`. News about an incarnation that no longer fills a slot is ignored, so late and repeated facts
 are harmless.
 
+What becomes of a slot, by its phase and the fact about what fills it. The letters are the phases', `.` is as it was,
+`-` is given up, `x` is an order that the invariants stop. Of several letters it depends on how the slot fared before.
+
+    fact                    vacant      starting    ready       draining    backoff     quarantined held
+    Ticked                  .           .           .           .           .           .           .
+    ReplicasSet             v-          .           .           .           b-          q-          .
+    StopRequested           -           .           .           .           -           -           .
+    DetachRequested         .           .           .           .           .           .           .
+    WorkerAdopted:it        s           .           .           .           sr          sr          s
+    WorkerAdopted:lesser    s           .           .           .           s           s           s
+    WorkerAdopted:better    r           r           .           r           r           r           r
+    WorkerHeld              h           .           .           .           h           h           .
+    WorkerSpawned           .           .           .           .           .           .           .
+    SpawnFailed             .           bq          vbq         vbq-        .           .           .
+    WorkerExited:all        .           bq          vbq         vbq-        .           .           v-
+    WorkerExited:leader     .           d           d           .           .           .           .
+    TreeEmptied             .           bq          vbq         vbq-        .           .           v-
+    TreeResists             .           .           .           .           .           .           .
+    StoreChanged            .           .           .           .           .           .           .
+    WorkersListed:with      .           r           .           .           vbq         vbq         .
+    WorkersListed:without   .           .           .           .           .           .           .
+    ListFailed              .           .           .           .           .           .           .
+    RegistryWiped           .           .           .           .           .           .           .
+    RegistrationRead        .           .           .           .           .           .           .
+    RegistrantDead          .           .           .           .           .           .           .
+    InvariantBroken         .           .           .           .           .           .           .
+    Decided:Spawn           s           x           x           x           s           s           x
+    Decided:Drain           x           d           d           .           x           x           x
+    Decided:Kill            x           d           d           .           x           x           x
+    Decided:others          .           .           .           .           .           .           .
+
 Must never know: clocks, I/O, randomness, what will be decided. Nothing here orders anything.
 """
 
@@ -14,10 +45,10 @@ from dataclasses import replace
 from heapq import heappop
 from typing import assert_never
 
-from autohealer.core import events, held, reasons, registrations
+from autohealer.core import events, held, reasons, registrations, storeroom
 from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Relist, Spawn
-from autohealer.core.brake import note_death, note_loss, review_losses
-from autohealer.core.intensity import refilled
+from autohealer.core.brake import note_death, note_loss, review_losses, stop_counting
+from autohealer.core.intensity import rate_of, refilled, resized
 from autohealer.core.model import (
     Budget,
     Death,
@@ -38,6 +69,8 @@ from autohealer.core.restarts import after_death
 from autohealer.core.slots import (
     drop_stale_alarms,
     forget,
+    is_launchable,
+    note_own,
     occupied_by,
     put,
     slot_for,
@@ -70,20 +103,20 @@ def evolve(view: View, event: events.Event) -> None:  # noqa: C901, PLR0912 - on
             _tree_emptied(view, name, jitter)
         case events.TreeResists(name, holdouts):
             _tree_resists(view, name, holdouts)
-        case events.StoreChanged(store):
-            registrations.store_changed(view, store)
+        case events.StoreChanged(store, number):
+            storeroom.store_changed(view, store, number)
         case events.WorkersListed(ours, strange, asked_at):
             registrations.listed(view, ours, strange, asked_at)
         case events.ListFailed(why):
-            registrations.list_failed(view, why)
+            storeroom.list_failed(view, why)
         case events.RegistryWiped():
-            registrations.registry_wiped(view)
+            storeroom.registry_wiped(view)
         case events.RegistrationRead(name, standing, pid, host):
             registrations.registration_read(view, name, Stranger(str(name), standing, pid, host))
         case events.RegistrantDead(name):
             registrations.registrant_dead(view, name)
         case events.InvariantBroken(violations):
-            view.violations = violations
+            _frozen(view, violations)
         case events.Decided(plan):
             _decided(view, plan)
         case _:
@@ -106,14 +139,18 @@ def _ticked(view: View, now: float) -> None:
 def _past_probation(view: View, slot: Slot) -> Slot:
     """A launch that lives this long is a success for pacing, registered or not."""
     occupant = slot.occupant
-    if slot.phase is not Phase.STARTING or occupant is None or occupant.proven:
+    if slot.phase is not Phase.STARTING or occupant is None or occupant.launch_ok:
         return slot
     view.window = grown(view.window, view.policy)
-    return replace(slot, occupant=replace(occupant, proven=True))
+    return replace(slot, occupant=replace(occupant, launch_ok=True))
 
 
 def _replicas_set(view: View, replicas: int) -> None:
+    if replicas != view.desired.replicas:
+        before = rate_of(view.policy, view.desired.replicas)
+        view.budget = resized(view.budget, view.now, before, rate_of(view.policy, replicas))
     view.desired = replace(view.desired, replicas=replicas)
+    view.room.replicas[view.group] = replicas
     for key in range(replicas):
         if key not in view.slots:
             put(view, slot_for(view, key))
@@ -129,6 +166,11 @@ def _stop_requested(view: View, *, force: bool) -> None:
 def _detach_requested(view: View) -> None:
     if view.desired.stop is Stop.NO:
         view.desired = replace(view.desired, stop=Stop.DETACH)
+
+
+def _frozen(view: View, violations: tuple[str, ...]) -> None:
+    view.violations = violations
+    stop_counting(view)
 
 
 def _review_wants(view: View) -> None:
@@ -155,7 +197,7 @@ def _adopted(view: View, name: Incarnation, pid: int, age_s: float) -> None:
         pid=pid,
         since=view.now - age_s,
         adopted=True,
-        proven=True,
+        launch_ok=True,
         listed=listed,
         listed_changed=view.now,
         ready_at=view.now if listed else None,
@@ -165,16 +207,18 @@ def _adopted(view: View, name: Incarnation, pid: int, age_s: float) -> None:
         held.report_ousted(view, slot, newcomer)
     elif pick_victim(slot.occupant, newcomer) is newcomer:
         put(view, slot)
-        put(view, _filled(Slot(key=_berth_key(view)), newcomer, view.now))
+        put(view, _filled(Slot(key=_surplus_key(view)), newcomer, view.now))
     else:
-        put(view, replace(slot, key=_berth_key(view)))
+        put(view, replace(slot, key=_surplus_key(view)))
         relieved = replace(slot, deadline=None, killing=False, ending=None, holdouts=())
         put(view, _filled(relieved, newcomer, view.now))
+    note_own(view, name)
+    view.claims.pop(name, None)
     view.strangers.pop(name, None)
     view.to_inspect.discard(name)
     if view.now - view.store_since < view.policy.settle_s:
         # Nobody here saw what it went through: the store may have been away until this connection.
-        view.trust_from = view.store_since + view.policy.settle_s
+        storeroom.trust_after_settling(view)
     if view.fresh:
         review_losses(view)
 
@@ -190,7 +234,7 @@ def _filled(slot: Slot, adopted: Occupant, now: float) -> Slot:
     )
 
 
-def _berth_key(view: View) -> int:
+def _surplus_key(view: View) -> int:
     """A place of its own for a surplus incarnation, below zero, from which it will be drained."""
     return min(0, *view.slots) - 1
 
@@ -203,7 +247,7 @@ def _spawned(view: View, name: Incarnation, pid: int) -> None:
 
 def _spawn_failed(view: View, name: Incarnation, error: str, jitter: float) -> None:
     slot, occupant = occupied_by(view, name)
-    if slot is not None and occupant is not None:
+    if slot is not None and occupant is not None and slot.phase is not Phase.HELD:
         cause = f"could not be launched: {error}"
         view.obituaries.append(Obituary(occupant, None, None, cause))
         _vacate(view, slot, occupant, cause, jitter)
@@ -218,28 +262,33 @@ def _exited(view: View, name: Incarnation, exit_: Exit, jitter: float, *, tree_e
         _held_exited(view, slot, replace(occupant, exit=exit_), tree_empty=tree_empty)
         return
     note_death(view, slot)
-    was_told = slot.phase is Phase.DRAINING
-    cause = (
-        reasons.of_ending(slot.reason, exit_)
-        if was_told
-        else reasons.of_death(occupant, exit_, view.now)
-    )
+    cause = _cause_of(view, slot, occupant, exit_, tree_empty=tree_empty)
     view.obituaries.append(Obituary(occupant, exit_, slot.ending, cause))
     if tree_empty:
         _vacate(view, slot, occupant, cause, jitter)
         return
+    left = replace(slot, occupant=replace(occupant, exit=exit_), reason=cause)
+    if slot.phase is Phase.DRAINING and not slot.killing:
+        put(view, left)  # the rest of its tree was asked to end, too, and has as long for it
+        return
     put(
         view,
         replace(
-            slot,
+            left,
             phase=Phase.DRAINING,
             phase_since=view.now,
             deadline=view.now + view.policy.kill_retry_s,
             killing=True,
-            occupant=replace(occupant, exit=exit_),
-            reason=cause,
         ),
     )
+
+
+def _cause_of(view: View, slot: Slot, occupant: Occupant, exit_: Exit, *, tree_empty: bool) -> str:
+    if slot.phase is Phase.DRAINING:
+        return reasons.of_ending(slot.reason, exit_)
+    if exit_.code == 0 and occupant.ready_at is None and not tree_empty:
+        return reasons.of_background(occupant, exit_, view.now)
+    return reasons.of_death(occupant, exit_, view.now)
 
 
 def _held_exited(view: View, slot: Slot, occupant: Occupant, *, tree_empty: bool) -> None:
@@ -265,15 +314,15 @@ def _tree_emptied(view: View, name: Incarnation, jitter: float) -> None:
 
 
 def _tree_resists(view: View, name: Incarnation, holdouts: tuple[str, ...]) -> None:
-    slot, occupant = occupied_by(view, name)
-    if slot is not None and occupant is not None:
+    slot, _ = occupied_by(view, name)
+    if slot is not None and slot.phase is Phase.DRAINING:
         put(view, replace(slot, holdouts=holdouts))
 
 
 def _vacate(view: View, slot: Slot, occupant: Occupant, cause: str, jitter: float) -> None:
     """The incarnation and all it started are gone: free the slot and say when it may be filled again."""
     if occupant.name in view.listed:
-        registrations.haunt(view, occupant.name)
+        registrations.mark_leftover(view, occupant.name)
     blameless = slot.ending is not None and slot.ending.is_blameless
     if occupant.ready_at is None and not blameless:
         view.window = shrunk(view.window)
@@ -300,9 +349,13 @@ def _vacate(view: View, slot: Slot, occupant: Occupant, cause: str, jitter: floa
 
 
 def _decided(view: View, plan: Plan) -> None:
+    # Who is not ended now, on the list that was asked for it, is ended on a newer one if at all.
+    view.suspects = {key: at for key, at in view.suspects.items() if view.listed_at < at}
     for action in plan.actions:
         _ordered(view, action)
     for key in plan.deferred:
+        if not is_launchable(view.slots[key], view):
+            view.contradictions.append(f"slot {key} waits to be launched and may not be")
         view.waiting.setdefault(key)
     view.touched.clear()
     drop_stale_alarms(view)
@@ -317,11 +370,13 @@ def _ordered(view: View, action: Action) -> None:
         case Kill(key, _, reason, ending):
             _end_ordered(view, key, reason, view.policy.kill_retry_s, ending, killing=True)
         case Discard(name):
-            view.doomed.discard(name)
+            view.to_discard.discard(name)
         case Inspect(name):
             view.to_inspect.discard(name)
             if name not in view.key_of:
                 view.strangers[name] = Stranger(str(name), Standing.UNREAD)
+            if isinstance(name, Incarnation):
+                view.claims.setdefault(name, view.now)
         case Relist(keys):
             view.suspects.update(dict.fromkeys(keys, view.now))
         case _:
@@ -329,9 +384,10 @@ def _ordered(view: View, action: Action) -> None:
 
 
 def _launch_ordered(view: View, slot: Slot, name: Incarnation, reason: str) -> None:
+    note_own(view, name)
     again = slot.generation != 0
     if again:
-        budget = refilled(view.budget, view.now, view.policy)
+        budget = refilled(view.budget, view.now, rate_of(view.policy, view.desired.replicas))
         view.budget = Budget(budget.tokens - 1.0, budget.at)
     put(
         view,
@@ -342,7 +398,7 @@ def _launch_ordered(view: View, slot: Slot, name: Incarnation, reason: str) -> N
             occupant=Occupant(name=name, pid=None, since=view.now),
             generation=name.generation,
             restarts=slot.restarts + again,
-            unseen=None,
+            unregistered_death=None,
             reason=reason,
         ),
     )

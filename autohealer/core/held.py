@@ -19,6 +19,7 @@ _ITS_KIND = "another process claims this slot and cannot be proven to be its wor
 
 def held(view: View, name: Incarnation, pid: int, why: str) -> None:
     """A live process that cannot be proven to be ours claims to be an incarnation."""
+    view.claims.pop(name, None)
     slot, occupant = occupied_by(view, name)
     if slot is not None and occupant is not None:
         if slot.phase is Phase.HELD:
@@ -46,7 +47,7 @@ def _hold(view: View, vacant: Slot, name: Incarnation, pid: int, why: str) -> No
                 pid,
                 view.now,
                 adopted=True,
-                proven=True,
+                launch_ok=True,
                 listed=listed,
                 listed_changed=view.now,
             ),
@@ -77,11 +78,9 @@ def stranger_ended(view: View, name: Incarnation) -> None:
 
 
 def ended(view: View, slot: Slot, occupant: Occupant, cause: str) -> Slot:
-    """What held a slot is gone: the slot without it."""
+    """What held a slot is gone: the slot without it; its registration goes once its process is proven dead."""
     if occupant.name in view.listed:
-        view.to_inspect.add(
-            occupant.name
-        )  # its registration is deleted only once its process is proven dead
+        view.to_inspect.add(occupant.name)
     return replace(slot, occupant=None, phase=Phase.VACANT, phase_since=view.now, reason=cause)
 
 

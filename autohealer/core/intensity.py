@@ -6,6 +6,8 @@ storm of deaths can cause, whatever the slots do.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from autohealer.core.model import Budget, Policy
 
 ROUNDING_S = 1e-6
@@ -21,12 +23,34 @@ def may_restart_at_once(restarts: tuple[float, ...], now: float, policy: Policy)
     return len(recent(restarts, now, policy)) < policy.intensity
 
 
-def refilled(budget: Budget, now: float, policy: Policy) -> Budget:
-    """The group's bucket as of `now`."""
-    earned = max(0.0, now - budget.at) * policy.budget_per_s
-    return Budget(tokens=min(float(policy.budget_burst), budget.tokens + earned), at=now)
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How many restarts a group may make at once, and how many a second after that."""
+
+    burst: float
+    per_s: float
 
 
-def seconds_to_token(budget: Budget, policy: Policy) -> float:
+def rate_of(policy: Policy, replicas: int) -> Rate:
+    """What a group of `replicas` may spend."""
+    return Rate(
+        burst=float(policy.budget_burst + policy.budget_burst_each * replicas),
+        per_s=max(policy.budget_per_s, policy.budget_per_s_each * replicas),
+    )
+
+
+def refilled(budget: Budget, now: float, rate: Rate) -> Budget:
+    """The group's bucket as of `now`; one that was never looked at is full."""
+    earned = max(0.0, now - budget.at) * rate.per_s
+    return Budget(tokens=min(rate.burst, budget.tokens + earned), at=now)
+
+
+def resized(budget: Budget, now: float, before: Rate, after: Rate) -> Budget:
+    """The bucket of another number of slots: what was spent stays spent, as far as the new one can hold that."""
+    tokens = refilled(budget, now, before).tokens + after.burst - before.burst
+    return Budget(tokens=max(0.0, tokens), at=now)
+
+
+def seconds_to_token(budget: Budget, rate: Rate) -> float:
     """How long until one more restart may be paid for, and a little longer, lest rounding wake us too early."""
-    return max(0.0, 1.0 - budget.tokens) / policy.budget_per_s + ROUNDING_S
+    return max(0.0, 1.0 - budget.tokens) / rate.per_s + ROUNDING_S

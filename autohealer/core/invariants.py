@@ -18,7 +18,12 @@ _ENDINGS_OF_ABSENCE = frozenset({Ending.NEVER_REGISTERED, Ending.REGISTRATION_LO
 
 def violations_of(view: View, plan: Plan) -> tuple[str, ...]:
     """Every promise the plan would break, in words; empty when it is sound."""
-    return (*_of_counts(view), *_of_crowding(view, plan), *_of_actions(view, plan))
+    return (
+        *view.contradictions,
+        *_of_counts(view),
+        *_of_launches(view, plan),
+        *_of_actions(view, plan),
+    )
 
 
 def _of_counts(view: View) -> Iterator[str]:
@@ -28,7 +33,7 @@ def _of_counts(view: View) -> Iterator[str]:
         yield f"a phase count is negative: {view.counts}"
 
 
-def _of_crowding(view: View, plan: Plan) -> Iterator[str]:
+def _of_launches(view: View, plan: Plan) -> Iterator[str]:
     launches = sum(isinstance(action, Spawn) for action in plan.actions)
     if launches and len(view.in_flight) + launches > view.policy.in_flight_max:
         yield f"{len(view.in_flight) + launches} launches in flight, more than {view.policy.in_flight_max}"
@@ -83,5 +88,9 @@ def _of_spawn(view: View, key: int, name: Incarnation) -> Iterator[str]:
         yield f"slot {key} is to be filled but not wanted"
     if slot.occupant is not None:
         yield f"slot {key} is to be filled but holds {slot.occupant.name}"
+    if slot.deadline is not None and slot.deadline > view.now:
+        yield f"slot {key} is to be filled {slot.deadline - view.now:.3f} s before its pause is over"
+    if name in view.listed:
+        yield f"{name} is registered already"
     if name.generation <= slot.generation:
         yield f"{name} would reuse a generation (newest: {slot.generation})"

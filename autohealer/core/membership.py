@@ -24,7 +24,7 @@ def presence_of(occupant: Occupant, view: View) -> Presence:
 
 def presence_since(occupant: Occupant, view: View) -> float:
     """Since when that has been so; `NEVER` when it was never observed."""
-    return occupant.listed_changed if view.fresh else view.store_since
+    return occupant.listed_changed if view.fresh else max(view.store_since, view.list_failed_at)
 
 
 def is_missed(slot: Slot) -> bool:
@@ -49,7 +49,7 @@ def absence_deadline(slot: Slot, view: View) -> float | None:
 
 def _loss_deadline(occupant: Occupant, view: View) -> float:
     lost_at = occupant.listed_changed
-    quiet_from = min(max(lost_at, view.vanished_at), lost_at + view.policy.settle_s)
+    quiet_from = min(max(lost_at, view.room.vanished_at), lost_at + view.policy.settle_s)
     held_until = view.brake.hold_until if view.brake.on else NEVER
     return max(quiet_from, view.trust_from, held_until) + view.policy.rejoin_grace_s
 

@@ -15,6 +15,7 @@ from enum import Enum
 from typing import NamedTuple
 
 NEVER = float("-inf")
+NO_CONNECTION = -1
 
 
 class Incarnation(NamedTuple):
@@ -93,7 +94,11 @@ class Standing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The rules of restarting; the reasons for the defaults stand in `autohealer.settings`."""
+    """The rules of restarting; the reasons for the defaults stand in `autohealer.settings`.
+
+    The group's budget of restarts follows N: at once `budget_burst` and `budget_burst_each` more for each wanted slot,
+    then `budget_per_s` a second, or `budget_per_s_each` for each wanted slot if that is more.
+    """
 
     registration_timeout_s: float = 30.0
     rejoin_grace_s: float = 0.5
@@ -111,9 +116,12 @@ class Policy:
     restart_pause_s: float = 1.0
     restart_pauses: int = 20
     budget_burst: int = 30
+    budget_burst_each: int = 0
     budget_per_s: float = 5.0
+    budget_per_s_each: float = 0.0
     probation_s: float = 1.0
     in_flight_max: int = 32
+    first_list_s: float = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +150,7 @@ class Occupant:
     """The live incarnation of a slot.
 
     `exit` is set once the process is gone while others of its tree are not; `listed` is what the last list said
-    of its znode and `listed_changed` since when; `ready_at` is when it first counted as ready; `proven` says that
+    of its znode and `listed_changed` since when; `ready_at` is when it first counted as ready; `launch_ok` says that
     it lived long enough (or registered) for its launch to count as a success.
     """
 
@@ -153,7 +161,7 @@ class Occupant:
     listed: bool = False
     listed_changed: float = NEVER
     ready_at: float | None = None
-    proven: bool = False
+    launch_ok: bool = False
     exit: Exit | None = None
 
 
@@ -184,8 +192,8 @@ class Slot:
     """One place to fill. `deadline` is the single instant it waits for, `reason` why it is where it is.
 
     `ending` is why its incarnation was told to end, if it was; `holdouts` the processes that outlive the kill.
-    `failures` counts launches in a row that never got ready, `crowded` restarts in a row that came too soon after
-    the ones before, until a stable run. `unseen` is the last death before any list showed the registration.
+    `failures` counts launches in a row that never got ready, `quick_restarts` those that came too soon after the ones
+    before, until a stable run. `unregistered_death` is the last death before any list showed the registration.
     """
 
     key: int
@@ -198,8 +206,8 @@ class Slot:
     ending: Ending | None = None
     holdouts: tuple[str, ...] = ()
     failures: int = 0
-    crowded: int = 0
-    unseen: Death | None = None
+    quick_restarts: int = 0
+    unregistered_death: Death | None = None
     recent_restarts: tuple[float, ...] = ()
     restarts: int = 0
     reason: str = "first start"
@@ -223,12 +231,19 @@ class Budget:
     at: float = NEVER
 
 
+class Place(NamedTuple):
+    """A slot among those of all groups of a daemon."""
+
+    group: str
+    key: int
+
+
 @dataclass(slots=True)
 class Brake:
     """What is remembered of a mass loss (see `autohealer.core.brake`).
 
-    Nobody is ended for a lost registration before `hold_until`, then as many at a time as `window` says; `probes` are
-    the slots ended since then, each until when it is waited for. `losses` are the slots whose registration vanished
+    Nobody is ended for a lost registration before `hold_until`, then as many at a time as `at_once` says; `replacing`
+    are the slots ended since then, each until when it is waited for. `losses` are the slots whose registration vanished
     lately, and when, or when their incarnation was ended for it; `lost` is how many of them put the brake on, `since`
     when.
     """
@@ -237,28 +252,58 @@ class Brake:
     since: float = NEVER
     lost: int = 0
     hold_until: float = NEVER
-    window: int = 1
-    probes: dict[int, float] = field(default_factory=dict)
-    losses: dict[int, float] = field(default_factory=dict)
+    at_once: int = 1
+    replacing: dict[Place, float] = field(default_factory=dict)
+    losses: dict[Place, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class StoreRoom:
+    """What a daemon knows of its ZooKeeper session, and the brake: shared by all groups that look at one store.
+
+    `changes` counts the changes of the session folded so far; `store_since` is when the last one was. A missing
+    registration counts from `trust_from` on. `missing` are the places of all groups whose registration is expected and
+    was not in the last list, `vanished_at` is when one was lost last. `replicas` is what each group wants. `turns`
+    grows whenever the brake changes, so that the others can be told to look again.
+    """
+
+    store: Store = Store.SUSPENDED
+    store_since: float = NEVER
+    changes: int = 0
+    ever_connected: bool = False
+    trust_from: float = NEVER
+    brake: Brake = field(default_factory=Brake)
+    missing: set[Place] = field(default_factory=set)
+    vanished_at: float = NEVER
+    replicas: dict[str, int] = field(default_factory=dict)
+    turns: int = 0
 
 
 @dataclass(slots=True)
 class View:
-    """Everything observed, owned by the loop and changed only by `evolve`.
+    """Everything observed of one group, owned by its loop and changed only by `evolve`.
 
-    Slots keyed below zero are berths for surplus incarnations found at start: never wanted, so drained.
+    `room` is shared by the groups that look at one store, each under its own name (`group`).
+
+    Slots keyed below zero hold surplus incarnations found at start: never wanted, so drained.
     `touched` are the slots changed since the last decision, `waiting` those whose launch was deferred
     (first come, first served), `alarms` a heap of (deadline, key) with stale entries skipped, `missing` the
-    slots whose registration is expected and was not in the last list, `vanished_at` when one was lost last, `suspects`
-    those of them that are to be ended unless a list asked for since then shows them. `listed_at` is when the
-    newest list was asked for, `list_failed` why there is none, in words. `ghosts` are
-    registrations whose process is proven dead, `doomed` those of them not yet ordered away. `retired` keeps
-    the newest generation of slots given up, so that none is used twice when they are wanted again. `obituaries`
-    are the deaths of this round, for those who tell of them; the next round begins without.
+    slots whose registration is expected and was not in the last list, `suspects` those of them that are to be ended
+    unless a list asked for since then shows them. `connection` is the change of the session this view knows of,
+    `listed_under` that of the newest list, `listed_at` when that was asked for, `list_failed` why there is none, in
+    words, and since when; `held_looked_at` is when the registrations of what holds slots were looked into last.
+    `leftovers` are registrations of own incarnations that are proven dead, `to_discard` those of them not yet ordered
+    away. `retired` keeps the newest generation of slots given up, so that none is used twice when they are wanted
+    again; `own` the newest generations that this daemon launched or adopted, by slot. `claims` are unfamiliar
+    registrations that are being looked into, and since when. `obituaries` are the deaths of this round, for those who
+    tell of them; the next round begins without. `contradictions` are slots that could not be as they were put, in
+    words: faults of the rules.
     """
 
     policy: Policy
     budget: Budget
+    group: str = ""
+    room: StoreRoom = field(default_factory=StoreRoom)
     generation_base: int = 1
     now: float = 0.0
     desired: Desired = Desired()
@@ -270,26 +315,56 @@ class View:
     counts: dict[Phase, int] = field(default_factory=lambda: dict.fromkeys(Phase, 0))
     in_flight: set[int] = field(default_factory=set)
     missing: set[int] = field(default_factory=set)
-    vanished_at: float = NEVER
     suspects: dict[int, float] = field(default_factory=dict)
-    brake: Brake = field(default_factory=Brake)
     window: int = 1
-    store: Store = Store.SUSPENDED
-    store_since: float = NEVER
-    fresh: bool = False
-    trust_from: float = NEVER
-    ever_connected: bool = False
+    connection: int = 0
+    listed_under: int = NO_CONNECTION
     list_failed: str = ""
+    list_failed_at: float = NEVER
     listed: frozenset[Incarnation] = frozenset()
     listed_at: float = NEVER
+    held_looked_at: float = NEVER
     strange: frozenset[str] = frozenset()
-    ghosts: set[Incarnation] = field(default_factory=set)
-    doomed: set[Incarnation] = field(default_factory=set)
+    leftovers: set[Incarnation] = field(default_factory=set)
+    to_discard: set[Incarnation] = field(default_factory=set)
     to_inspect: set[Incarnation | str] = field(default_factory=set)
     retired: dict[int, int] = field(default_factory=dict)
+    own: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    claims: dict[Incarnation, float] = field(default_factory=dict)
     strangers: dict[Incarnation | str, Stranger] = field(default_factory=dict)
     obituaries: list[Obituary] = field(default_factory=list)
+    contradictions: list[str] = field(default_factory=list)
     violations: tuple[str, ...] = ()
+
+    @property
+    def store(self) -> Store:
+        """The state of the daemon's session."""
+        return self.room.store
+
+    @property
+    def store_since(self) -> float:
+        """Since when it has been so."""
+        return self.room.store_since
+
+    @property
+    def trust_from(self) -> float:
+        """From when on a missing registration counts."""
+        return self.room.trust_from
+
+    @property
+    def brake(self) -> Brake:
+        """The mass-loss brake, which is one for all groups."""
+        return self.room.brake
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the last list is of this connection, and nothing makes it doubtful."""
+        known = self.listed_under == self.connection == self.room.changes
+        return known and self.room.store is Store.CONNECTED and not self.list_failed
+
+    def place(self, key: int) -> Place:
+        """A slot among those of all groups."""
+        return Place(self.group, key)
 
     def wants(self, key: int) -> bool:
         """Whether the slot should be filled."""

@@ -24,6 +24,14 @@ def of_death(occupant: Occupant, exit_: Exit, now: float) -> str:
     return f"{of_exit(exit_)} after {now - occupant.since:.1f} s, {had_been}"
 
 
+def of_background(occupant: Occupant, exit_: Exit, now: float) -> str:
+    """How an incarnation ended that only started the real one and went away."""
+    return (
+        f"{of_death(occupant, exit_, now)}, while what it had started ran on: "
+        "a program that goes to the background; start it in the foreground"
+    )
+
+
 def of_held_end(exit_: Exit) -> str:
     """How a process ended that held a slot."""
     return f"{of_exit(exit_)}: what held the slot could not be proven to be its worker"
@@ -44,16 +52,14 @@ def of_backoff(cause: str, failures: int, delay_s: float) -> str:
     return f"{cause}; failure {failures} in a row, next try in {delay_s:.1f} s"
 
 
-def of_crowding(cause: str, crowded: int, delay_s: float) -> str:
+def of_quick_restarts(cause: str, quick_restarts: int, delay_s: float) -> str:
     """Why even a worker that had been ready waits."""
-    return (
-        f"{cause}; restart {crowded} in a row too soon after the last, next try in {delay_s:.1f} s"
-    )
+    return f"{cause}; restart {quick_restarts} in a row too soon after the last, next try in {delay_s:.1f} s"
 
 
 def of_late_registration(cause: str) -> str:
     """A death that turns out to have been a ready worker's."""
-    return f"{cause} in the last list before its death, but in the next one"
+    return f"{cause}; the first list after its death showed that it had been registered"
 
 
 def of_quarantine(cause: str, failures: int, delay_s: float) -> str:
@@ -90,8 +96,9 @@ def of_ending(ordered: str, exit_: Exit) -> str:
 
 def of_mass_loss(view: View) -> str:
     """What set the brake off, with its numbers."""
+    wanted = sum(view.room.replicas.values())
     return (
-        f"{view.brake.lost} of {view.desired.replicas} registrations went missing together while their processes live: "
+        f"{view.brake.lost} of {wanted} registrations went missing together while their processes live: "
         "a fault of ZooKeeper or the network is likelier than as many deaths"
     )
 

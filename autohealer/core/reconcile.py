@@ -1,8 +1,9 @@
-"""Decide: what is to be done, given what is desired and what is observed.
+"""Decide: what is to be done, given a view, which holds what is desired and what is observed.
 
 Theory of operation. Each touched slot gets one verdict: leave it, ask it to end, end it, or fill it. Those
 to be filled queue behind the ones already waiting, and as many are launched as slow start and the group's
-restart budget allow; the rest wait, first come, first served. Only then come the registrations of the
+restart budget allow; the rest wait, first come, first served. The first launch into a slot may have to wait for news
+of who is there already (`firstfill`). Only then come the registrations of the
 dead and of strangers, which never hold a launch up.
 
 An unknown registration (the store is away, or the list is stale) justifies nothing; a proven death does. Who is
@@ -20,10 +21,11 @@ from itertools import chain
 from autohealer.core import reasons
 from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Relist, Spawn
 from autohealer.core.brake import next_turn, replaceable_under_brake
-from autohealer.core.intensity import refilled, seconds_to_token
+from autohealer.core.firstfill import gate_of, is_first_list_awaited
+from autohealer.core.intensity import rate_of, refilled, seconds_to_token
 from autohealer.core.membership import is_confirmed, is_missed, is_overdue
 from autohealer.core.model import (
-    Desired,
+    NO_CONNECTION,
     Ending,
     Incarnation,
     Phase,
@@ -33,18 +35,19 @@ from autohealer.core.model import (
     View,
 )
 from autohealer.core.pacing import allowance
+from autohealer.core.slots import is_launchable
 
 
-def reconcile(desired: Desired, view: View, *, every_slot: bool = False) -> Plan:
+def reconcile(view: View, *, every_slot: bool = False) -> Plan:
     """One decision over the slots touched since the last."""
     if view.violations:
         # Asked to stop, a frozen daemon leaves its workers running: the next one adopts them.
         hold = f"all actions frozen, workers left as they are: {view.violations[0]}"
-        return Plan(holds=(hold,), finished=desired.stop is not Stop.NO)
-    if desired.stop is Stop.DETACH:
+        return Plan(holds=(hold,), finished=view.desired.stop is not Stop.NO)
+    if view.desired.stop is Stop.DETACH:
         return Plan(holds=_held_holds(view), finished=True)
     keys = sorted(view.slots if every_slot else view.touched)
-    endings = [a for key in keys if (a := _ending(view.slots[key], desired, view)) is not None]
+    endings = [a for key in keys if (a := _ending(view.slots[key], view)) is not None]
     endings += _verdicts(keys, view)
     wanting = [
         key for key in keys if is_launchable(view.slots[key], view) and key not in view.waiting
@@ -54,7 +57,7 @@ def reconcile(desired: Desired, view: View, *, every_slot: bool = False) -> Plan
         actions=(*launches.spawns, *endings, *_registry_work(view)),
         deferred=launches.deferred,
         holds=(*launches.holds, *_store_holds(view), *_brake_holds(view), *_held_holds(view)),
-        finished=desired.stop is not Stop.NO and len(view.key_of) == view.counts[Phase.HELD],
+        finished=view.desired.stop is not Stop.NO and len(view.key_of) == view.counts[Phase.HELD],
     )
 
 
@@ -71,27 +74,28 @@ def next_wake(view: View) -> float | None:
     if silent_from is not None and view.now < silent_from:
         due.append(silent_from)
     if view.waiting and allowance(view.window, len(view.in_flight)):
-        due.append(
-            view.now + seconds_to_token(refilled(view.budget, view.now, view.policy), view.policy)
-        )
+        due.append(_next_launch(view))
     return min(due, default=None)
 
 
-def is_launchable(slot: Slot, view: View) -> bool:
-    """Whether a slot should be filled now, pacing and budget aside."""
-    if slot.occupant is not None or not view.wants(slot.key):
-        return False
-    return slot.deadline is None or slot.deadline <= view.now
+def _next_launch(view: View) -> float:
+    """When the first of those that wait may be launched, as far as waiting is all it takes."""
+    rate = rate_of(view.policy, view.desired.replicas)
+    token_at = view.now + seconds_to_token(refilled(view.budget, view.now, rate), rate)
+    gate = gate_of(view)
+    if gate.is_open(view.now):
+        return token_at
+    return max(token_at, min(map(gate.may_fill_from, view.waiting)))
 
 
-def _ending(slot: Slot, desired: Desired, view: View) -> Action | None:
+def _ending(slot: Slot, view: View) -> Action | None:
     """Whether what fills a slot has to go."""
     if slot.occupant is None or slot.phase is Phase.HELD:
         return None
     if slot.phase is Phase.DRAINING:
-        return _escalation(slot, desired, view)
+        return _escalation(slot, view)
     if not view.wants(slot.key):
-        return _farewell(slot, desired, view)
+        return _farewell(slot, view)
     return None
 
 
@@ -122,11 +126,11 @@ def _of_absentee(slot: Slot, view: View) -> Kill:
     return Kill(slot.key, slot.occupant.name, why, Ending.NEVER_REGISTERED)
 
 
-def _farewell(slot: Slot, desired: Desired, view: View) -> Action | None:
+def _farewell(slot: Slot, view: View) -> Action | None:
     if slot.occupant is None:
         return None
     name = slot.occupant.name
-    match desired.stop:
+    match view.desired.stop:
         case Stop.KILL:
             return Kill(slot.key, name, "stopping at once", Ending.STOPPED)
         case Stop.DRAIN:
@@ -137,9 +141,9 @@ def _farewell(slot: Slot, desired: Desired, view: View) -> Action | None:
             return None
 
 
-def _escalation(slot: Slot, desired: Desired, view: View) -> Action | None:
+def _escalation(slot: Slot, view: View) -> Action | None:
     """A drain that outlives its grace becomes a kill; a kill is repeated until the tree is gone."""
-    hurry = desired.stop is Stop.KILL and not slot.killing
+    hurry = view.desired.stop is Stop.KILL and not slot.killing
     overdue = slot.deadline is not None and slot.deadline <= view.now
     if slot.occupant is None or not (hurry or overdue):
         return None
@@ -154,39 +158,49 @@ class _Launches:
 
 
 def _launches(view: View, wanting: list[int]) -> _Launches:
+    if not (view.waiting or wanting):
+        return _Launches((), (), ())
     places = allowance(view.window, len(view.in_flight))
-    tokens = refilled(view.budget, view.now, view.policy).tokens
+    tokens = refilled(view.budget, view.now, rate_of(view.policy, view.desired.replicas)).tokens
+    gate = gate_of(view)
     spawns: list[Spawn] = []
-    queue = chain(view.waiting, wanting)
-    short_of_tokens = False
-    for key in queue:
+    holds: dict[str, None] = {}
+    for key in chain(view.waiting, wanting):
         slot = view.slots[key]
+        if gate.may_fill_from(key) > view.now:
+            holds[_gate_hold(view)] = None
+            continue
         again = slot.generation != 0
         short_of_tokens = again and tokens < 1.0
         if len(spawns) == places or short_of_tokens:
+            holds[_pace_hold(view, short_of_tokens=short_of_tokens)] = None
             break
         tokens -= again
         spawns.append(_spawn(view, slot))
     launched = {spawn.key for spawn in spawns}
     deferred = tuple(key for key in wanting if key not in launched)
-    left = len(view.waiting) + len(wanting) - len(spawns)
-    return _Launches(
-        tuple(spawns), deferred, _launch_holds(view, left, short_of_tokens=short_of_tokens)
-    )
+    return _Launches(tuple(spawns), deferred, tuple(holds))
 
 
 def _spawn(view: View, slot: Slot) -> Spawn:
     generation = max(slot.generation + 1, view.generation_base)
+    while Incarnation(slot.key, generation) in view.listed:
+        generation += 1  # somebody took the name
     return Spawn(slot.key, Incarnation(slot.key, generation), slot.reason)
 
 
-def _launch_holds(view: View, left: int, *, short_of_tokens: bool) -> tuple[str, ...]:
-    if not left:
-        return ()
+def _gate_hold(view: View) -> str:
+    if is_first_list_awaited(view):
+        return "first launches wait for ZooKeeper to list who is registered already"
+    return "a first launch waits until a registration that claims its slot has been looked into"
+
+
+def _pace_hold(view: View, *, short_of_tokens: bool) -> str:
     if short_of_tokens:
-        per_s = f"{view.policy.budget_burst} at once, {view.policy.budget_per_s:g} per second"
-        return (f"launches wait: the group's restart budget is spent ({per_s})",)
-    return ("launches wait for those under way to succeed (slow start)",)
+        rate = rate_of(view.policy, view.desired.replicas)
+        numbers = f"{rate.burst:g} at once, {rate.per_s:g} per second"
+        return f"launches wait: the group's restart budget is spent ({numbers})"
+    return "launches wait for those under way to succeed (slow start)"
 
 
 def _store_holds(view: View) -> tuple[str, ...]:
@@ -212,7 +226,10 @@ def _silent_from(view: View) -> float | None:
     """From when on it is worth saying that a connected store has not answered with a list; None once it has."""
     if view.store is not Store.CONNECTED or view.fresh or view.list_failed:
         return None
-    return view.store_since + view.policy.settle_s
+    patience_s = view.policy.settle_s
+    if view.listed_under == NO_CONNECTION:
+        patience_s = min(patience_s, view.policy.first_list_s)
+    return view.store_since + patience_s
 
 
 def _brake_holds(view: View) -> tuple[str, ...]:
@@ -226,6 +243,6 @@ def _held_holds(view: View) -> tuple[str, ...]:
 def _registry_work(view: View) -> tuple[Action, ...]:
     if view.store is not Store.CONNECTED:
         return ()
-    discards = tuple(Discard(name) for name in sorted(view.doomed))
+    discards = tuple(Discard(name) for name in sorted(view.to_discard))
     inspections = tuple(Inspect(name) for name in sorted(view.to_inspect, key=str))
     return (*discards, *inspections)

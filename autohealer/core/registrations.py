@@ -1,8 +1,8 @@
-"""Fold what the store says: the session's state, the list of `/workers`, and whose unfamiliar registrations are.
+"""Fold what the store says of registrations: the list of `/workers`, and whose the unfamiliar ones are.
 
 Theory of operation. A list is complete and fresh; it is compared with the last one, so only its changes
 cost. What appears belongs to a live incarnation (which is ready then), to one that died before a list showed it (whose
-death is judged again, and whose registration is a ghost to be deleted), or to nobody known here (looked into).
+death is judged again, and whose registration is left over and to be deleted), or to nobody known here (looked into).
 
 Must never know: clocks, I/O, what will be decided.
 """
@@ -18,6 +18,7 @@ from autohealer.core.brake import (
     release_if_whole,
     review_losses,
 )
+from autohealer.core.firstfill import drop_old_claims
 from autohealer.core.membership import is_missed
 from autohealer.core.model import (
     Death,
@@ -32,45 +33,25 @@ from autohealer.core.model import (
 )
 from autohealer.core.pacing import grown
 from autohealer.core.restarts import after_death
-from autohealer.core.slots import newest_generation, occupied_by, put
+from autohealer.core.slots import is_own, occupied_by, put
+
+_NO_ANSWER = frozenset({Standing.UNREAD, Standing.UNPROVABLE})
+"""Could not be told yet; or is told by `WorkerHeld`."""
 
 STRANGERS_MAX = 1000
 """Registrations of others kept for the status page; more than this are counted by nobody."""
-
-
-def store_changed(view: View, store: Store) -> None:
-    """The session changed: whatever was listed is of unknown age until the next list."""
-    if store is view.store:
-        return
-    view.store, view.store_since, view.fresh = store, view.now, False
-    view.list_failed = ""
-    if store is Store.CONNECTED:
-        if view.ever_connected or view.key_of:
-            view.trust_from = view.now + view.policy.settle_s
-        view.ever_connected = True
-
-
-def list_failed(view: View, why: str) -> None:
-    """A connected store does not tell what is registered."""
-    if view.store is Store.CONNECTED:
-        view.fresh, view.list_failed = False, why
-
-
-def registry_wiped(view: View) -> None:
-    """Every registration went at once, whoever lives: each has time to come back."""
-    view.trust_from = max(view.trust_from, view.now + view.policy.settle_s)
 
 
 def listed(
     view: View, ours: frozenset[Incarnation], strange: frozenset[str], asked_at: float
 ) -> None:
     """A complete list of what is registered, asked for at `asked_at`."""
-    if view.store is not Store.CONNECTED:
+    if view.store is not Store.CONNECTED or view.connection != view.room.changes:
         return  # an answer that outlived its connection
     # The last one missing may have been ended since: then what this list lacks is a new event.
     release_if_whole(view)
-    came_back, view.fresh = not view.fresh, True
-    view.list_failed = ""
+    came_back = not view.fresh
+    view.listed_under, view.list_failed = view.connection, ""
     view.listed_at = max(view.listed_at, asked_at)
     view.touched.update(view.suspects)
     appeared, vanished = ours - view.listed, view.listed - ours
@@ -79,10 +60,13 @@ def listed(
         _appeared(view, name)
     if missed := [key for name in sorted(vanished) if (key := _vanished(view, name)) is not None]:
         note_vanished(view, missed)
-    view.doomed |= view.ghosts
+    view.to_discard |= view.leftovers
+    drop_old_claims(view)
     _strange_listed(view, strange)
     if came_back:
         _resume_judgement(view)
+    if view.counts[Phase.HELD]:
+        _look_into_held(view, again=came_back)
     review_losses(view)
 
 
@@ -90,8 +74,8 @@ def _appeared(view: View, name: Incarnation) -> None:
     slot, occupant = occupied_by(view, name)
     if slot is not None and occupant is not None:
         _registered(view, slot, occupant)
-    elif view.generation_base <= name.generation <= newest_generation(view, name.slot):
-        haunt(view, name)
+    elif is_own(view, name):
+        mark_leftover(view, name)
         _registered_after_all(view, name)
     elif len(view.strangers) < STRANGERS_MAX:
         view.to_inspect.add(name)
@@ -99,20 +83,20 @@ def _appeared(view: View, name: Incarnation) -> None:
 
 def _registered(view: View, slot: Slot, occupant: Occupant) -> None:
     if slot.phase is Phase.STARTING:
-        if not occupant.proven:
+        if not occupant.launch_ok:
             view.window = grown(view.window, view.policy)
         note_registered(view, slot.key)
         slot = replace(slot, phase=Phase.READY, phase_since=view.now, failures=0)
-        occupant = replace(occupant, proven=True, ready_at=view.now)
+        occupant = replace(occupant, launch_ok=True, ready_at=view.now)
     elif slot.phase is Phase.HELD:
-        view.to_inspect.add(occupant.name)  # its registration may prove whose it is
+        view.to_inspect.add(occupant.name)
     put(view, replace(slot, occupant=replace(occupant, listed=True, listed_changed=view.now)))
 
 
 def _vanished(view: View, name: Incarnation) -> int | None:
     """A registration is gone; the slot that misses it, if one does."""
-    view.ghosts.discard(name)
-    view.doomed.discard(name)
+    view.leftovers.discard(name)
+    view.to_discard.discard(name)
     view.to_inspect.discard(name)
     view.strangers.pop(name, None)
     slot, occupant = occupied_by(view, name)
@@ -133,34 +117,45 @@ def _strange_listed(view: View, strange: frozenset[str]) -> None:
     view.strange = strange
 
 
+def _look_into_held(view: View, *, again: bool) -> None:
+    """What holds a slot may prove whose it is by what it registered; that it registered anew may have gone unseen."""
+    if not again and view.now - view.held_looked_at < view.policy.settle_s:
+        return
+    view.held_looked_at = view.now
+    for name, key in view.key_of.items():
+        if view.slots[key].phase is Phase.HELD and name in view.listed:
+            view.to_inspect.add(name)
+
+
 def _resume_judgement(view: View) -> None:
     """The first list of a connection: what is missing from it counts from now on, what was unread is read again."""
     for key in list(view.key_of.values()):
         slot = view.slots[key]
         if slot.occupant is not None and not slot.occupant.listed:
             put(view, slot)
-        elif slot.occupant is not None and slot.phase is Phase.HELD:
-            view.to_inspect.add(slot.occupant.name)
     view.to_inspect |= {n for n, s in view.strangers.items() if s.standing is Standing.UNREAD}
 
 
 def registration_read(view: View, name: Incarnation | str, stranger: Stranger) -> None:
     """Whose an unfamiliar registration is."""
+    if isinstance(name, Incarnation) and stranger.standing not in _NO_ANSWER:
+        view.claims.pop(name, None)
     if name not in view.key_of and (name in view.listed or name in view.strange):
         view.strangers[name] = stranger
 
 
-def haunt(view: View, name: Incarnation) -> None:
+def mark_leftover(view: View, name: Incarnation) -> None:
     """Remember a registration whose process is proven dead until it is gone."""
     view.strangers.pop(name, None)
-    view.ghosts.add(name)
-    view.doomed.add(name)
+    view.leftovers.add(name)
+    view.to_discard.add(name)
 
 
 def registrant_dead(view: View, name: Incarnation) -> None:
     """The process behind an unfamiliar registration is gone: so must it be."""
+    view.claims.pop(name, None)
     if name in view.listed and name not in view.key_of:
-        haunt(view, name)
+        mark_leftover(view, name)
 
 
 def _registered_after_all(view: View, name: Incarnation) -> None:
@@ -169,12 +164,16 @@ def _registered_after_all(view: View, name: Incarnation) -> None:
     if (
         slot is None
         or slot.occupant is not None
-        or slot.unseen is None
-        or slot.unseen.occupant.name != name
+        or slot.unregistered_death is None
+        or slot.unregistered_death.occupant.name != name
     ):
         return
-    occupant = replace(slot.unseen.occupant, ready_at=view.now)
-    death = Death(occupant, reasons.of_late_registration(slot.unseen.cause), slot.unseen.jitter)
-    vacant = replace(slot, phase=Phase.VACANT, deadline=None, failures=0, unseen=None)
+    occupant = replace(slot.unregistered_death.occupant, ready_at=view.now)
+    death = Death(
+        occupant,
+        reasons.of_late_registration(slot.unregistered_death.cause),
+        slot.unregistered_death.jitter,
+    )
+    vacant = replace(slot, phase=Phase.VACANT, deadline=None, failures=0, unregistered_death=None)
     view.window = grown(view.window, view.policy)
     put(view, after_death(view, vacant, death))

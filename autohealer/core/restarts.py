@@ -21,18 +21,18 @@ def after_death(view: View, empty: Slot, death: Death) -> Slot:
     if ready_at is None:
         return _after_failed_start(view, empty, death)
     if view.now - ready_at >= view.policy.stable_s:
-        empty = replace(empty, crowded=0)
+        empty = replace(empty, quick_restarts=0)
     restarts = recent(empty.recent_restarts, view.now, view.policy)
-    if not empty.crowded and may_restart_at_once(restarts, view.now, view.policy):
+    if not empty.quick_restarts and may_restart_at_once(restarts, view.now, view.policy):
         return replace(empty, recent_restarts=(*restarts, view.now), reason=death.cause)
-    crowded = empty.crowded + 1
-    delay_s = restart_pause_s(view.policy, crowded, death.jitter)
-    parked = crowded > view.policy.restart_pauses
-    say = reasons.of_quarantine if parked else reasons.of_crowding
+    quick_restarts = empty.quick_restarts + 1
+    delay_s = restart_pause_s(view.policy, quick_restarts, death.jitter)
+    parked = quick_restarts > view.policy.restart_pauses
+    say = reasons.of_quarantine if parked else reasons.of_quick_restarts
     return replace(
         _parked(view, empty, delay_s, parked=parked),
-        crowded=crowded,
-        reason=say(death.cause, crowded, delay_s),
+        quick_restarts=quick_restarts,
+        reason=say(death.cause, quick_restarts, delay_s),
     )
 
 
@@ -44,7 +44,7 @@ def _after_failed_start(view: View, empty: Slot, death: Death) -> Slot:
     return replace(
         _parked(view, empty, delay_s, parked=parked),
         failures=failures,
-        unseen=death,
+        unregistered_death=death,
         reason=say(death.cause, failures, delay_s),
     )
 

@@ -1,11 +1,13 @@
-"""Keep everything that is derived from slots in step with them.
+"""Keep everything that is derived from slots in step with them, and each slot in agreement with itself.
 
-Every change of a slot goes through `put`: phase counts, launches in flight, the index by incarnation, the
-deadline heap and the set of touched slots are right after it, at a cost that does not depend on N.
+Every change of a slot goes through `put`: phase counts, launches in flight and waiting, the index by incarnation, the
+deadline heap and the set of touched slots are right after it, at a cost that does not depend on N. A slot that
+contradicts itself is a fault of the rules: it is noted, and the next decision freezes everything (see `invariants`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from heapq import heappop, heappush
 
@@ -32,10 +34,27 @@ def slot_for(view: View, key: int) -> Slot:
     return Slot(key=key, phase_since=view.now, generation=view.retired[key], reason="wanted again")
 
 
-def newest_generation(view: View, number: int) -> int:
-    """The last generation given out for a slot, held or given up; 0 when there was none."""
-    slot = view.slots.get(number)
-    return slot.generation if slot is not None else view.retired.get(number, 0)
+def is_launchable(slot: Slot, view: View) -> bool:
+    """Whether a slot should be filled now, pacing and budget aside."""
+    if slot.occupant is not None or not view.wants(slot.key):
+        return False
+    return slot.deadline is None or slot.deadline <= view.now
+
+
+OWN_MAX = 32
+"""Own generations remembered by slot: more than can still be registered; an older one is looked into like any other."""
+
+
+def note_own(view: View, name: Incarnation) -> None:
+    """This daemon launched or adopted an incarnation: what is registered under that name is its own."""
+    known = view.own.get(name.slot, ())
+    if name.generation not in known:
+        view.own[name.slot] = (*known, name.generation)[-OWN_MAX:]
+
+
+def is_own(view: View, name: Incarnation) -> bool:
+    """Whether this daemon launched or adopted an incarnation, as far as it remembers."""
+    return name.generation in view.own.get(name.slot, ())
 
 
 def put(view: View, slot: Slot) -> None:
@@ -45,6 +64,7 @@ def put(view: View, slot: Slot) -> None:
         _unindex(view, old)
     slot = replace(slot, deadline=_deadline_of(view, slot))
     view.slots[slot.key] = slot
+    view.contradictions += _contradictions_of(slot)
     _index(view, slot)
     view.touched.add(slot.key)
     if slot.deadline is not None and (old is None or old.deadline != slot.deadline):
@@ -62,13 +82,16 @@ def forget(view: View, key: int) -> None:
 
 def _index(view: View, slot: Slot) -> None:
     view.counts[slot.phase] += 1
+    if not is_launchable(slot, view):
+        view.waiting.pop(slot.key, None)
     if slot.occupant is None:
         return
     view.key_of[slot.occupant.name] = slot.key
-    view.waiting.pop(slot.key, None)
     if is_missed(slot):
         view.missing.add(slot.key)
-    if slot.phase is Phase.STARTING and not slot.occupant.proven:
+        if not view.violations:
+            view.room.missing.add(view.place(slot.key))
+    if slot.phase is Phase.STARTING and not slot.occupant.launch_ok:
         view.in_flight.add(slot.key)
 
 
@@ -76,18 +99,43 @@ def _unindex(view: View, slot: Slot) -> None:
     view.counts[slot.phase] -= 1
     view.in_flight.discard(slot.key)
     view.missing.discard(slot.key)
+    view.room.missing.discard(view.place(slot.key))
     view.suspects.pop(slot.key, None)
     if slot.occupant is not None and view.key_of.get(slot.occupant.name) == slot.key:
         del view.key_of[slot.occupant.name]
 
 
+_EMPTY = frozenset({Phase.VACANT, Phase.BACKOFF, Phase.QUARANTINED})
+_TIMED = frozenset({Phase.DRAINING, Phase.BACKOFF, Phase.QUARANTINED})
+
+
+def _contradictions_of(slot: Slot) -> Iterator[str]:
+    """What of a slot cannot be true together."""
+    occupant, phase = slot.occupant, slot.phase
+    if (occupant is None) != (phase in _EMPTY):
+        yield f"slot {slot.key} is {phase.value} and holds {occupant.name if occupant else 'nobody'}"
+    if phase in _TIMED and slot.deadline is None:
+        yield f"slot {slot.key} is {phase.value} without a deadline"
+    if phase is not Phase.DRAINING and (slot.killing or slot.ending or slot.holdouts):
+        yield f"slot {slot.key} is {phase.value} and told to end"
+    if occupant is None:
+        return
+    if phase in {Phase.STARTING, Phase.READY} and (occupant.ready_at is None) is (
+        phase is Phase.READY
+    ):
+        yield f"slot {slot.key} is {phase.value} and its worker was ready at {occupant.ready_at}"
+    name = occupant.name
+    if slot.key >= 0 and (name.slot != slot.key or name.generation > slot.generation):
+        yield f"slot {slot.key} at generation {slot.generation} holds {occupant.name}"
+
+
 def _deadline_of(view: View, slot: Slot) -> float | None:
     """The one instant a slot waits for, given its phase."""
-    if slot.phase in {Phase.DRAINING, Phase.BACKOFF, Phase.QUARANTINED}:
+    if slot.phase in _TIMED:
         return slot.deadline
     due = absence_deadline(slot, view)
     occupant = slot.occupant
-    if slot.phase is Phase.STARTING and occupant is not None and not occupant.proven:
+    if slot.phase is Phase.STARTING and occupant is not None and not occupant.launch_ok:
         probation = occupant.since + view.policy.probation_s
         return probation if due is None else min(probation, due)
     return due

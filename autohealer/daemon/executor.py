@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from typing import assert_never
 
 from autohealer.contract import MANUAL_PREFIX
@@ -21,14 +22,20 @@ READS_AT_ONCE = 16
 
 
 class Executor:
-    """The only caller of the ports."""
+    """The only caller of the ports; `fail` is told of what breaks in the background."""
 
     def __init__(
-        self, processes: Processes, registry: Registry, post: Post, rng: random.Random
+        self,
+        processes: Processes,
+        registry: Registry,
+        post: Post,
+        fail: Callable[[BaseException], None],
+        rng: random.Random,
     ) -> None:
         self._processes = processes
         self._registry = registry
         self._post = post
+        self._fail = fail
         self._rng = rng
         self._reads: set[asyncio.Task[None]] = set()
         self._read_places = asyncio.Semaphore(READS_AT_ONCE)
@@ -56,7 +63,7 @@ class Executor:
             case Inspect(name):
                 task = asyncio.get_running_loop().create_task(self._inspect(name))
                 self._reads.add(task)
-                task.add_done_callback(self._reads.discard)
+                task.add_done_callback(self._read_done)
             case Relist():
                 self._registry.relist()
             case _:
@@ -69,6 +76,11 @@ class Executor:
             self._post(SpawnFailed(name, str(error), self._rng.random()))
         else:
             self._post(WorkerSpawned(name, pid))
+
+    def _read_done(self, task: asyncio.Task[None]) -> None:
+        self._reads.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
 
     async def _inspect(self, name: Incarnation | str) -> None:
         try:

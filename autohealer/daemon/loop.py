@@ -67,11 +67,11 @@ class Loop:
         evolve(view, Ticked(self._clock()))
         for fact in facts:
             evolve(view, fact)
-        plan = reconcile(view.desired, view)
+        plan = reconcile(view)
         if not view.violations and (broken := violations_of(view, plan)):
             freeze = InvariantBroken(broken)
             evolve(view, freeze)
-            facts, plan = [*facts, freeze], reconcile(view.desired, view)
+            facts, plan = [*facts, freeze], reconcile(view)
         evolve(view, Decided(plan))
         self._executor.execute(plan)
         for observe in self._observers:

@@ -3,7 +3,11 @@
 A newer list of registrations replaces an older one still waiting behind no other fact. Nothing else is
 ever dropped: each source is bounded by itself (a live incarnation has at most its spawn, exit and
 emptied tree outstanding), so a queue beyond `FACTS_MAX` means a broken source and ends the daemon,
-whose workers live on for the next one to adopt.
+whose workers live on for the next one to adopt. A source that breaks in a callback of its own, where an exception would
+be lost, ends the daemon the same way (`fail`).
+
+Facts that a round posts itself wait for a few turns of the event loop, so that rounds that follow from each other never
+keep it from hearing anybody else.
 """
 
 from __future__ import annotations
@@ -16,6 +20,9 @@ from autohealer.core.events import Event, WorkersListed
 
 FACTS_MAX = 200_000
 
+TURNS = 4
+"""Turns the event loop gets before facts that wait already are taken: a watch event needs as many to become a list."""
+
 
 class MailboxOverflow(Exception):  # noqa: N818 - says what happened
     """More facts are waiting than all sources together may have outstanding."""
@@ -27,6 +34,7 @@ class Mailbox:
     def __init__(self) -> None:
         self._facts: deque[Event] = deque()
         self._arrived = asyncio.Event()
+        self._failure: BaseException | None = None
 
     def put(self, fact: Event) -> None:
         """Add a fact; never blocks."""
@@ -37,19 +45,35 @@ class Mailbox:
         ):
             self._facts.pop()
         if len(self._facts) >= FACTS_MAX:
-            raise MailboxOverflow(
+            overflow = MailboxOverflow(
                 f"{FACTS_MAX} facts are waiting; the last is {type(fact).__name__}"
             )
+            self.fail(overflow)
+            raise overflow
         self._facts.append(fact)
         self._arrived.set()
 
+    def wake(self) -> None:
+        """Have the loop look again although there is no fact."""
+        self._arrived.set()
+
+    def fail(self, error: BaseException) -> None:
+        """Something that works for this loop broke where nobody waits for it: the loop ends with that."""
+        self._failure = self._failure or error
+        self._arrived.set()
+
     async def drain(self, timeout_s: float | None) -> list[Event]:
-        """Wait for a fact or the timeout (None: for ever) and take everything there is."""
-        if not self._facts:
+        """Wait for a fact or the timeout (None: for ever) and take everything there is. Raises what failed."""
+        if self._facts:
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
+        else:
             # What arrives at the very moment of the timeout is taken too.
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
                     await self._arrived.wait()
+        if self._failure is not None:
+            raise self._failure
         self._arrived.clear()
         facts = list(self._facts)
         self._facts.clear()

@@ -15,6 +15,8 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from autohealer.statedir.files import open_private
+
 NAME = re.compile(r"zkserver-(\d{1,5})")
 TAIL_BYTES = 4096
 _STAMP = re.compile(r"\d{4}-\d\d-\d\d [\d:,]+ zkserver ")
@@ -53,7 +55,7 @@ class ServerFolder:
             return True
         try:
             self._path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            claim = os.open(self._path / "claim", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            claim = open_private(self._path / "claim", os.O_RDWR | os.O_CREAT)
         except OSError:
             return True
         try:
@@ -77,7 +79,7 @@ class ServerFolder:
         """
         self._path.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
-            return os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o640)
+            return open_private(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         except OSError:
             return os.open(os.devnull, os.O_WRONLY)
 

@@ -33,7 +33,12 @@ from autohealer.processes.identity import (
     token_of,
 )
 from autohealer.processes.ledger import Launch
-from autohealer.processes.procfs import own_pid_namespace, raw_environment_of, stat_of
+from autohealer.processes.procfs import (
+    exists,
+    own_pid_namespace,
+    raw_environment_of,
+    stat_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +153,10 @@ class Evidence:
         stat = stat_of(record.pid)
         leader = None if stat is None else _process(stat.session) or _process(record.pid)
         if leader is None:
-            hidden = Process(record.pid, record.start)
-            return Finding(name, Verdict.UNPROVABLE, hidden, why="its process is hidden from here")
+            process = Process(record.pid, record.start)
+            if not exists(record.pid):
+                return Finding(name, Verdict.NOT_OURS, process, why="there is no such process here")
+            return Finding(name, Verdict.UNPROVABLE, process, why="its process is hidden from here")
         if self._is_proof(name, record) or leader == self._noted(name):
             return Finding(name, Verdict.OURS, leader)
         return self._by_environment(name, record, leader)

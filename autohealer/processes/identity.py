@@ -11,13 +11,10 @@ Whoever wants to signal opens a pidfd first and verifies afterwards: the pidfd p
 
 from __future__ import annotations
 
-import errno
 import hmac
 import os
-import secrets
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -33,7 +30,6 @@ from autohealer.contract import (
 from autohealer.core.model import Incarnation
 from autohealer.processes.procfs import Stat, exists, raw_environment_of, stat_of
 
-SECRET_BYTES = 32
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 ENV_LAUNCHED = "AUTOHEALER_LAUNCHED"
@@ -179,22 +175,3 @@ def is_proven(claim: Claim, secret: bytes) -> bool:
     """Whether a claim was made by a daemon holding the same secret."""
     expected = token_of(secret, claim.group, claim.name)
     return hmac.compare_digest(claim.token.encode(), expected.encode())
-
-
-def load_secret(path: Path) -> bytes:
-    """Read the state directory's secret, making it on first use. Raises `OSError`.
-
-    It appears whole or not at all, whoever else starts or crashes meanwhile.
-    """
-    if not path.exists():
-        draft = path.with_name(f"{path.name}.{os.getpid()}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(SECRET_BYTES))
-        with suppress(FileExistsError):
-            os.link(draft, path)
-        draft.unlink()
-    secret = path.read_bytes()
-    if len(secret) != SECRET_BYTES:
-        raise OSError(errno.EINVAL, f"its file {path.name!r} is damaged: remove it")
-    return secret

@@ -22,6 +22,7 @@ from queue import SimpleQueue
 from autohealer.core.model import Incarnation
 from autohealer.processes.identity import boot_id
 from autohealer.processes.procfs import own_pid_namespace
+from autohealer.statedir.files import read_private
 
 LEDGER_NAME = "launched.jsonl"
 ENTRIES_MAX = 2000
@@ -54,7 +55,7 @@ class Ledger:
     def read(self) -> dict[Incarnation, Launch]:
         """What was launched in this boot and pid namespace and noted, dead or alive. Raises `OSError`."""
         try:
-            lines = self._path.read_bytes().splitlines()
+            lines = read_private(self._path).splitlines()
         except FileNotFoundError:
             return {}
         launches = (self._parse(line) for line in lines)

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from autohealer.processes.last_words import last_words
 from autohealer.processes.limits import keep_reserve
+from autohealer.statedir.files import open_private
 
 TAIL_BYTES = 16 * 1024
 """Enough for the error above a stack of a hundred frames, and read in microseconds."""
@@ -64,7 +65,7 @@ class OutputFiles:
         # Not blocking: in place of the file there may be a pipe that nobody reads.
         file, flags = self.path(slot), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
         try:
-            descriptor = os.open(file, flags, 0o640)
+            descriptor = open_private(file, flags)
         except OSError as error:
             self._complain(f"{file} cannot be opened, so output is thrown away: {error.strerror}")
             return keep_reserve(os.open(os.devnull, os.O_WRONLY))
@@ -82,7 +83,7 @@ class OutputFiles:
         """The last words written before offset `end_bytes`, by whom it was opened for last if that is known."""
         file = self.path(slot)
         try:
-            descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+            descriptor = open_private(file, os.O_RDONLY | os.O_NONBLOCK)
         except OSError:
             return []
         try:
@@ -150,11 +151,17 @@ def _size_bytes(file: Path) -> int:
 
 
 def _cut(file: Path, keep_bytes: int) -> None:
-    try:
-        with file.open("rb") as source:
+    with os.fdopen(open_private(file, os.O_RDWR), "r+b") as source:
+        try:
             source.seek(max(0, _size_bytes(file) - keep_bytes))
             newest = source.read(keep_bytes)
-        file.with_suffix(".log.1").write_bytes(newest)
-    finally:
-        # Truncated even when there is no room for the copy: keeping the disk usable comes first.
-        os.truncate(file, 0)
+            _replace(file.with_suffix(".log.1"), newest)
+        finally:
+            # Truncated even when there is no room for the copy: keeping the disk usable comes first.
+            os.ftruncate(source.fileno(), 0)
+
+
+def _replace(file: Path, content: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    with os.fdopen(open_private(file, flags), "wb", buffering=0) as copy:
+        copy.write(content)

@@ -24,6 +24,7 @@ from autohealer.core import events
 from autohealer.core.actions import Plan
 from autohealer.core.model import Ending, Exit, Incarnation, Obituary, Stop, View
 from autohealer.core.reasons import of_mass_loss
+from autohealer.statedir.files import open_private, read_private
 from autohealer.telemetry.scribe import Batch, Missing, Scribe
 
 HISTORY_NAME = "history.jsonl"
@@ -206,7 +207,7 @@ class _HistoryFile:
         raw = (b"\n" if self._is_torn else b"") + line
         try:
             self._make_room(len(raw))
-            descriptor = os.open(self._path, _APPEND, 0o600)
+            descriptor = open_private(self._path, _APPEND)
             try:
                 self._is_torn = os.write(descriptor, raw) != len(raw)
             finally:
@@ -228,7 +229,7 @@ class _HistoryFile:
     def _ends_torn(self) -> bool:
         """Whether a predecessor was ended in the middle of a line."""
         try:
-            with self._path.open("rb") as file:
+            with os.fdopen(open_private(self._path, os.O_RDONLY), "rb") as file:
                 file.seek(-1, os.SEEK_END)
                 return file.read(1) != b"\n"
         except OSError:
@@ -241,7 +242,7 @@ def read_history(folder: Path) -> Iterator[Entry]:
     for file in (_older(path), path):
         if not file.exists():
             continue
-        for line in file.read_bytes().splitlines():
+        for line in read_private(file).splitlines():
             try:
                 fields = json.loads(line)
                 yield Entry(**fields | {"last_output": tuple(fields["last_output"])})

@@ -130,7 +130,7 @@ class OwnLog(logging.Handler):
         """What cannot be opened leaves standard error as it is."""
         with suppress(OSError):
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-            file = os.open(path, flags, 0o640)
+            file = os.open(path, flags, 0o600)
             os.dup2(file, stream.fileno())
             os.close(file)
 

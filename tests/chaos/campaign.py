@@ -22,7 +22,8 @@ from tests.chaos.blows import Blows
 from tests.chaos.report import Report, heals_of
 from tests.chaos.schedule import Kind, Step, Where
 from tests.support.history import Closed
-from tests.support.oracle import Rules, violations_of
+from tests.support.ledgers import Rules
+from tests.support.oracle import violations_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -29,7 +29,8 @@ from tests.support.history import (
     Registered,
     Wanted,
 )
-from tests.support.oracle import Rules, violations_of
+from tests.support.ledgers import Rules
+from tests.support.oracle import violations_of
 
 GROUP = "web"
 FIRST, SECOND = Incarnation(0, 1), Incarnation(0, 2)

@@ -21,7 +21,8 @@ from autohealer.contract import (
     ZnodeName,
 )
 from autohealer.core.model import Incarnation
-from autohealer.processes.identity import ENV_LAUNCHED, load_secret, ticks_now, token_of
+from autohealer.processes.identity import ENV_LAUNCHED, ticks_now, token_of
+from autohealer.statedir.secret import load_secret
 from tests.support.daemon import IMMORTAL, Daemon, exists
 from tests.support.embedded import EmbeddedZooKeeper
 from tests.support.eventually import eventually

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -58,7 +60,8 @@ def test_a_registration_left_by_a_process_that_is_proven_gone_is_cleaned_up(
 ) -> None:
     """After a crash of the whole machine the registry would name corpses for ever."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    record = WorkerRecord(pid=2**22 - 3, start=1, boot=boot, host=os.uname().nodename)
+    pidns = Path("/proc/self/ns/pid").stat().st_ino
+    record = WorkerRecord(2**22 - 3, start=1, boot=boot, host=os.uname().nodename, pidns=pidns)
     zk_client.ensure_path("/workers")
     zk_client.create("/workers/flaky_worker-0-5", encode_record(record))
     with Daemon(tmp_path / "state", zookeeper.connection, replicas=1) as daemon:
@@ -198,23 +201,46 @@ def test_a_worker_that_writes_megabytes_a_second_fills_no_disk(
         assert daemon.everything_started() == []
 
 
-@pytest.mark.parametrize("how", ["full", "unopenable"])
+@contextmanager
+def full_disk(folder: Path) -> Iterator[None]:
+    """A small file system without room, at a folder."""
+    mount = ("mount", "-t", "tmpfs", "-o", "size=64k", "full", str(folder))
+    mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    require("the right to mount", mounted)
+    try:
+        with suppress(OSError), (folder / "filler").open("wb", buffering=0) as filler:
+            while True:
+                filler.write(bytes(4096))
+        yield
+    finally:
+        subprocess.run(("umount", "--lazy", str(folder)), check=True)
+
+
+@contextmanager
+def file_that_cannot_be_opened(folder: Path) -> Iterator[None]:
+    """Something else has the name of a worker's output file."""
+    (folder / "slot-0.log").mkdir()
+    yield
+
+
+@pytest.mark.parametrize("trouble", [full_disk, file_that_cannot_be_opened])
 def test_a_full_disk_does_not_stop_healing(
-    zookeeper: ZooKeeperUnderTest, tmp_path: Path, how: str
+    zookeeper: ZooKeeperUnderTest,
+    tmp_path: Path,
+    trouble: Callable[[Path], AbstractContextManager[None]],
 ) -> None:
     """A full disk would take the workers with it."""
-    require("/dev/full", Path("/dev/full").exists())
     folder = tmp_path / "state/groups/flaky_worker/output"
     folder.mkdir(parents=True)
-    if how == "full":
-        (folder / "slot-0.log").symlink_to("/dev/full")
-    else:
-        (folder / "slot-0.log").mkdir()
-    with Daemon(tmp_path / "state", zookeeper.connection, replicas=1) as daemon:
+    with (
+        trouble(folder),
+        Daemon(tmp_path / "state", zookeeper.connection, replicas=1) as daemon,
+    ):
         before = daemon.becomes_whole()
         os.kill(before[0], signal.SIGKILL)
         daemon.replaces(before, within_s=WITHIN_S)
-        assert bool(daemon.log("output_lost")) is (how == "unopenable")
+        assert bool(daemon.log("output_lost")) is (trouble is file_that_cannot_be_opened)
+        assert daemon.stop() == 0
 
 
 def test_running_out_of_descriptors_costs_launches_and_not_the_daemon(

@@ -33,7 +33,8 @@ from autohealer.processes.output import OutputFiles
 from autohealer.processes.procfs import own_pid_namespace
 from autohealer.processes.reaper import Reaper
 from tests.support.eventually import eventually_async
-from tests.support.fakes import FakeHost, FakeProcesses
+from tests.support.fakehost import FakeHost
+from tests.support.fakes import FakeProcesses
 
 if TYPE_CHECKING:
     import asyncio

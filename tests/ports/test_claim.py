@@ -103,8 +103,10 @@ async def test_a_second_daemon_is_told_once_whom_to_stop(
     zookeeper: ZooKeeperUnderTest, zk_client: KazooClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Two daemons would kill each other's workers, or one would refuse without saying why."""
-    async with daemon(zookeeper.connection) as ours, daemon(zookeeper.connection, OTHER) as other:
+    async with AsyncExitStack() as lives:
+        ours = await lives.enter_async_context(daemon(zookeeper.connection))
         await ours.claim.take()
+        other = await lives.enter_async_context(daemon(zookeeper.connection, OTHER))
         with pytest.raises(GroupTaken) as refusal:
             await other.claim.take(0.5)
         sentence = str(refusal.value)

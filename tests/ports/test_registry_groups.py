@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
+from autohealer.coordination import listing, registry
 from autohealer.core.events import Event, RegistryWiped, WorkersListed
 from autohealer.core.model import Incarnation
 from autohealer.daemon.ports import Registry
@@ -78,6 +81,17 @@ async def test_a_doubt_while_a_list_is_under_way_is_answered_by_a_later_one(
             stage.registry.relist()
             await stage.lists_what_was_asked_since(asked_at)
             assert len(stage.all_of(WorkersListed)) == 2  # the first one was nobody's answer
+
+
+async def test_a_list_comes_now_and_then_although_nothing_changes(
+    zookeeper: ZooKeeperUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one lost event or one failed deletion has made wrong would stay wrong for ever."""
+    monkeypatch.setattr(listing, "RESYNC_S", 0.1)
+    monkeypatch.setattr(registry, "RESYNC_S", 0.1)
+    async with real_stage(zookeeper.connection, (label_of(3, 17),)) as stage:
+        await stage.told(WorkersListed, 4)
+        await stage.lists(NAME)
 
 
 async def test_a_group_that_comes_later_gets_a_list(zookeeper: ZooKeeperUnderTest) -> None:

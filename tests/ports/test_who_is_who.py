@@ -199,7 +199,7 @@ async def test_another_pid_namespaces_process_is_not_judged(tmp_path: Path) -> N
         gone = replace(record, pid=2**22 - 1)
         assert stage.processes.look_into(NAME, gone) is Standing.DEAD
         assert stage.processes.look_into(NAME, replace(gone, pidns=1)) is Standing.ELSEWHERE
-        assert stage.processes.look_into(NAME, replace(gone, pidns=0)) is not Standing.DEAD
+        assert stage.processes.look_into(NAME, replace(gone, pidns=0)) is Standing.ORPHAN
 
 
 HIDDEN = """

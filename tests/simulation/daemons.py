@@ -20,7 +20,7 @@ from autohealer.daemon.executor import Executor
 from autohealer.daemon.loop import Loop
 from autohealer.daemon.mailbox import Mailbox
 from tests.support.fakes import FakeProcesses, FakeRegistry
-from tests.support.history import DaemonStarted, StoreIs
+from tests.support.history import DaemonStarted, Discarded, StoreIs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -109,10 +109,12 @@ class _Registry(FakeRegistry):
     def __init__(self, post: _Post, world: World, fuse: Fuse, clock: Clock) -> None:
         super().__init__(post, store=world.store, clock=clock)
         self._fuse = fuse
+        self._world = world
 
     def discard(self, name: Incarnation) -> None:
         """Delete."""
         self._fuse.burn()
+        self._world.tell(Discarded(self._world.now, name))
         super().discard(name)
 
 
@@ -155,7 +157,9 @@ class SimulatedDaemon:
         self.post = _Post(world, self.mailbox)
         self.processes = _Processes(self.post, world, self.fuse)
         self.registry = _Registry(self.post, world, self.fuse, self._clock)
-        self.executor = Executor(self.processes, self.registry, self.post, random.Random(1))
+        self.executor = Executor(
+            self.processes, self.registry, self.post, self.mailbox.fail, random.Random(1)
+        )
         self.view = View(
             policy=policy,
             budget=Budget(tokens=float(policy.budget_burst)),

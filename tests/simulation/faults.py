@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from autohealer.contract import encode_record
@@ -21,7 +22,7 @@ from tests.simulation.world import REJOINS_WITHIN_S, SESSION_S, Temper
 from tests.support.history import Harm
 
 if TYPE_CHECKING:
-    from tests.support.fakes import FakeProcess
+    from tests.support.fakehost import FakeProcess
 
 Strike = Callable[[Stage, random.Random], None]
 
@@ -107,6 +108,7 @@ def ill_births(stage: Stage, rng: random.Random) -> None:
         Temper(dies_after_s=rng.uniform(0.3, 20.0)),
         Temper(tree=rng.randint(1, 3)),
         Temper(tree=1, resists_s=rng.uniform(1.0, 40.0)),
+        Temper(tree=2, lingers=True),
         Temper(tree=1, ignores_term=True, dies_after_s=rng.uniform(0.0, 5.0)),
     ]
     stage.world.tempers.extend(rng.choices(tempers, k=rng.randint(1, 4)))
@@ -257,6 +259,81 @@ def strange_registration(stage: Stage, rng: random.Random) -> None:
     stage.world.changed()
 
 
+def unprovable(stage: Stage, rng: random.Random) -> None:
+    """Some workers cannot be proven to be ours by the next daemon, until they prove it themselves, or end."""
+    workers = [worker for worker in stage.world.serving() if not worker.unreadable]
+    for worker in rng.sample(workers, min(len(workers), rng.randint(1, 3))):
+        stage.world.blind(worker)
+        stage.world.later(rng.uniform(1.0, DEAF_S[1]), partial(stage.world.unblind, worker))
+    stage.kill_daemon()
+
+
+def overlooked(stage: Stage, rng: random.Random) -> None:
+    """The next daemon does not find a worker among processes: only its registration shows it."""
+    serving = stage.world.serving() if stage.world.store_up else []
+    if serving:
+        worker = rng.choice(serving)
+        worker.overlooked = not worker.unreadable
+    stage.kill_daemon()
+
+
+def name_taken(stage: Stage, rng: random.Random) -> None:
+    """Somebody elsewhere registers under the name that comes next, goes, and comes back when it lies behind."""
+    worker = _one(stage, rng)
+    if worker is None:
+        return
+    stage.disturb("name taken")
+    world = stage.world
+    label = f"web-{worker.name.slot}-{worker.name.generation + 1}"
+    if label in world.store.children:
+        return
+    raw = b'{"v":1,"pid":7,"start":1,"boot":"other","host":"there"}'
+
+    def come() -> None:
+        world.store.create(label, raw)
+        world.changed()
+
+    def go() -> None:
+        if world.store.children.get(label) == raw:
+            world.store.delete(label)
+            world.changed()
+
+    come()
+    world.later(rng.uniform(0.5, 2.0), lambda: world.crash(worker))
+    world.later(4.0, go)
+    world.later(5.0, lambda: None if label in world.store.children else come())
+    world.later(rng.uniform(6.0, 20.0), go)
+
+
+def list_fails(stage: Stage, rng: random.Random) -> None:
+    """The store is connected and cannot be listed for a while."""
+    daemon = stage.daemon
+    if daemon is None or daemon.registry.unlistable:
+        return
+    kind = f"no list from {stage.now:.4f}"  # the next daemon may have none before this is over
+    stage.disturb(kind, Harm.HIDES)
+    daemon.registry.unlistable = "/workers may not be read"
+    daemon.registry.resync()
+
+    def over() -> None:
+        daemon.registry.unlistable = ""
+        daemon.registry.resync()
+        stage.relieve(kind)
+
+    stage.world.later(rng.uniform(*DEAF_S), over)
+
+
+def wipe_registry(stage: Stage, rng: random.Random) -> None:
+    """Somebody deletes `/workers` with all that is in it; every worker registers again."""
+    daemon = stage.daemon
+    if daemon is None or not stage.world.store_up:
+        return
+    stage.disturb("wiped", Harm.HIDES)
+    daemon.registry.wiped()
+    stage.world.wipe()
+    stage.world.later(REJOINS_WITHIN_S + 3.0, lambda: stage.relieve("wiped"))
+
+
 def scale(stage: Stage, rng: random.Random) -> None:
     """The operator wants another number."""
     stage.scale(rng.randint(1, REPLICAS_MAX))
@@ -288,6 +365,11 @@ FAULTS: dict[str, tuple[int, Strike]] = {
     "cut plan short": (5, cut_plan_short),
     "reuse pid": (2, reuse_pid),
     "strange registration": (1, strange_registration),
+    "unprovable": (2, unprovable),
+    "overlooked": (1, overlooked),
+    "name taken": (1, name_taken),
+    "list fails": (1, list_fails),
+    "wipe registry": (1, wipe_registry),
     "scale": (2, scale),
     "detach": (2, detach),
 }
@@ -303,7 +385,7 @@ def recovery_bound_s(replicas: int) -> float:
     """
     policy = POLICY
     launches_s = (
-        replicas * policy.probation_s + (replicas + policy.budget_burst) / policy.budget_per_s
+        replicas * policy.probation_s + (2 * replicas + policy.budget_burst) / policy.budget_per_s
     )
     waits_s = policy.registration_timeout_s + policy.backoff_max_s + 2 * policy.settle_s
     return (

@@ -9,11 +9,34 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from autohealer.core import brake, evolve, membership, reconcile, registrations, slots
-from autohealer.core.actions import Action, Discard, Plan
+from autohealer.core import (
+    brake,
+    evolve,
+    held,
+    membership,
+    reconcile,
+    registrations,
+    slots,
+    storeroom,
+)
+from autohealer.core.actions import Action, Discard, Drain, Plan
 from autohealer.core.brake import review_losses
 from autohealer.core.events import WorkerAdopted
-from autohealer.core.model import Budget, Death, Exit, Incarnation, Phase, Policy, Slot, Store, View
+from autohealer.core.firstfill import Gate
+from autohealer.core.intensity import Rate, rate_of
+from autohealer.core.model import (
+    NEVER,
+    Budget,
+    Death,
+    Ending,
+    Exit,
+    Incarnation,
+    Phase,
+    Policy,
+    Slot,
+    Store,
+    View,
+)
 from autohealer.core.reconcile import _registry_work as registry_work
 from autohealer.core.restarts import after_death
 from autohealer.core.slots import put
@@ -24,6 +47,7 @@ from tests.unit.core.test_mutants import MUTANTS as OF_THE_CORE
 from tests.unit.core.test_mutants import Patch
 
 EXITED = evolve._exited
+ENDING = reconcile._ending
 LAUNCH_ORDERED = evolve._launch_ordered
 
 
@@ -43,8 +67,8 @@ def _misses_only_its_own(slot: Slot) -> bool:
 
 def _does_not_hold_again(view: View, key: int) -> None:
     """Goes on with those that may just be coming back."""
-    if view.brake.probes.pop(key, None) is not None:
-        view.brake.window += 1
+    if view.brake.replacing.pop(view.place(key), None) is not None:
+        view.brake.at_once += 1
 
 
 def _never_releases(view: View) -> None:
@@ -71,7 +95,7 @@ def _never_forgives(view: View, empty: Slot, death: Death) -> Slot:
     """Lets every restart wait, however stable the worker had been."""
     if death.occupant.ready_at is not None:
         newly_ready = replace(death.occupant, ready_at=view.now)
-        death, empty = replace(death, occupant=newly_ready), replace(empty, crowded=1)
+        death, empty = replace(death, occupant=newly_ready), replace(empty, quick_restarts=1)
     return after_death(view, empty, death)
 
 
@@ -88,9 +112,14 @@ def _forgets_the_launch(view: View, slot: Slot, name: Incarnation, reason: str) 
     put(view, replace(view.slots[slot.key], occupant=None))
 
 
-def _is_always_full(budget: Budget, now: float, policy: Policy) -> Budget:
+def _is_always_full(budget: Budget, now: float, rate: Rate) -> Budget:
     """Never charges a restart to the group's budget."""
-    return Budget(float(policy.budget_burst), now)
+    return Budget(rate.burst, now)
+
+
+def _spends_as_nine(policy: Policy, replicas: int) -> Rate:
+    """Gives every group the budget of a large one."""
+    return rate_of(policy, 9)
 
 
 def _never_looks_again(view: View) -> float | None:
@@ -106,6 +135,44 @@ async def _adopts_without_proof(self: Executor, name: Incarnation | str) -> None
         return
     if isinstance(name, Incarnation):
         self._post(WorkerAdopted(name, record.pid, age_s=60.0))
+
+
+def _ends_whom_it_cannot_prove(slot: Slot, view: View) -> Action | None:
+    """Takes what holds a slot for a worker of its own that has to go."""
+    if slot.phase is Phase.HELD and slot.occupant is not None:
+        return Drain(slot.key, slot.occupant.name, "not proven", Ending.SURPLUS)
+    return ENDING(slot, view)
+
+
+def _doubles_the_unprovable(view: View, name: Incarnation, pid: int, why: str) -> None:
+    """Only reports what it cannot prove, and fills the slot beside it."""
+    held._report(view, name, pid)
+
+
+def _waits_for_nobody(view: View) -> Gate:
+    """Launches before it knows who is there."""
+    return Gate(view.own, NEVER, {})
+
+
+def _haunts_by_interval(view: View, name: Incarnation) -> bool:
+    """Takes every number between its first and its newest generation for its own."""
+    slot = view.slots.get(name.slot)
+    return slot is not None and view.generation_base <= name.generation <= slot.generation
+
+
+def _hurries_what_its_leader_left(
+    view: View, name: Incarnation, exit_: Exit, jitter: float, *, tree_empty: bool
+) -> None:
+    """Kills what a leader that was asked to end left, as if it had died by itself."""
+    EXITED(view, name, exit_, jitter, tree_empty=tree_empty)
+    key = view.key_of.get(name)
+    if key is not None and view.slots[key].phase is Phase.DRAINING:
+        soon = view.now + view.policy.kill_retry_s
+        put(view, replace(view.slots[key], deadline=soon, killing=True))
+
+
+def _ignores_the_wipe(view: View) -> None:
+    """Misses at once whoever was registered in a registry that was deleted."""
 
 
 MUTANTS: dict[str, list[Patch]] = {
@@ -126,6 +193,10 @@ MUTANTS: dict[str, list[Patch]] = {
         (reconcile, "refilled", _is_always_full),
         (evolve, "refilled", _is_always_full),
     ],
+    "spends another number's budget": [
+        (reconcile, "rate_of", _spends_as_nine),
+        (evolve, "rate_of", _spends_as_nine),
+    ],
     "believes an old list": OF_THE_CORE["believes an old list"],
     "forgets a loss before its start": [
         (slots, "is_missed", _misses_only_its_own),
@@ -136,6 +207,12 @@ MUTANTS: dict[str, list[Patch]] = {
     "never brakes": [(registrations, "review_losses", _never_brakes)],
     "never releases the brake": [(registrations, "review_losses", _never_releases)],
     "ends all after the hold": [(brake, "_places", _has_places_for_all)],
+    "ends whom it cannot prove": [(reconcile, "_ending", _ends_whom_it_cannot_prove)],
+    "doubles the unprovable": [(held, "held", _doubles_the_unprovable)],
+    "fills a slot before it has looked": [(reconcile, "gate_of", _waits_for_nobody)],
+    "haunts by interval": [(registrations, "is_own", _haunts_by_interval)],
+    "kills what a drained leader left": [(evolve, "_exited", _hurries_what_its_leader_left)],
+    "misses everybody after a wipe": [(storeroom, "registry_wiped", _ignores_the_wipe)],
     "adopts without proof": [(Executor, "_inspect", _adopts_without_proof)],
 }
 

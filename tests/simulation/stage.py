@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 
     from autohealer.daemon.ports import Observer
 
-POLICY = Policy(settle_s=SESSION_S + 2.0, budget_burst=10, budget_per_s=1.0)
+POLICY = Policy(
+    settle_s=SESSION_S + 2.0,
+    budget_burst=4,
+    budget_burst_each=1,
+    budget_per_s=1.0,
+    budget_per_s_each=0.15,
+)
 """The defaults, with a budget that a storm among nine workers can spend."""
 GENERATIONS_APART = 1_000_000
 """A later daemon's generations begin this much higher, as microseconds since the epoch do."""
@@ -124,7 +130,7 @@ class Stage:
         """Everything shall be gone."""
         if self.daemon is not None:
             self.farewell = Farewell.STOPPED
-            self.world.tell(StopAsked(self.now))
+            self.world.tell(StopAsked(self.now, force))
             self.daemon.mailbox.put(StopRequested(force))
 
     def detach(self) -> None:

@@ -17,7 +17,8 @@ from autohealer.daemon.ports import Observer
 from tests.simulation.faults import DEAF_S, FAULTS, LAG_MAX_S, REPLICAS_MAX, recovery_bound_s
 from tests.simulation.stage import POLICY, Stage
 from tests.support.history import Closed, Record
-from tests.support.oracle import Rules, violations_of
+from tests.support.ledgers import Rules
+from tests.support.oracle import violations_of
 from tests.support.virtual_time import pass_time, run_virtually
 
 PAUSES_S = (0.0, 0.0, 0.0001, 0.02, 0.5, 0.6, 1.5, 4.3, 6.2, 15.0)

@@ -13,7 +13,7 @@ from tests.simulation.story import play
 from tests.simulation.transcript import transcript_of
 
 SEEDS = range(2_000)
-MUTANT_SEEDS_MAX = 300
+MUTANT_SEEDS_MAX = 1000
 
 
 def known_seeds() -> list[int]:

@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING
 
 from autohealer.contract import ZnodeName, encode_record, parse_znode_name
 from autohealer.core.model import Exit, Incarnation
-from tests.support.fakes import KILL, FakeHost, FakeProcess, FakeStore, HostWitness
+from tests.support.fakehost import KILL, FakeHost, FakeProcess, HostWitness
+from tests.support.fakes import FakeStore
 from tests.support.history import (
+    UNPROVABLE,
     BystanderEnded,
     Deregistered,
     Emptied,
@@ -52,6 +54,7 @@ class Temper:
     ignores_term: bool = False
     tree: int = 0
     resists_s: float = 0.0
+    lingers: bool = False
 
 
 class World(HostWitness):
@@ -86,10 +89,13 @@ class World(HostWitness):
 
     # --- what the kernel shows ------------------------------------------------------------------
 
-    def signalled(self, name: Incarnation, process: FakeProcess) -> None:
+    def signalled(self, name: Incarnation, process: FakeProcess, number: int) -> None:
         """A daemon sent a signal."""
         self._said_term.add(process.name)
-        self.tell(Signalled(self.now, name, process.name if process.proven else None))
+        is_its_own = process.proven and not process.held
+        self.tell(
+            Signalled(self.now, name, process.name if is_its_own else None, kill=number == KILL)
+        )
 
     def ended(self, process: FakeProcess) -> None:
         """A process is gone; so is its session, soon or at once."""
@@ -97,6 +103,8 @@ class World(HostWitness):
             self.tell(BystanderEnded(self.now, process.pid))
             return
         self.tell(Ended(self.now, process.name, process.tree))
+        if process.lingers:
+            self.later(self.rng.uniform(0.1, 15.0), process.kill_rest)
         self._unregistered.discard(process.name)
         if process.name in self._said_term and self.store_up:
             self.later(CLEAN_END_S, lambda: self.unregister(process.name))
@@ -112,6 +120,7 @@ class World(HostWitness):
         name = process.name
         self.tell(Launched(self.now, name, process.pid))
         process.ignores_term, process.tree = temper.ignores_term, temper.tree
+        process.lingers = temper.lingers
         if temper.resists_s:
             process.resists = True
             self.tell(Fault(self.now, "resists", Harm.IMPAIRS, name))
@@ -170,6 +179,26 @@ class World(HostWitness):
         if process.name in self._unregistered:
             self._rejoin_soon(process)
 
+    def blind(self, process: FakeProcess) -> None:
+        """From now on no other daemon can prove whose a worker is; its registration may, some time."""
+        process.unreadable = True
+        process.tree = 0
+        process.record_proves = self.rng.random() < 0.3
+        self.tell(Fault(self.now, UNPROVABLE, Harm.IMPAIRS, process.name))
+
+    def unblind(self, process: FakeProcess) -> None:
+        """Its registration comes to prove whose it is, or it ends without a proof."""
+        if process.alive and not process.frozen and self.rng.random() < 0.5:
+            process.record_proves = True
+            self.lose_session(process)
+        self.later(REJOINS_WITHIN_S + 1.0, lambda: self._proven_or_over(process))
+
+    def _proven_or_over(self, process: FakeProcess) -> None:
+        if process.held or not process.record_proves:
+            self.crash(process)
+        process.unreadable = False
+        self.tell(Relief(self.now, UNPROVABLE, process.name))
+
     def lose_session(self, process: FakeProcess) -> None:
         """A worker's session ends although the worker is well."""
         self.tell(Fault(self.now, "session lost", Harm.UNREGISTERS, process.name))
@@ -191,8 +220,11 @@ class World(HostWitness):
     # --- registrations --------------------------------------------------------------------------
 
     def is_registered(self, process: FakeProcess) -> bool:
-        """Whether its znode is there."""
-        return _label(process.name) in self.store.children
+        """Whether its znode is there, and not somebody else's under its name."""
+        return self.store.children.get(_label(process.name)) == self._data_of(process)
+
+    def _data_of(self, process: FakeProcess) -> bytes:
+        return encode_record(self.host.record_of(process))
 
     def register(self, process: FakeProcess) -> None:
         """A worker creates its znode, or does so when it can."""
@@ -202,11 +234,15 @@ class World(HostWitness):
             self._unregistered.add(process.name)
             return
         self._unregistered.discard(process.name)
-        self.store.create(_label(process.name), encode_record(self.host.record_of(process)))
+        self.store.delete(_label(process.name))
+        self.store.create(_label(process.name), self._data_of(process))
         self.changed()
 
     def unregister(self, name: Incarnation) -> None:
-        """A znode goes away with its session."""
+        """A znode goes away with its session; then only a look at processes can show its worker."""
+        for process in self.host.running():
+            if process.name == name:
+                process.overlooked = False
         if self.store.delete(_label(name)):
             self.changed()
 
@@ -235,6 +271,8 @@ class World(HostWitness):
     def store_goes(self) -> None:
         """No server answers."""
         self.store_up = False
+        for process in self.host.running():
+            process.overlooked = False
 
     def store_returns(self) -> None:
         """Servers answer again: sessions have a whole timeout left, who waited registers."""

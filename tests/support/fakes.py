@@ -4,21 +4,18 @@ Theory of operation. Both do what the daemon's ports promise and post the very f
 post; `tests/ports` holds them and the real ones to the same suite, which is what makes them worth
 anything. As in reality no fact is posted from within a call of a port: each is posted by the event loop
 soon after. A `FakeHost` is the kernel and a `FakeStore` the server: processes and registrations are there
-whichever daemon looks at them, so one daemon can adopt what another launched. A `HostWitness` sees what
-becomes of processes.
+whichever daemon looks at them, so one daemon can adopt what another launched.
 
 Must never know: the view, plans, policy.
 
-Limits: a worker's tree is a number of processes beside its leader, all of which resist a kill or none; time
-passes only where a test says so.
+Limits: those of `tests.support.fakehost`; time passes only where a test says so.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from autohealer.contract import (
     RecordError,
@@ -30,129 +27,24 @@ from autohealer.contract import (
 )
 from autohealer.core.events import (
     Event,
+    ListFailed,
+    RegistryWiped,
     StoreChanged,
     TreeEmptied,
     TreeResists,
     WorkerAdopted,
     WorkerExited,
+    WorkerHeld,
     WorkersListed,
 )
 from autohealer.core.model import Exit, Incarnation, Standing, Store
 from autohealer.daemon.ports import Gone, SpawnError, Unreadable
+from tests.support.fakehost import KILL, TERM, FakeHost, FakeProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from autohealer.daemon.ports import Clock, Post
-
-TERM, KILL = 15, 9
-
-
-class HostWitness:
-    """Sees what becomes of processes; this one forgets it."""
-
-    def signalled(self, name: Incarnation, process: FakeProcess) -> None:
-        """A daemon sent a process a signal that it meant for `name`."""
-
-    def ended(self, process: FakeProcess) -> None:
-        """A process is gone; its `tree` may not be."""
-
-    def emptied(self, process: FakeProcess) -> None:
-        """The last of the tree an ended process had left is gone."""
-
-
-class Holder(Protocol):
-    """Who holds a process by a descriptor, and so learns of its end."""
-
-    def leader_ended(self, process: FakeProcess, exit_: Exit) -> None:
-        """The process is gone; its tree may not be."""
-
-    def rest_ended(self, process: FakeProcess) -> None:
-        """Its tree is gone too."""
-
-
-@dataclass(slots=True)
-class FakeProcess:
-    """One worker's process, and how many others of its tree live beside it, which may resist every kill."""
-
-    name: Incarnation
-    pid: int
-    start: int
-    born_at: float
-    host: FakeHost = field(repr=False)
-    proven: bool = True
-    alive: bool = True
-    frozen: bool = False
-    ignores_term: bool = False
-    tree: int = 0
-    resists: bool = False
-    holder: Holder | None = None
-
-    def die(self, exit_: Exit) -> None:
-        """End the leader; who holds it learns of that."""
-        if not self.alive:
-            return
-        self.alive = False
-        del self.host.processes[self.pid]
-        if self.tree:
-            self.host.remnants.append(self)
-        self.host.witness.ended(self)
-        if self.holder is not None:
-            self.holder.leader_ended(self, exit_)
-
-    def kill_rest(self) -> None:
-        """End what an ended leader left, if that can be ended."""
-        if self.alive or self.resists or not self.tree:
-            return
-        self.tree = 0
-        self.host.remnants.remove(self)
-        self.host.witness.emptied(self)
-        if self.holder is not None:
-            self.holder.rest_ended(self)
-
-    def give_in(self) -> None:
-        """Resist no longer: the kills it withstood take effect."""
-        self.resists = False
-        self.kill_rest()
-
-
-@dataclass(slots=True)
-class FakeHost:
-    """A machine: its processes by pid, what dead leaders left, and what a new one will be like."""
-
-    name: str = "here"
-    boot: str = "boot-1"
-    ignores_term: bool = False
-    tree: int = 0
-    broken: str = ""
-    processes: dict[int, FakeProcess] = field(default_factory=dict)
-    remnants: list[FakeProcess] = field(default_factory=list)
-    witness: HostWitness = field(default_factory=HostWitness)
-    last_pid: int = 100
-
-    def run(self, name: Incarnation, *, proven: bool = True, pid: int | None = None) -> FakeProcess:
-        """Start a process, as a daemon or (unproven) as somebody else, who may get a pid that was used before."""
-        self.last_pid += 1
-        process = FakeProcess(
-            name,
-            self.last_pid if pid is None else pid,
-            start=self.last_pid,
-            born_at=asyncio.get_running_loop().time(),
-            host=self,
-            proven=proven,
-            ignores_term=self.ignores_term,
-            tree=self.tree,
-        )
-        self.processes[process.pid] = process
-        return process
-
-    def running(self) -> list[FakeProcess]:
-        """Every process that leads a tree."""
-        return list(self.processes.values())
-
-    def record_of(self, process: FakeProcess) -> WorkerRecord:
-        """What a process writes into its registration."""
-        return WorkerRecord(process.pid, process.start, self.boot, self.name)
 
 
 class FakeProcesses:
@@ -170,6 +62,8 @@ class FakeProcesses:
         self._post = post
         self._on_start = on_start
         self._live: dict[Incarnation, FakeProcess] = {}
+        self._held: dict[Incarnation, FakeProcess] = {}
+        self._asked: set[Incarnation] = set()
         self._rng = random.Random(1)
 
     # --- the port -----------------------------------------------------------------------------
@@ -187,18 +81,20 @@ class FakeProcesses:
 
     def terminate(self, name: Incarnation) -> None:
         """TERM and CONT: ends what does not ignore it, stopped or not."""
-        if (process := self._live.get(name)) is None or not process.alive:
+        if (process := self._known(name)) is None or not process.alive:
             return
         self._sent(name, process, TERM)
+        self._asked.add(name)
         process.frozen = False
         if not process.ignores_term:
             process.die(Exit(signal=TERM))
 
     def kill(self, name: Incarnation) -> None:
         """KILL: ends everything but what resists, which is told of."""
-        if (process := self._live.get(name)) is None:
+        if (process := self._known(name)) is None:
             return
         self._sent(name, process, KILL)
+        self._asked.discard(name)
         if process.alive:
             if not process.resists:
                 process.tree = 0
@@ -218,6 +114,9 @@ class FakeProcesses:
             return Standing.DEAD
         if process is None or not process.proven or process.name != name or name in self._live:
             return Standing.ORPHAN
+        if process.unreadable and not process.record_proves:
+            self._hold_back(process)
+            return Standing.UNPROVABLE
         self._adopt(process)
         return None
 
@@ -226,8 +125,12 @@ class FakeProcesses:
     def adopt_all(self) -> int:
         """Take over every proven process an earlier daemon left; how many. What dead leaders left is ended."""
         found = [p for p in self.host.running() if p.proven and p.name not in self._live]
+        found = [process for process in found if not process.overlooked]
         for process in found:
-            self._adopt(process)
+            if process.unreadable:
+                self._hold_back(process)
+            else:
+                self._adopt(process)
         for process in [p for p in self.host.remnants if p.name not in self._live]:
             self._adopt(process)
             self.leader_ended(process, Exit())
@@ -239,13 +142,26 @@ class FakeProcesses:
 
     def release(self) -> None:
         """Stop watching, as a daemon that is gone."""
-        for process in self._live.values():
+        for process in (*self._live.values(), *self._held.values()):
             process.holder = None
+            process.held = False
         self._live.clear()
+        self._held.clear()
 
     # --- how it works -------------------------------------------------------------------------
 
+    def _known(self, name: Incarnation) -> FakeProcess | None:
+        """Whom a signal for an incarnation would reach; the core answers for not sending one to what is held."""
+        return self._live.get(name) or self._held.get(name)
+
+    def _hold_back(self, process: FakeProcess) -> None:
+        process.holder, process.held = self, True
+        self._held[process.name] = process
+        self._soon(WorkerHeld(process.name, process.pid, f"pid {process.pid} cannot be read"))
+
     def _adopt(self, process: FakeProcess) -> None:
+        self._held.pop(process.name, None)
+        process.held = False
         self._hold(process)
         age_s = asyncio.get_running_loop().time() - process.born_at
         self._soon(WorkerAdopted(process.name, process.pid, age_s))
@@ -256,23 +172,28 @@ class FakeProcesses:
 
     def _sent(self, name: Incarnation, process: FakeProcess, number: int) -> None:
         self.signals.append((name, number))
-        self.host.witness.signalled(name, process)
+        self.host.witness.signalled(name, process, number)
 
     def leader_ended(self, process: FakeProcess, exit_: Exit) -> None:
-        """Tell of it, and end the rest of the tree, as the real adapter does."""
+        """Tell of it, and end the rest of the tree, as the real adapter does, unless that was asked to end as well."""
         tree_empty = process.tree == 0
         self._soon(
             WorkerExited(process.name, exit_, tree_empty, self._rng.random(), pid=process.pid)
         )
         if tree_empty:
-            self._live.pop(process.name)
-        else:
+            self._forget(process.name)
+        elif not (process.lingers and process.name in self._asked):
             process.kill_rest()
 
     def rest_ended(self, process: FakeProcess) -> None:
         """Tell of it."""
-        self._live.pop(process.name)
+        self._forget(process.name)
         self._soon(TreeEmptied(process.name, self._rng.random()))
+
+    def _forget(self, name: Incarnation) -> None:
+        self._live.pop(name, None)
+        self._held.pop(name, None)
+        self._asked.discard(name)
 
     def _soon(self, fact: Event) -> None:
         asyncio.get_running_loop().call_soon(self._post, fact)
@@ -300,7 +221,8 @@ NEXT_ANSWER_S = 1e-6
 class FakeRegistry:
     """The `Registry` port on a `FakeStore`, for one group, by a clock that is the event loop's where none is given.
 
-    `lag_s` is how old a list is when it arrives; while `deaf`, changes go unnoticed, as when a watch was lost.
+    `lag_s` is how old a list is when it arrives; while `deaf`, changes go unnoticed, as when a watch was lost; while
+    `unlistable`, there is no list, for that reason.
     """
 
     def __init__(
@@ -315,6 +237,7 @@ class FakeRegistry:
         self.lag_s = 0.0
         self._answer_at = float("-inf")
         self.deaf = False
+        self.unlistable = ""
         self.discarded: list[Incarnation] = []
         self.lists = 0
         self._post = post
@@ -385,6 +308,12 @@ class FakeRegistry:
         self._become(Store.CONNECTED)
         self.resync()
 
+    def wiped(self) -> None:
+        """`/workers` was deleted and made again: told at once, and listed."""
+        if self._store is Store.CONNECTED:
+            self._post(RegistryWiped())
+            self.resync()
+
     def suspend(self) -> None:
         """The connection is gone."""
         self._become(Store.SUSPENDED)
@@ -407,6 +336,9 @@ class FakeRegistry:
         """
         self._list_ordered = False
         if self._store is not Store.CONNECTED:
+            return
+        if self.unlistable:
+            self._post(ListFailed(self.unlistable))
             return
         self.lists += 1
         parsed = {label: parse_znode_name(label) for label in self.children}

@@ -15,6 +15,9 @@ from enum import Enum
 
 from autohealer.core.model import Incarnation
 
+UNPROVABLE = "unprovable"
+"""The kind of a fault that leaves no later daemon a proof of whose a process is."""
+
 
 class Harm(Enum):
     """What a fault may do to its target."""
@@ -123,18 +126,31 @@ class DaemonEnded:
 
 @dataclass(frozen=True, slots=True)
 class StopAsked:
-    """The operator wants everything gone."""
+    """The operator wants everything gone; with `force`, at once."""
 
     at: float
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Signalled:
-    """The daemon sent a signal meant for an incarnation; `reached` is whose process got it, None a bystander's."""
+    """The daemon sent a signal meant for an incarnation; `reached` is whose process got it, None a bystander's.
+
+    A process that the daemon cannot prove to be its worker is a bystander. `kill`: it was KILL.
+    """
 
     at: float
     name: Incarnation
     reached: Incarnation | None
+    kill: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Discarded:
+    """The daemon deletes a registration."""
+
+    at: float
+    name: Incarnation
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +200,7 @@ Record = (
     | DaemonEnded
     | StopAsked
     | Signalled
+    | Discarded
     | BystanderEnded
     | Fault
     | Relief

@@ -17,12 +17,32 @@ from autohealer.core.model import Incarnation, Policy
 NEVER, ALWAYS = float("-inf"), float("inf")
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The bounds, and how far the witnesses may be off.
+
+    `quiet_s`: how long the group must have been whole at the end. `sight_s`: how long the daemon may take to see
+    what is registered. `overlap_s`: how long two incarnations of a slot may seem to overlap to a witness that polls.
+    `clock_s`: how late a record may be.
+    """
+
+    policy: Policy
+    whole_within_s: float
+    stop_within_s: float
+    prompt_s: float = 0.0
+    quiet_s: float = 0.0
+    sight_s: float = 0.0
+    overlap_s: float = 0.0
+    clock_s: float = 0.0
+
+
 @dataclass(slots=True)
 class Life:
     """What is known of one incarnation.
 
     `ailments` are the lasting faults it suffers from, `well_from` is when it is healthy (again), `serves_from` when
-    the daemon can have known that it serves, `doomed` says that a fault ends it, `signalled` that the daemon does.
+    the daemon can have known that it serves, `doomed` says that a fault ends it, `signalled` that the daemon does,
+    `asked_at` when this daemon asked it to end, `unprovable` that no later daemon can tell that it is ours.
     """
 
     name: Incarnation
@@ -33,14 +53,28 @@ class Life:
     was_registered: bool = False
     doomed: bool = False
     signalled: bool = False
+    asked_at: float = NEVER
+    unprovable: bool = False
     ailments: set[str] = field(default_factory=set)
     well_from: float = NEVER
     serves_from: float | None = None
 
     @property
     def is_missing(self) -> bool:
-        """Whether it lives and has lost its registration."""
-        return self.alive and self.was_registered and self.registered_at is None
+        """Whether it lives and has lost its registration, and may be ended for it."""
+        return (
+            not self.unprovable
+            and self.alive
+            and self.was_registered
+            and self.registered_at is None
+        )
+
+    def is_told(self, at: float, patience_s: float, *, kill: bool) -> str:
+        """The daemon signals it; what is wrong with that, if anything: who was asked to end has its grace for it."""
+        if not kill:
+            self.asked_at = max(self.asked_at, at)
+        early = kill and at - self.asked_at < patience_s - 1e-6
+        return f"{at - self.asked_at:.3f} s after it had been asked to end" if early else ""
 
     def fall_ill(self, kind: str) -> None:
         """A fault may cost its registration from now on."""
@@ -86,8 +120,12 @@ class Census:
         return (life for lives in self.present.values() for life in lives)
 
     def unregistered(self) -> Iterator[Life]:
-        """Those that live and are not registered."""
-        return (life for life in self.all_present() if life.alive and life.registered_at is None)
+        """Those that live and are not registered, and may be ended for it."""
+        return (
+            life
+            for life in self.all_present()
+            if life.alive and life.registered_at is None and not life.unprovable
+        )
 
     def had_surplus(self, slot: int) -> bool:
         """Whether more than one incarnation was found in a slot; one of them has to go, and may take its time."""
@@ -116,15 +154,31 @@ class RestartLedger:
     """The group's token bucket in one daemon's life; its first launch into a slot it found empty is no restart."""
 
     policy: Policy
-    slack: float = 1e-6
+    slack_s: float = 0.0
     known_slots: set[int] = field(default_factory=set)
     tokens: float = 0.0
     at: float = NEVER
+    burst: float = 0.0
+    per_s: float = 0.0
 
-    def open(self, at: float, held_slots: set[int]) -> None:
+    @property
+    def slack(self) -> float:
+        """How much may be missing because records are late."""
+        return 1e-6 + self.per_s * self.slack_s
+
+    def open(self, at: float, held_slots: set[int], replicas: int) -> None:
         """A daemon starts with a full bucket."""
         self.known_slots = set(held_slots)
-        self.tokens, self.at = float(self.policy.budget_burst), at
+        self.at = NEVER
+        self.scale(at, replicas)
+
+    def scale(self, at: float, replicas: int) -> None:
+        """The bucket and what flows into it are those of another number from now on."""
+        spent = 0.0 if self.at == NEVER else self.burst - self.balance(at)
+        policy = self.policy
+        self.burst = float(policy.budget_burst + policy.budget_burst_each * replicas)
+        self.per_s = max(policy.budget_per_s, policy.budget_per_s_each * replicas)
+        self.tokens, self.at = max(0.0, self.burst - spent), at
 
     def charge(self, slot: int, at: float) -> bool:
         """Pay for a launch; whether there was enough."""
@@ -136,8 +190,7 @@ class RestartLedger:
 
     def balance(self, at: float) -> float:
         """How many restarts could be paid for."""
-        earned = (at - self.at) * self.policy.budget_per_s
-        return min(float(self.policy.budget_burst), self.tokens + earned)
+        return min(self.burst, self.tokens + (at - self.at) * self.per_s)
 
 
 @dataclass(slots=True)

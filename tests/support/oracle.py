@@ -9,8 +9,8 @@ I2  once nothing has been disturbed for `whole_within_s`, exactly the wanted slo
 I3  nobody is ended for a registration while the store is away or its workers have time to register again
 I4  a healthy worker (no fault hit it, or it has registered again since) is never ended, whatever the store does;
     after a mass loss nobody is ended before the hold is over, then only one by one
-I5  no signal to another process than the one meant; bystanders live
-I6  a stop ends in time and leaves nothing
+I5  no signal to another process than the one meant or to one not proven to be ours; bystanders and their znodes live
+I6  a stop ends in time and leaves nothing but what is not proven to be ours; who is asked to end has its grace
 I7  restarts stay within the group's budget, and no generation is used twice
 
 The numbers are those of the invariants every coordinated supervisor is held to. I8 (ephemerals vanish exactly when
@@ -24,16 +24,17 @@ Limits: tolerances are fields of `Rules`. A history too short to judge is a viol
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import assert_never
 
-from autohealer.core.model import Incarnation, Policy
+from autohealer.core.model import Incarnation
 from tests.support.history import (
+    UNPROVABLE,
     BystanderEnded,
     Closed,
     DaemonEnded,
     DaemonStarted,
     Deregistered,
+    Discarded,
     Emptied,
     Ended,
     Farewell,
@@ -49,26 +50,15 @@ from tests.support.history import (
     StoreIs,
     Wanted,
 )
-from tests.support.ledgers import NEVER, Census, Life, MassLoss, RestartLedger, loss_limit
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """The bounds, and how far the witnesses may be off.
-
-    `quiet_s`: how long the group must have been whole at the end. `sight_s`: how long the daemon may take to see
-    what is registered. `overlap_s`: how long two incarnations of a slot may seem to overlap to a witness that polls.
-    `clock_s`: how late a record may be.
-    """
-
-    policy: Policy
-    whole_within_s: float
-    stop_within_s: float
-    prompt_s: float = 0.0
-    quiet_s: float = 0.0
-    sight_s: float = 0.0
-    overlap_s: float = 0.0
-    clock_s: float = 0.0
+from tests.support.ledgers import (
+    NEVER,
+    Census,
+    Life,
+    MassLoss,
+    RestartLedger,
+    Rules,
+    loss_limit,
+)
 
 
 def violations_of(history: Iterable[Record], rules: Rules) -> list[str]:
@@ -80,9 +70,6 @@ def violations_of(history: Iterable[Record], rules: Rules) -> list[str]:
     if not isinstance(last, Closed):
         judge.violations.append("the history has no end: nothing can be said of what came last")
     return judge.violations
-
-
-# --- how it is judged -------------------------------------------------------------------------
 
 
 class _Judge:
@@ -97,6 +84,7 @@ class _Judge:
         self._overlaps: dict[Incarnation, tuple[Incarnation, float]] = {}
         self._daemon_up = False
         self._stop_asked_at: float | None = None
+        self._patience_s = 0.0
         self._store_up: bool | None = None
         self._store_since = NEVER
         self._trusted_from = NEVER
@@ -107,9 +95,7 @@ class _Judge:
         self._whole_since: float | None = None
         self._complained = False
         self._due: dict[int, float] = {}
-        self._ledger = RestartLedger(
-            rules.policy, slack=1e-6 + rules.policy.budget_per_s * rules.clock_s
-        )
+        self._ledger = RestartLedger(rules.policy, slack_s=rules.clock_s)
         self._vanished: list[tuple[float, Incarnation]] = []
         self._loss: MassLoss | None = None
         self._changed_at = NEVER
@@ -139,10 +125,12 @@ class _Judge:
                 self._daemon_started()
             case DaemonEnded(_, farewell):
                 self._daemon_ended(farewell)
-            case StopAsked():
-                self._stop_asked()
-            case Signalled(_, name, reached):
-                self._was_signalled(name, reached)
+            case StopAsked(_, force):
+                self._stop_asked(force=force)
+            case Signalled(_, name, reached, kill):
+                self._was_signalled(name, reached, kill=kill)
+            case Discarded(_, name):
+                self._was_discarded(name)
             case BystanderEnded(_, pid):
                 self._say("I5", f"the bystander with pid {pid} was ended")
             case Fault(_, kind, harm, target):
@@ -160,11 +148,8 @@ class _Judge:
 
     # --- I2 and I6: whole when calm, gone when stopped ------------------------------------------
 
-    def _flaws(self) -> list[str]:
-        return list(self._census.flaws(self._replicas))
-
     def _note_wholeness(self) -> None:
-        if self._flaws():
+        if any(self._census.flaws(self._replicas)):
             self._whole_since = None
         elif self._whole_since is None:
             self._whole_since = self._at
@@ -182,8 +167,8 @@ class _Judge:
                 self._say("I6", f"not stopped within {self._rules.stop_within_s:g} s")
         elif self._whole_since is None and calm_s > self._rules.whole_within_s and not self._hidden:
             self._complained = True
-            within_s = self._rules.whole_within_s
-            self._say("I2", f"not whole {within_s:g} s after the last fault: {self._flaws()}")
+            within_s, flaws = self._rules.whole_within_s, list(self._census.flaws(self._replicas))
+            self._say("I2", f"not whole {within_s:g} s after the last fault: {flaws}")
 
     def _disturb(self) -> None:
         self._disturbed_at = self._at
@@ -196,7 +181,7 @@ class _Judge:
             for sentence in self._census.dead_registrations():
                 self._say("I6", f"{sentence} after the stop")
         elif self._whole_since is None or self._at - self._whole_since < self._rules.quiet_s:
-            quiet_s, flaws = self._rules.quiet_s, self._flaws()
+            quiet_s, flaws = self._rules.quiet_s, list(self._census.flaws(self._replicas))
             self._say("I2", f"not whole and quiet for {quiet_s:g} s at the end: {flaws}")
 
     # --- processes: I1, I2, I7 ------------------------------------------------------------------
@@ -269,13 +254,19 @@ class _Judge:
 
     # --- endings: I3, I4, I5 --------------------------------------------------------------------
 
-    def _was_signalled(self, name: Incarnation, reached: Incarnation | None) -> None:
+    def _was_signalled(self, name: Incarnation, reached: Incarnation | None, *, kill: bool) -> None:
         if reached != name:
             self._say("I5", f"a signal for {name} reached {reached or 'a bystander'}")
         life = self._census.lives.get(name)
         if life is not None and life.alive and not life.signalled:
             self._judge_ending(life)
             life.signalled = True
+        if life is not None and (wrong := life.is_told(self._at, self._patience_s, kill=kill)):
+            self._say("I6", f"{life} was killed {wrong}")
+
+    def _was_discarded(self, name: Incarnation) -> None:
+        if name not in self._census.lives:
+            self._say("I5", f"the registration of {name}, which is nobody's here, was deleted")
 
     def _judge_ending(self, life: Life) -> None:
         """The daemon ends a live incarnation, or nobody knows who did."""
@@ -321,6 +312,7 @@ class _Judge:
         if life is None or life.registered_at is None:
             return
         settled = self._at - life.registered_at > 2 * self._rules.policy.probation_s
+        settled = settled and not life.unprovable
         life.registered_at = None
         if life.alive and not life.signalled and not life.doomed and settled:
             self._look_for_mass_loss(name)
@@ -374,6 +366,7 @@ class _Judge:
 
     def _wanted(self, replicas: int) -> None:
         self._replicas = replicas
+        self._ledger.scale(self._at, replicas)
         self._due.clear()
         self._disturb()
 
@@ -393,7 +386,10 @@ class _Judge:
     def _daemon_started(self) -> None:
         self._daemon_up = True
         self._stop_asked_at = None
-        self._ledger.open(self._at, set(self._census.present))
+        self._patience_s = self._rules.policy.grace_s - self._rules.clock_s
+        for life in self._census.all_present():
+            life.asked_at = NEVER  # a new daemon does not know of it
+        self._ledger.open(self._at, set(self._census.present), self._replicas)
         self._note_service()
         self._disturb()
 
@@ -409,10 +405,13 @@ class _Judge:
             if self._stop_asked_at is None:
                 self._say("I6", "the daemon ended although nobody asked it to")
             for life in self._census.all_present():
-                self._say("I6", f"{life} outlived the stop")
+                if not life.unprovable:
+                    self._say("I6", f"{life} outlived the stop")
         self._disturb()
 
-    def _stop_asked(self) -> None:
+    def _stop_asked(self, *, force: bool) -> None:
+        if force or self._stop_asked_at is not None:
+            self._patience_s = 0.0
         if self._stop_asked_at is None:
             self._stop_asked_at = self._at
         self._due.clear()
@@ -425,6 +424,8 @@ class _Judge:
             case Harm.HIDES:
                 self._hidden.add(kind)
             case Harm.IMPAIRS:
+                if life is not None:
+                    life.unprovable |= kind == UNPROVABLE
                 self._impaired.add((kind, target))
                 self._impaired_at = self._at
                 self._due.clear()
@@ -444,4 +445,5 @@ class _Judge:
         for life in self._census.all_present():
             if target in {None, life.name}:
                 life.ailments.discard(kind)
+                life.unprovable = life.unprovable and kind != UNPROVABLE
         self._note_service()

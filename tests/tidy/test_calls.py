@@ -23,7 +23,11 @@ PLACES: dict[tuple[str, ...], tuple[str, ...]] = {
     ),
     SIGNALS: ("autohealer/processes", "flaky_worker", "tests", "benchmarks"),
     SLEEPS: (
+        "autohealer/control/server.py",  # between two looks at whether the socket is still there
+        "autohealer/control/encoding.py",  # zero seconds, as the next
+        "autohealer/control/status.py",  # zero seconds: lets the loop do other things between slices
         "autohealer/assembly/keeper.py",  # between two checks of the output files' sizes
+        "autohealer/daemon/mailbox.py",  # zero seconds: lets the event loop hear others between two rounds
         "autohealer/embedded/leftovers.py",  # between two looks at who uses a server
         "autohealer/worker/registration.py",  # between two attempts to register, on a thread of its own
         "autohealer/zkserver/server.py",  # zero seconds: lets transports close
@@ -34,6 +38,7 @@ PLACES: dict[tuple[str, ...], tuple[str, ...]] = {
         "tests/integration/test_worker_sdk.py",  # inside the text of a worker that hangs
         "tests/unit/zkserver/test_server.py",  # a freeze that has to last
         "tests/unit/zkserver/test_shell.py",  # zero seconds: lets tasks run
+        "tests/unit/control/test_status.py",  # zero seconds: counts turns of the loop
     ),
 }
 """Where each kind of call may stand, with the reason where it is not plain."""

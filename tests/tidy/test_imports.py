@@ -13,6 +13,8 @@ CONTRACT = "autohealer.contract"
 DAEMON = "autohealer.daemon"
 PORTS = "autohealer.daemon.ports"
 SETTINGS = "autohealer.settings"
+STATE_DIR = "autohealer.statedir"
+"""How files and folders are opened safely; standard library only, so every adapter may."""
 KAZOO_CLIENT = "autohealer.zkclient"
 """How both the daemon and every worker set up kazoo; part of the contract in all but name."""
 
@@ -21,12 +23,13 @@ DOORS: dict[str, tuple[str, ...]] = {
     "autohealer/contract.py": (),
     "autohealer/zkclient.py": (),
     "autohealer/settings.py": (f"{CORE}.model", CONTRACT),
+    "autohealer/statedir": (STATE_DIR,),
     "autohealer/daemon": (CORE, CONTRACT, DAEMON),
-    "autohealer/processes": (CORE, CONTRACT, PORTS, "autohealer.processes"),
+    "autohealer/processes": (CORE, CONTRACT, PORTS, STATE_DIR, "autohealer.processes"),
     "autohealer/coordination": (CORE, CONTRACT, PORTS, KAZOO_CLIENT, "autohealer.coordination"),
-    "autohealer/embedded": ("autohealer.embedded",),
-    "autohealer/telemetry": (CORE, CONTRACT, PORTS, "autohealer.telemetry"),
-    "autohealer/control": (CORE, CONTRACT, PORTS, "autohealer.control"),
+    "autohealer/embedded": (STATE_DIR, "autohealer.embedded"),
+    "autohealer/telemetry": (CORE, CONTRACT, PORTS, STATE_DIR, "autohealer.telemetry"),
+    "autohealer/control": (CORE, CONTRACT, PORTS, STATE_DIR, "autohealer.control"),
     "autohealer/worker": (CONTRACT, KAZOO_CLIENT, "autohealer.worker"),
     "autohealer/zkserver": ("autohealer.zkserver",),
     "flaky_worker": ("autohealer.worker", CONTRACT, "flaky_worker"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from autohealer.contract import is_group_name
+from autohealer.core.intensity import Rate, rate_of
 from autohealer.settings import (
     REPLICAS_MAX,
     AutoTarget,
@@ -169,7 +170,7 @@ def test_the_policy_follows_the_settings() -> None:
     policy = _settings(10).policy()
     assert (policy.registration_timeout_s, policy.grace_s) == (7.0, 3.0)
     assert (policy.rejoin_grace_s, policy.settle_s) == (0.5, 6.0)
-    assert (policy.budget_burst, policy.budget_per_s) == (40, 10.0)
+    assert rate_of(policy, 10) == Rate(burst=40.0, per_s=10.0)
 
 
 @pytest.mark.parametrize(("session_timeout_s", "grace_s"), [(1.0, 0.25), (2.0, 0.5), (60.0, 0.5)])
@@ -182,8 +183,9 @@ def test_a_rejoin_is_awaited_briefly(session_timeout_s: float, grace_s: float) -
 def test_every_group_may_restart_at_some_pace(replicas: int) -> None:
     """A group of none or one would divide by nothing, or never be restarted."""
     policy = _settings(replicas).policy()
-    assert policy.budget_per_s >= 1.0
-    assert policy.budget_burst >= replicas
+    rate = rate_of(policy, replicas)
+    assert rate.per_s >= 1.0
+    assert rate.burst >= replicas
 
 
 def test_a_group_has_a_folder_of_its_own() -> None:

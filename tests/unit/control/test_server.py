@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -38,12 +39,22 @@ def long_folder(tmp_path: Path) -> Path:
     return folder
 
 
+async def answer() -> StatusRecord:
+    """What the daemon says of itself."""
+    return STATUS
+
+
+def server_at(folder: Path, detach: Callable[[], None] | None = None) -> ControlServer:
+    """A server that does not listen yet."""
+    return ControlServer(folder, answer, detach or nobody_asks, print)
+
+
 def asked_of(folder: Path) -> StatusRecord:
     """What a client reads while a server serves there."""
 
     async def ask() -> bytes:
-        server = ControlServer(folder, lambda: STATUS, nobody_asks)
-        await server.start()
+        server = server_at(folder)
+        await server.listen()
         try:
             return await asyncio.to_thread(fetch_status, folder)
         finally:
@@ -65,14 +76,14 @@ def test_a_long_path_works(long_folder: Path) -> None:
 
 def test_only_its_owner_may_open_it(tmp_path: Path) -> None:
     """Every user of the machine could command the daemon."""
-    with socket_path.listen(tmp_path):
+    with socket_path.listen(tmp_path).socket:
         mode = (tmp_path / socket_path.SOCKET_NAME).stat().st_mode
         assert mode & 0o777 == 0o600
 
 
 def test_a_dead_daemons_socket_is_replaced(tmp_path: Path) -> None:
     """After a crash the next daemon could not be asked anything."""
-    socket_path.listen(tmp_path).close()
+    socket_path.listen(tmp_path).socket.close()
     assert (tmp_path / socket_path.SOCKET_NAME).exists()
     assert asked_of(tmp_path) == STATUS
     assert not (tmp_path / socket_path.SOCKET_NAME).exists()
@@ -82,7 +93,7 @@ def test_nobody_there_is_said_with_the_group(tmp_path: Path) -> None:
     """A user would see a traceback where no daemon runs."""
     with pytest.raises(NoAnswer, match="no daemon answers for group 'web'"):
         fetch_status(tmp_path / "web")
-    socket_path.listen(tmp_path).close()
+    socket_path.listen(tmp_path).socket.close()
     with pytest.raises(NoAnswer, match="no daemon answers for group"):
         fetch_status(tmp_path)
 
@@ -91,8 +102,8 @@ def test_what_is_not_there_is_not_found(tmp_path: Path) -> None:
     """A typing error in a script would look like an answer."""
 
     async def ask() -> int:
-        server = ControlServer(tmp_path, lambda: STATUS, nobody_asks)
-        await server.start()
+        server = server_at(tmp_path)
+        await server.listen()
         try:
             return await asyncio.to_thread(status_code_of, tmp_path, "/v1/stat")
         finally:
@@ -106,8 +117,8 @@ def test_detaching_waits_for_the_daemons_process_to_end(tmp_path: Path) -> None:
 
     async def ask() -> bool:
         stand_in = await asyncio.create_subprocess_exec("sleep", "1000")
-        server = ControlServer(tmp_path, lambda: STATUS, stand_in.kill)
-        await server.start()
+        server = server_at(tmp_path, stand_in.kill)
+        await server.listen()
         try:
             await asyncio.to_thread(detach, tmp_path, stand_in.pid)
             return stand_in.returncode is not None or not is_running(stand_in.pid)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
+import pydantic
 import pytest
 
+from autohealer.control.encoding import encoder
 from autohealer.control.records import SlotRecord, StatusRecord
-from autohealer.control.status import About, Health, status_of
+from autohealer.control.status import About, Health, gather_status, status_of
 from autohealer.core.actions import Drain, Kill, Plan, Spawn
 from autohealer.core.events import (
     Decided,
@@ -188,3 +192,71 @@ def test_a_slot_whose_tree_resists_names_the_processes() -> None:
         "still there after a kill: pid 7 (disk-sleep, python3), pid 8 (running, nfsd)"
     )
     assert "pid 7" not in slot_after(*resisting, TreeEmptied(NAME, 0.0)).reason
+
+
+MANY = 1000
+FULL: tuple[Event, ...] = (
+    ReplicasSet(MANY),
+    CONNECTED,
+    EMPTY,
+    Decided(Plan(tuple(Spawn(slot, Incarnation(slot, 1), "first start") for slot in range(MANY)))),
+    *(WorkerSpawned(Incarnation(slot, 1), PID + slot) for slot in range(MANY)),
+)
+
+
+def gathered(view: View, examine: Examine, turns: list[int] | None = None) -> StatusRecord:
+    """What the daemon answers; `turns` notes how often its loop had a turn meanwhile."""
+
+    async def ask() -> StatusRecord:
+        asking = asyncio.ensure_future(gather_status(ABOUT, view, lambda: 100.0, tuple, examine))
+        while not asking.done():
+            if turns is not None:
+                turns.append(1)
+            await asyncio.sleep(0)
+        return asking.result()
+
+    return asyncio.run(ask())
+
+
+def test_a_status_gathered_in_slices_is_the_whole_status() -> None:
+    """A large group's status would lack slots, or say other things than a small one's."""
+    view = view_after(*FULL)
+    assert gathered(view, ASLEEP) == status_of(ABOUT, view, 100.0, (), ASLEEP)
+
+
+def test_the_loop_has_its_turns_while_a_large_status_is_made() -> None:
+    """Asking after ten thousand workers would stop their healing meanwhile."""
+    turns: list[int] = []
+    gathered(view_after(*FULL), ASLEEP, turns)
+    assert len(turns) > 10
+
+
+def test_a_worker_launched_while_processes_are_looked_at_is_looked_at_too() -> None:
+    """A worker that was just launched would be shown without a process."""
+    view = view_after(*ORDERED)
+
+    def examine(pid: int) -> Health | None:
+        return ASLEEP(pid)
+
+    async def ask() -> StatusRecord:
+        asking = asyncio.ensure_future(gather_status(ABOUT, view, lambda: 100.0, tuple, examine))
+        await asyncio.sleep(0)
+        evolve(view, WorkerSpawned(NAME, PID))
+        return await asking
+
+    (slot,) = asyncio.run(ask()).slots
+    assert (slot.pid, slot.health) == (PID, "sleeping")
+
+
+@pytest.mark.parametrize("count", [0, 1, 249, 250, 251, MANY])
+def test_json_made_in_slices_is_the_whole_record(count: int) -> None:
+    """A program could not read the answer of a large group."""
+    status = status_of(ABOUT, view_after(*FULL), 100.0, ('a hold that says "slots":[]',), ASLEEP)
+    status = replace(status, slots=status.slots[:count])
+    body = asyncio.run(as_json(status))
+    assert body == pydantic.TypeAdapter(StatusRecord).dump_json(status)
+
+
+async def as_json(status: StatusRecord) -> bytes:
+    """As the control interface writes it."""
+    return await encoder(pydantic)(status)

@@ -45,6 +45,7 @@ from autohealer.core.model import (
     Policy,
     Slot,
     Store,
+    StoreRoom,
     View,
 )
 from autohealer.core.reconcile import reconcile
@@ -75,7 +76,8 @@ class _Leaves(_Enters):
 class Scene:
     """A view built from text, and the rounds a loop would make of it.
 
-    Asked for a list, it answers at once with what was in the last one, unless it is `mute`.
+    Several scenes may share a `room`, each under its own name. One that is not `listed` knows no store yet.
+    Asked for a list, a scene answers at once with what was in the last one, unless it is `mute`.
     """
 
     def __init__(
@@ -86,19 +88,25 @@ class Scene:
         store: str = "connected",
         policy: Policy | None = None,
         now_s: float = NOW_S,
+        group: str = "",
+        room: StoreRoom | None = None,
+        listed: bool = True,
     ) -> None:
         self.policy = policy or Policy()
         states = [_parsed(word) for word in slots.split()]
         self.view = View(
             policy=self.policy,
             budget=Budget(float(self.policy.budget_burst)),
+            group=group,
+            room=room or StoreRoom(),
             generation_base=BASE,
             now=now_s - 3600.0,
         )
         self.mute = False
         self._listed: set[Incarnation] = set()
         wanted = replicas if replicas is not None else len(states)
-        self._fold(StoreChanged(Store.CONNECTED), WorkersListed(frozenset(), frozenset()))
+        if listed:
+            self._fold(StoreChanged(Store.CONNECTED, 1), WorkersListed(frozenset(), frozenset()))
         self._fold(ReplicasSet(max(wanted, len(states))))
         self._play([fact for state in states for fact in _history(self, now_s, *state)])
         self._play(_store_history(store, now_s))
@@ -112,9 +120,9 @@ class Scene:
     def decide(self, *facts: Event) -> list[str]:
         """One round at the present instant: fold the facts, decide, tell the plan."""
         self._fold(Ticked(self.view.now), *facts)
-        plan = reconcile(self.view.desired, self.view, every_slot=True)
+        plan = reconcile(self.view, every_slot=True)
         if not self._first:
-            assert plan == reconcile(self.view.desired, self.view), "looking at all differs"
+            assert plan == reconcile(self.view), "looking at all differs"
         assert violations_of(self.view, plan) == ()
         self._fold(Decided(plan))
         self._first = False
@@ -125,7 +133,7 @@ class Scene:
 
     def is_finished(self) -> bool:
         """Whether the loop would end."""
-        return reconcile(self.view.desired, self.view).finished
+        return reconcile(self.view).finished
 
     def after(self, seconds: float, *facts: Event) -> list[str]:
         """One round `seconds` later."""

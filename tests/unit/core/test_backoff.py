@@ -97,12 +97,12 @@ def test_getting_ready_ends_a_streak_of_failed_starts() -> None:
 
 
 def _serve_and_die(scene: Scene, lived_s: float) -> int:
-    """One life: registers, serves a while, dies, and waits long enough; how crowded the slot is then."""
+    """One life: registers, serves a while, dies, and waits long enough; how many quick restarts the slot is then."""
     scene.decide(scene.lists(scene.name(0)))
     scene.after(lived_s, scene.dies(0))
-    crowded = scene.view.slots[0].crowded
+    quick_restarts = scene.view.slots[0].quick_restarts
     scene.after(1.0)
-    return crowded
+    return quick_restarts
 
 
 def test_only_a_stable_run_ends_a_streak_of_crashes() -> None:
@@ -121,13 +121,14 @@ def test_a_worker_that_never_registered_waits_even_after_long_life() -> None:
 
 
 @pytest.mark.parametrize(
-    ("crowded", "seconds"), [(1, 1.0), (20, 1.0), (21, 2.0), (24, 16.0), (25, 30.0), (999, 30.0)]
+    ("quick_restarts", "seconds"),
+    [(1, 1.0), (20, 1.0), (21, 2.0), (24, 16.0), (25, 30.0), (999, 30.0)],
 )
 def test_a_ready_worker_waits_a_second_until_the_streak_is_long(
-    crowded: int, seconds: float
+    quick_restarts: int, seconds: float
 ) -> None:
     """A storm of kills would leave slots empty for half a minute, or a crash loop would never slow down."""
-    assert restart_pause_s(Policy(), crowded, 0.0) == pytest.approx(seconds)
+    assert restart_pause_s(Policy(), quick_restarts, 0.0) == pytest.approx(seconds)
 
 
 def test_a_worker_killed_just_after_it_registered_is_back_at_once() -> None:

@@ -6,11 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autohealer.core.intensity import may_restart_at_once, recent, refilled, seconds_to_token
+from autohealer.core.events import ReplicasSet
+from autohealer.core.intensity import (
+    Rate,
+    may_restart_at_once,
+    rate_of,
+    recent,
+    refilled,
+    seconds_to_token,
+)
 from autohealer.core.model import Budget, Phase, Policy
 from tests.unit.core.notation import Scene
 
-POLICY = Policy(intensity=3, intensity_period_s=10.0, budget_burst=10, budget_per_s=2.0)
+POLICY = Policy(intensity=3, intensity_period_s=10.0)
+RATE = Rate(burst=10.0, per_s=2.0)
 
 
 @pytest.mark.parametrize(
@@ -41,20 +50,43 @@ def test_the_budget_refills_at_its_rate_up_to_its_burst(
     tokens: float, seconds: float, full: float
 ) -> None:
     """A quiet night would save up a storm of restarts, or a spent budget never recover."""
-    assert refilled(Budget(tokens, at=100.0), 100.0 + seconds, POLICY).tokens == full
+    assert refilled(Budget(tokens, at=100.0), 100.0 + seconds, RATE).tokens == full
 
 
 def test_a_budget_never_used_is_full() -> None:
     """The first restarts of a daemon would wait."""
-    assert refilled(Budget(10.0), 0.0, POLICY).tokens == 10.0
+    assert refilled(Budget(0.0), 0.0, RATE).tokens == 10.0
 
 
 @given(st.floats(-50.0, 10.0))
 def test_the_wait_for_a_token_is_as_long_as_said(tokens: float) -> None:
     """The daemon would wake too early and spin, or too late."""
-    wait_s = seconds_to_token(Budget(tokens, at=0.0), POLICY)
+    wait_s = seconds_to_token(Budget(tokens, at=0.0), RATE)
     assert wait_s >= 0.0
-    assert refilled(Budget(tokens, at=0.0), wait_s, POLICY).tokens >= 1.0 - 1e-9
+    assert refilled(Budget(tokens, at=0.0), wait_s, RATE).tokens >= 1.0 - 1e-9
+
+
+@pytest.mark.parametrize(("replicas", "rate"), [(0, Rate(10.0, 1.0)), (10, Rate(40.0, 10.0))])
+def test_the_budget_is_that_of_the_number_wanted(replicas: int, rate: Rate) -> None:
+    """A group scaled from one to a hundred would be restarted at the pace of one."""
+    policy = Policy(budget_burst=10, budget_burst_each=3, budget_per_s=1.0, budget_per_s_each=1.0)
+    assert rate_of(policy, replicas) == rate
+
+
+def test_a_scaled_group_has_the_budget_of_its_new_number() -> None:
+    """Scaled up, a group would go on being restarted as if it were still small."""
+    policy = Policy(
+        budget_burst=0, budget_burst_each=1, budget_per_s=0.001, budget_per_s_each=0.001
+    )
+    scene = Scene("0:ready 1:ready", policy=policy)
+    scene.decide(ReplicasSet(4))
+    for _ in range(4):
+        living = [slot.occupant.name for slot in scene.view.slots.values() if slot.occupant]
+        scene.after(3600.0, scene.lists(*living))
+    lines = scene.after(1.0, *(scene.dies(key) for key in range(4)))
+    assert [line.split(":")[0] for line in lines if line.startswith("s")] == [
+        f"spawn {key}" for key in range(4)
+    ]
 
 
 def _crash_again(scene: Scene, key: int) -> None:

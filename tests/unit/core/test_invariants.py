@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Spawn
-from autohealer.core.events import InvariantBroken, ReplicasSet
+from autohealer.core.events import Decided, InvariantBroken, ReplicasSet
+from autohealer.core.evolve import evolve
 from autohealer.core.invariants import violations_of
-from autohealer.core.model import Ending, Incarnation, Phase, Policy
+from autohealer.core.model import Ending, Incarnation, Occupant, Phase, Policy, Slot
 from autohealer.core.reconcile import reconcile
+from autohealer.core.slots import put
 from tests.unit.core.notation import BASE, Scene
 
 LIVE = Incarnation(0, BASE)
@@ -23,6 +27,7 @@ LIVE = Incarnation(0, BASE)
         (Kill(0, Incarnation(0, 7), "why", Ending.REGISTRATION_LOST), "does not fill slot 0"),
         (Drain(1, LIVE, "why", Ending.REGISTRATION_LOST), "does not fill slot 1"),
         (Discard(LIVE), "registration of the live"),
+        (Spawn(1, Incarnation(1, BASE + 9), "why"), "before its pause is over"),
         (Inspect(LIVE), "is ours but is to be inspected"),
     ],
 )
@@ -60,10 +65,48 @@ def test_counts_that_do_not_add_up_are_named() -> None:
     assert "negative" in said
 
 
+NOBODY = Slot(0, generation=BASE)
+WORKER = Occupant(LIVE, 7, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("slot", "says"),
+    [
+        (replace(NOBODY, phase=Phase.READY), "is ready and holds nobody"),
+        (replace(NOBODY, occupant=WORKER), f"is vacant and holds {LIVE}"),
+        (replace(NOBODY, phase=Phase.BACKOFF), "is backoff without a deadline"),
+        (replace(NOBODY, killing=True), "is vacant and told to end"),
+        (replace(NOBODY, phase=Phase.READY, occupant=WORKER), "was ready at None"),
+        (
+            replace(NOBODY, phase=Phase.STARTING, occupant=replace(WORKER, ready_at=1.0)),
+            "is starting and its worker was ready at 1.0",
+        ),
+        (
+            replace(NOBODY, phase=Phase.STARTING, occupant=WORKER, generation=1),
+            f"at generation 1 holds {LIVE}",
+        ),
+    ],
+)
+def test_a_slot_that_contradicts_itself_is_named(slot: Slot, says: str) -> None:
+    """A fault of the rules would show only in what it does to a worker."""
+    scene = Scene("0:-")
+    scene.decide()
+    put(scene.view, slot)
+    assert says in "; ".join(violations_of(scene.view, Plan()))
+
+
+def test_a_launch_that_waits_and_may_not_be_is_named() -> None:
+    """A slot would be filled beside its worker, or before its pause is over, when its turn comes."""
+    scene = Scene("0:ready")
+    scene.decide()
+    evolve(scene.view, Decided(Plan(deferred=(0,))))
+    assert "slot 0 waits to be launched and may not be" in violations_of(scene.view, Plan())
+
+
 def test_a_sound_plan_breaks_nothing() -> None:
     """A healthy daemon would freeze."""
     scene = Scene("0:absent(1s) 1:- 2:draining(10s)")
-    plan = reconcile(scene.view.desired, scene.view, every_slot=True)
+    plan = reconcile(scene.view, every_slot=True)
     assert len(plan.actions) == 3
     assert violations_of(scene.view, plan) == ()
 
@@ -73,5 +116,5 @@ def test_a_broken_promise_freezes_all_action_and_says_so() -> None:
     scene = Scene("0:absent(1s) 1:- 2:draining(10s)")
     assert scene.decide(InvariantBroken(("slot 9 is two",))) == []
     assert scene.after(3600.0, scene.dies(2)) == []
-    plan = reconcile(scene.view.desired, scene.view)
+    plan = reconcile(scene.view)
     assert plan.holds == ("all actions frozen, workers left as they are: slot 9 is two",)

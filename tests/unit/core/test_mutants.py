@@ -23,6 +23,7 @@ from autohealer.core import (
     slots,
 )
 from autohealer.core.actions import Action, Discard, Spawn
+from autohealer.core.intensity import Rate
 from autohealer.core.model import NEVER, Budget, Incarnation, Occupant, Phase, Policy, Slot, View
 from tests.unit.core.test_properties import WEIGHTED
 from tests.unit.core.world import Broken, begin, heal, tell
@@ -59,11 +60,11 @@ def _ignores_freshness(slot: Slot, view: View) -> float | None:
 
 def _knows_no_settle_time(slot: Slot, view: View) -> float | None:
     """Concludes absence right after a reconnect."""
-    trust_from, view.trust_from = view.trust_from, NEVER
+    trust_from, view.room.trust_from = view.trust_from, NEVER
     try:
         return ABSENCE_DEADLINE(slot, view)
     finally:
-        view.trust_from = trust_from
+        view.room.trust_from = trust_from
 
 
 def _gives_no_grace(slot: Slot, view: View) -> float | None:
@@ -124,8 +125,8 @@ def _never_discards(view: View) -> tuple[Action, ...]:
 
 def _discards_what_is_absent(view: View, name: Incarnation) -> None:
     """Takes every unfamiliar registration for a dead one's."""
-    view.doomed.add(name)
-    view.ghosts.add(name)
+    view.to_discard.add(name)
+    view.leftovers.add(name)
 
 
 def _gives_up_quietly(view: View) -> float | None:
@@ -133,18 +134,18 @@ def _gives_up_quietly(view: View) -> float | None:
     return None
 
 
-def _is_always_full(budget: Budget, now: float, policy: Policy) -> Budget:
+def _is_always_full(budget: Budget, now: float, rate: Rate) -> Budget:
     """Never charges a restart to the group's budget."""
-    return Budget(float(policy.budget_burst))
+    return Budget(rate.burst)
 
 
-def _believes_drain_is_death(slot: Slot, desired: object, view: View) -> Action | None:
+def _believes_drain_is_death(slot: Slot, view: View) -> Action | None:
     """Never escalates: a worker that ignores TERM stays for ever."""
     return None
 
 
 ABSENCE_DEADLINE = membership.absence_deadline
-IS_LAUNCHABLE = reconcile.is_launchable
+IS_LAUNCHABLE = slots.is_launchable
 REGISTRY_WORK = reconcile._registry_work
 
 MUTANTS: dict[str, list[Patch]] = {

@@ -45,6 +45,16 @@ def test_a_wait_tells_its_cause_count_and_length() -> None:
     )
 
 
+def test_a_death_judged_again_is_told_in_a_whole_sentence() -> None:
+    """The reason would begin with one sentence and end with the tail of another."""
+    assert reasons.of_late_registration(
+        "ended by signal 9 (SIGKILL) after 0.1 s, not registered"
+    ) == (
+        "ended by signal 9 (SIGKILL) after 0.1 s, not registered; "
+        "the first list after its death showed that it had been registered"
+    )
+
+
 def test_a_lost_registration_tells_for_how_long() -> None:
     """A frozen worker's replacement would look arbitrary."""
     occupant = Occupant(Incarnation(0, 1), 7, since=0.0, listed_changed=99.5, ready_at=1.0)

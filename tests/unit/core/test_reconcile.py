@@ -92,6 +92,62 @@ def test_nothing_is_launched_beside_what_a_dead_worker_left_running() -> None:
     assert scene.after(0.1, TreeEmptied(name, 0.0)) == [SPAWN + DIED_READY, f"discard 0.{BASE}"]
 
 
+def test_what_outlives_its_leader_in_a_drain_has_the_same_grace() -> None:
+    """A shell that dies of TERM at once would have the real worker behind it killed in the middle of its work."""
+    scene = Scene("0:ready 1:ready")
+    scene.decide()
+    name = scene.name(1)
+    scene.decide(ReplicasSet(1))
+    assert scene.after(1.0, scene.dies(1, number=15, tree_empty=False)) == []
+    assert scene.after(8.9) == []
+    assert scene.after(0.1) == ["kill 1: surplus: 1 wanted"]
+    assert scene.after(1.0) == ["kill 1: surplus: 1 wanted"]
+    assert scene.decide(TreeEmptied(name, 0.0)) == [f"discard 1.{BASE}"]
+
+
+def test_what_ends_within_the_grace_after_its_leader_is_not_killed() -> None:
+    """A worker behind a shell that ended in time would be counted among those that had to be killed."""
+    scene = Scene("0:ready 1:ready")
+    scene.decide()
+    name = scene.name(1)
+    scene.decide(ReplicasSet(1))
+    scene.after(1.0, scene.dies(1, number=15, tree_empty=False))
+    assert scene.after(5.0, TreeEmptied(name, 0.0)) == [f"discard 1.{BASE}"]
+
+
+def test_a_second_stop_hurries_what_outlived_its_leader() -> None:
+    """Pressing ^C again would do nothing for a worker behind a shell."""
+    scene = Scene("0:ready")
+    scene.decide(StopRequested())
+    scene.after(1.0, scene.dies(0, number=15, tree_empty=False))
+    assert scene.decide(StopRequested()) == ["kill 0: stopping"]
+
+
+def test_a_program_that_goes_to_the_background_is_told_to_stay() -> None:
+    """A user would see a worker that exits with success over and over, and not why it is launched again."""
+    scene = Scene("0:starting(0.04s)")
+    name = scene.name(0)
+    scene.decide(scene.dies(0, code=0, tree_empty=False))
+    said = (
+        "exited with code 0 after 0.0 s, not registered, while what it had started ran on: "
+        "a program that goes to the background; start it in the foreground"
+    )
+    assert scene.reason(0) == said
+    scene.after(0.1, TreeEmptied(name, 0.0))
+    assert scene.reason(0) == f"{said}; failure 1 in a row, next try in 0.1 s"
+
+
+@pytest.mark.parametrize("how", ["another code", "nothing left", "was ready", "was told to end"])
+def test_other_ends_are_not_taken_for_that(how: str) -> None:
+    """A crash would be told with the wrong cure."""
+    scene = Scene("0:ready" if how == "was ready" else "0:starting(0.5s)")
+    if how == "was told to end":
+        scene.decide(StopRequested())
+    code = 1 if how == "another code" else 0
+    scene.decide(scene.dies(0, code=code, tree_empty=how == "nothing left"))
+    assert all("background" not in slot.reason for slot in scene.view.slots.values())
+
+
 def test_a_frozen_worker_is_killed_confirmed_gone_and_then_replaced() -> None:
     """A worker that froze would stay, or its replacement would run beside it."""
     scene = Scene("0:ready")
@@ -313,12 +369,12 @@ def test_the_first_start_costs_no_budget() -> None:
 def test_a_plan_says_what_it_holds_back() -> None:
     """A user watching nothing happen would not know why."""
     waiting = Scene("0:- 1:-")
-    assert "slow start" in reconcile(waiting.view.desired, waiting.view, every_slot=True).holds[0]
+    assert "slow start" in reconcile(waiting.view, every_slot=True).holds[0]
     away = Scene("0:ready", store="suspended(1s)")
-    holds = reconcile(away.view.desired, away.view).holds
+    holds = reconcile(away.view).holds
     assert holds == ("ZooKeeper session suspended: nothing is concluded from registrations",)
     back = Scene("0:ready", store="reconnected(1s)")
-    assert "time to register again" in reconcile(back.view.desired, back.view).holds[0]
+    assert "time to register again" in reconcile(back.view).holds[0]
 
 
 def test_a_connected_store_that_does_not_answer_is_said_in_time() -> None:
@@ -328,10 +384,10 @@ def test_a_connected_store_that_does_not_answer_is_said_in_time() -> None:
     wake_at = next_wake(scene.view)
     assert wake_at == scene.view.now + scene.policy.settle_s
     scene.after(scene.policy.settle_s)
-    (hold,) = reconcile(scene.view.desired, scene.view).holds
+    (hold,) = reconcile(scene.view).holds
     assert "connected but does not answer" in hold
     scene.decide(scene.lists())
-    assert reconcile(scene.view.desired, scene.view).holds == ()
+    assert reconcile(scene.view).holds == ()
     assert next_wake(scene.view) is None
 
 

@@ -144,8 +144,8 @@ class World:
         view = self.view
         for fact in (Ticked(self.now), *facts):
             evolve_module.evolve(view, fact)
-        plan = reconcile_module.reconcile(view.desired, view)
-        if plan != (whole := reconcile_module.reconcile(view.desired, view, every_slot=True)):
+        plan = reconcile_module.reconcile(view)
+        if plan != (whole := reconcile_module.reconcile(view, every_slot=True)):
             raise Broken(f"looking at all differs: {plan} / {whole}")
         if broken := invariants_module.violations_of(view, plan):
             raise Broken("; ".join(broken))
@@ -194,10 +194,10 @@ class World:
         return 0.5 * min(policy.backoff_max_s, doubled_s) - 1e-6
 
     def _holder(self, key: int) -> Process | None:
-        """What truly lives in a slot; surplus incarnations have been moved to berths below zero."""
+        """What truly lives in a slot; surplus incarnations have been moved below zero."""
         for process in self.processes.values():
-            in_berth = self.view.key_of.get(process.name, key) < 0
-            if process.exists and process.name.slot == key and not in_berth:
+            is_surplus = self.view.key_of.get(process.name, key) < 0
+            if process.exists and process.name.slot == key and not is_surplus:
                 return process
         return None
 
@@ -565,8 +565,8 @@ def _expect_healed(world: World) -> None:
         raise Broken(f"{sorted(living)} live, {world.wanted} wanted")
     if world.view.counts[Phase.READY] != world.wanted:
         raise Broken(f"{world.view.counts} of {world.wanted} after the bound")
-    if ghosts := {n for n in world.znodes if n in world.processes} - living:
-        raise Broken(f"dead registrations were left: {ghosts}")
+    if leftovers := {n for n in world.znodes if n in world.processes} - living:
+        raise Broken(f"dead registrations were left: {leftovers}")
     if unread := world.znodes - set(world.processes) - set(world.view.strangers):
         raise Broken(f"strangers nobody tells of: {unread}")
 
@@ -584,5 +584,5 @@ def stop_all(world: World, *, twice: bool) -> None:
     world.advance(patience_s + 2 * policy.kill_retry_s)
     if left := [p.name for p in world.processes.values() if p.exists]:
         raise Broken(f"{left} outlived the stop")
-    if not reconcile_module.reconcile(world.view.desired, world.view).finished:
+    if not reconcile_module.reconcile(world.view).finished:
         raise Broken("everything is gone and the daemon does not end")

@@ -3,7 +3,7 @@
 Theory of operation: virtual workers register `REGISTERS_AFTER_S` after their launch and keep their znode while
 they live and are not frozen; the znode of one that died or froze lasts `SESSION_S`, unless it is discarded.
 
-Limits: one group, one host; a worker that is frozen twice is not thawed in between.
+Limits: one group a rig (several may be neighbours), one host; a worker that is frozen twice is not thawed in between.
 """
 
 from __future__ import annotations
@@ -15,17 +15,20 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from autohealer.core.events import Event, ReplicasSet
-from autohealer.core.model import Budget, Exit, Incarnation, Phase, Policy, View
+from autohealer.core.events import Event, ReplicasSet, StoreChanged
+from autohealer.core.model import Budget, Exit, Incarnation, Phase, Policy, StoreRoom, View
 from autohealer.daemon.executor import Executor
 from autohealer.daemon.loop import Loop
 from autohealer.daemon.mailbox import Mailbox
-from tests.support.fakes import FakeHost, FakeProcess, FakeProcesses, FakeRegistry
+from autohealer.daemon.neighbours import Neighbours
+from tests.support.fakehost import FakeHost, FakeProcess
+from tests.support.fakes import FakeProcesses, FakeRegistry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from autohealer.core.actions import Plan
+    from autohealer.daemon.ports import Observer
 
 BASE = 1000
 REGISTERS_AFTER_S = 0.2
@@ -56,23 +59,32 @@ class Rig:
         host: FakeHost | None = None,
         heartbeat_s: float | None = None,
         generation_base: int = BASE,
+        group: str = "web",
+        neighbours: Neighbours | None = None,
     ) -> None:
         self._timers = asyncio.get_running_loop()
         self.clock = self._timers.time
         self.rounds: list[Round] = []
         self.mailbox = Mailbox()
-        self.processes = FakeProcesses(self.mailbox.put, host, self._started)
-        self.registry = FakeRegistry(self.mailbox.put)
-        self.executor = Executor(self.processes, self.registry, self.mailbox.put, random.Random(1))
+        self.neighbours = neighbours
+        self.processes = FakeProcesses(self._post, host, self._started)
+        self.registry = FakeRegistry(self._post, group)
+        self.executor = Executor(
+            self.processes, self.registry, self._post, self.mailbox.fail, random.Random(1)
+        )
         self.view = View(
             policy=policy,
             budget=Budget(tokens=float(policy.budget_burst)),
+            group=group,
+            room=StoreRoom() if neighbours is None else neighbours.room,
             generation_base=generation_base,
             now=self.clock(),
         )
-        self.loop = Loop(
-            self.view, self.mailbox, self.executor, self.clock, [self._observe], heartbeat_s
-        )
+        observers: list[Observer] = [self._observe]
+        if neighbours is not None:
+            neighbours.join(group, self.mailbox)
+            observers.append(neighbours.observe)
+        self.loop = Loop(self.view, self.mailbox, self.executor, self.clock, observers, heartbeat_s)
         self._rounds_now = 0
         self.most_alive: Counter[int] = Counter()
 
@@ -125,6 +137,11 @@ class Rig:
         self._session_ends(self.process(slot).name)
 
     # --- how it works -------------------------------------------------------------------------
+
+    def _post(self, fact: Event) -> None:
+        """What the adapters tell; of the session the neighbours tell, where there are any."""
+        if self.neighbours is None or not isinstance(fact, StoreChanged):
+            self.mailbox.put(fact)
 
     def _observe(self, facts: Sequence[Event], plan: Plan, _view: View) -> None:
         if self.rounds and self.rounds[-1].at < self.clock():

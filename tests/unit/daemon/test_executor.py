@@ -22,7 +22,8 @@ from autohealer.core.events import (
 )
 from autohealer.core.model import Ending, Incarnation, Standing
 from autohealer.daemon.executor import READS_AT_ONCE, Executor
-from tests.support.fakes import FakeHost, FakeProcesses, FakeRegistry
+from tests.support.fakehost import FakeHost
+from tests.support.fakes import FakeProcesses, FakeRegistry
 from tests.support.virtual_time import pass_time
 
 NAME = Incarnation(0, 7)
@@ -34,11 +35,16 @@ class Bench:
 
     def __init__(self, registry: type[FakeRegistry] = FakeRegistry) -> None:
         self.posted: list[Event] = []
+        self.failures: list[BaseException] = []
         self.host = FakeHost()
         self.processes = FakeProcesses(self.posted.append, self.host)
         self.registry = registry(self.posted.append)
         self.executor = Executor(
-            self.processes, self.registry, self.posted.append, random.Random(1)
+            self.processes,
+            self.registry,
+            self.posted.append,
+            self.failures.append,
+            random.Random(1),
         )
         self.registry.connect()
 
@@ -51,6 +57,14 @@ class Bench:
         self.executor.execute(Plan(tuple(Inspect(name) for name in names)))
         await pass_time(0.01)
         return self.facts()
+
+
+class BrokenRegistry(FakeRegistry):
+    """Reads nothing, for a reason nobody thought of."""
+
+    async def read(self, name: Incarnation | str) -> WorkerRecord:
+        """Break."""
+        raise ZeroDivisionError(str(name))
 
 
 class SlowRegistry(FakeRegistry):
@@ -174,6 +188,13 @@ async def test_reads_go_on_beside_launches_and_are_few_at_once() -> None:
     await pass_time(10.0)
     assert registry.most == READS_AT_ONCE
     assert len(bench.facts()) == 1 + len(names)
+
+
+async def test_a_read_that_breaks_is_told() -> None:
+    """A fault in the background would be lost, and what it should have found out never be known."""
+    bench = Bench(BrokenRegistry)
+    assert await bench.inspect(NAME) == []
+    assert [type(error) for error in bench.failures] == [ZeroDivisionError]
 
 
 async def test_cancel_gives_up_what_is_still_read() -> None:

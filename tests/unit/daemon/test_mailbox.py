@@ -53,6 +53,15 @@ async def test_a_fact_ends_the_wait() -> None:
     assert loop.time() - began == pytest.approx(0.5, abs=1e-3)
 
 
+async def test_it_can_be_woken_without_a_fact() -> None:
+    """A group would not notice that another one's replacement has freed the brake for it."""
+    box, loop = Mailbox(), asyncio.get_running_loop()
+    began = loop.time()
+    loop.call_later(0.5, box.wake)
+    assert await box.drain(None) == []
+    assert loop.time() - began == pytest.approx(0.5, abs=1e-3)
+
+
 async def test_a_newer_list_replaces_one_that_waits() -> None:
     """A busy registry would make the loop fold lists nobody needs any more."""
     box = Mailbox()
@@ -87,4 +96,28 @@ async def test_a_flood_ends_the_daemon_by_name(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(MailboxOverflow, match="3 facts are waiting; the last is StopRequested"):
         box.put(StopRequested())
     await pass_time(0.0)
-    assert len(await box.drain(None)) == 3
+    with pytest.raises(MailboxOverflow):
+        await box.drain(None)
+
+
+async def test_what_breaks_elsewhere_ends_the_loop() -> None:
+    """An exit that could not be told of, or a read that broke, would be lost and life go on with a wrong model."""
+    box, loop = Mailbox(), asyncio.get_running_loop()
+    loop.call_later(0.5, box.fail, OSError("it broke"))
+    with pytest.raises(OSError, match="it broke"):
+        await box.drain(None)
+
+
+async def test_facts_that_follow_from_each_other_let_others_be_heard() -> None:
+    """During a ramp or a storm the daemon would be deaf to everything else, its signals and watches included."""
+    box, heard = Mailbox(), [0]
+
+    def turn() -> None:
+        heard[0] += 1
+        asyncio.get_running_loop().call_soon(turn)
+
+    asyncio.get_running_loop().call_soon(turn)
+    for number in range(10):
+        box.put(ReplicasSet(number))
+        assert await box.drain(None) == [ReplicasSet(number)]
+    assert heard[0] >= 10 * mailbox.TURNS

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from autohealer.processes.identity import (
     claim_of,
     environment_of,
     is_proven,
-    load_secret,
     start_ticks,
     token_of,
 )
@@ -146,21 +145,3 @@ def test_what_is_gone_or_a_zombie_claims_nothing() -> None:
         os.kill(pid, signal.SIGKILL)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         assert claim_of(pid) is None
-
-
-def test_the_secret_is_made_once_and_for_its_owner(tmp_path: Path) -> None:
-    """A next daemon could not prove its predecessor's workers, or others could forge them."""
-    path = tmp_path / "secret"
-    secret = load_secret(path)
-    assert len(secret) == 32
-    assert load_secret(path) == secret
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert load_secret(tmp_path / "other") != secret
-
-
-def test_an_empty_secret_is_not_used(tmp_path: Path) -> None:
-    """A daemon starting beside another, or after a crash, would sign with nothing: forgeable, and never adopted."""
-    path = tmp_path / "secret"
-    path.touch(0o600)
-    with suppress(OSError):
-        assert load_secret(path) != b""

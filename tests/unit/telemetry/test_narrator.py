@@ -168,7 +168,7 @@ def test_the_end_of_a_surplus_worker_is_no_restart() -> None:
     """After an adoption the log would report a failure and a restart that never happened."""
     older = Incarnation(3, 16)
     view = view_after(events.WorkerAdopted(older, 4700, 60.0))
-    plan = reconcile(view.desired, view)
+    plan = reconcile(view)
     evolve(view, events.Decided(plan))
     fact = events.WorkerExited(older, Exit(signal=15), tree_empty=True, jitter=0.0, pid=4700)
     evolve(view, fact)
