@@ -8,6 +8,7 @@ nothing has happened yet.
 from __future__ import annotations
 
 import os
+import pwd
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +28,9 @@ CONNECT_TIMEOUT_S = 5.0
 ROTATE_BYTES = 10 * 1024 * 1024
 """A worker's output file is cut at this size and one older file kept: 20 MiB a slot, as Nomad and Kubernetes keep."""
 
-HISTORY_BYTES = 1024 * 1024
-"""The history of a group is cut at this size and one older file kept: some 5,000 deaths."""
+HISTORY_BYTES = 4 * 1024 * 1024
+"""The history of a group is cut at this size and one older file kept: a thousand deaths with as many last words as
+are kept, far more without."""
 
 REGISTRATION_TIMEOUT_S = 30.0
 """A cold Python or Java worker registers within seconds; half a minute allows for a loaded machine."""
@@ -40,6 +42,10 @@ REJOIN_GRACE_MAX_S = 0.5
 """A worker that lost its session only to a hiccup registers again in some 10 ms; longer means frozen or broken."""
 
 _HOST = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+)(?::(?P<port>\d{1,5}))?")
+
+
+class NoStateDir(Exception):  # noqa: N818 - says what is the case
+    """Nobody told where the state directory is, and it cannot be guessed; the message is one sentence."""
 
 
 class SettingsError(ValueError):
@@ -147,11 +153,30 @@ def group_of_program(program: str) -> str:
 
 
 def default_state_dir() -> Path:
-    """systemd's state directory if it gave one, else the XDG one of this user."""
+    """systemd's state directory if it gave one, else the XDG one of this user. Raises `NoStateDir`."""
     if given := os.environ.get("STATE_DIRECTORY"):
         return Path(given.split(":")[0])
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "autohealer"
+    base = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if not base.is_absolute():  # unset, or to be ignored by XDG's own rules
+        base = _home() / ".local" / "state"
+    return base / "autohealer"
+
+
+def _home() -> Path:
+    """The user's home directory: what HOME says, else the password database. Raises `NoStateDir`."""
+    try:
+        home = Path(os.environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        raise NoStateDir(
+            f"HOME is not set and user {os.getuid()} is not in the password database, so there is no home directory "
+            "for the state directory: name one with --state-dir"
+        ) from None
+    if not home.is_absolute():
+        raise NoStateDir(
+            f"the home directory {str(home)!r} is not an absolute path: set HOME, or name the state directory "
+            "with --state-dir"
+        )
+    return home
 
 
 def group_dir(state_dir: Path, group: str) -> Path:

@@ -9,36 +9,35 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
 from structlog.typing import FilteringBoundLogger
 
 from autohealer.assembly.errors import PlatformError, StateDirError
 from autohealer.assembly.keeper import Keeper, Shared
+from autohealer.assembly.signals import Reactions, brace, listen
+from autohealer.assembly.unforeseen import Unforeseen
 from autohealer.assembly.zookeeper import EmbeddedServers, choose
 from autohealer.coordination.registry import Registry
 from autohealer.coordination.session import Session, ZooKeeperUnreachable
 from autohealer.daemon.neighbours import Neighbours
 from autohealer.daemon.ports import Observer
 from autohealer.processes.identity import boot_id, start_ticks
-from autohealer.processes.output import OutputFiles
-from autohealer.processes.platform import (
-    close_inherited_on_exec,
-    missing_requirement,
+from autohealer.processes.limits import (
     raise_descriptor_limit,
+    shortages,
+    threads_are_to_be_had,
+    workers_possible,
 )
+from autohealer.processes.output import OutputFiles
+from autohealer.processes.platform import close_inherited_on_exec, missing_requirement
 from autohealer.processes.reaper import Reaper
 from autohealer.settings import CONNECT_TIMEOUT_S, ROTATE_BYTES, Settings
 from autohealer.statedir.folders import StateDirUnusable
 from autohealer.statedir.hold import Hold
 from autohealer.statedir.lock import Holder
-
-DESCRIPTORS_BASE = 256
-DESCRIPTORS_PER_WORKER = 2
-"""A pidfd each, and as many again while trees are being ended or output is opened."""
 
 DAEMON_SESSION_TIMEOUT_S = 10.0
 """The daemon's own session owns nothing, so nobody waits for its end; a longer one means fewer pings."""
@@ -48,27 +47,56 @@ KEEPERS_PATIENCE_S = 1.0
 
 
 def run_daemon(
-    settings: Settings, logger: FilteringBoundLogger, observers: Sequence[Observer]
+    settings: Settings,
+    logger: FilteringBoundLogger,
+    observers: Sequence[Observer],
+    redraw: Callable[[], None],
 ) -> None:
-    """Keep the group alive until told to stop.
+    """Keep the group alive until told to stop; `redraw` is called when the terminal changed.
 
     Raises:
         PlatformError, StateDirError, ZooKeeperError, ZooKeeperUnreachable, AlreadyRunning: nothing was started.
     """
+    brace()
     if (missing := missing_requirement()) is not None:
         raise PlatformError(missing)
     close_inherited_on_exec()
-    raise_descriptor_limit(DESCRIPTORS_BASE + DESCRIPTORS_PER_WORKER * settings.replicas)
-    asyncio.run(_keep(settings, logger, observers))
+    raise_descriptor_limit(settings.replicas)
+    _tell_limits(settings.replicas, logger)
+    asyncio.run(_run(settings, logger, observers, redraw))
+
+
+def _tell_limits(replicas: int, logger: FilteringBoundLogger) -> None:
+    """Say which limits are too low; where nothing could be kept at all, refuse. Raises `PlatformError`."""
+    for sentence in shortages(replicas):
+        if replicas and workers_possible() == 0:
+            raise PlatformError(sentence)
+        logger.warning("limit_too_low", why=sentence)
+    if not threads_are_to_be_had():
+        raise PlatformError(
+            "no thread can be started: the limit of processes of this user or of its control group is used up; "
+            "raise it (ulimit -u, or TasksMax= under systemd)"
+        )
+
+
+async def _run(
+    settings: Settings,
+    logger: FilteringBoundLogger,
+    observers: Sequence[Observer],
+    redraw: Callable[[], None],
+) -> None:
+    unforeseen = Unforeseen(logger)
+    await unforeseen.guard(_keep(settings, logger, observers, redraw, unforeseen))
 
 
 async def _keep(
-    settings: Settings, logger: FilteringBoundLogger, observers: Sequence[Observer]
+    settings: Settings,
+    logger: FilteringBoundLogger,
+    observers: Sequence[Observer],
+    redraw: Callable[[], None],
+    unforeseen: Unforeseen,
 ) -> None:
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(
-        lambda _loop, context: logger.error("internal_error", what=str(context))
-    )
     async with AsyncExitStack() as undo:
         hold, output = _prepare_state(settings, logger, undo)
         choice = await choose(settings, hold.secret)
@@ -81,12 +109,19 @@ async def _keep(
         session.subscribe(neighbours.store_changed)
         registry = Registry(session, random.Random(), time.monotonic)
         shared = Shared(
-            session, neighbours, registry, choice.connection, hold.secret, reaper, logger
+            session,
+            neighbours,
+            registry,
+            choice.connection,
+            hold.secret,
+            reaper,
+            logger,
+            unforeseen,
         )
         keeper = Keeper(settings, shared, output, hold)
-        _listen_to_signals(keeper, undo)
+        listen(loop, Reactions(keeper.request_stop, redraw, logger))
         servers = EmbeddedServers(choice, settings.state_dir, hold.secret, reaper, logger)
-        undo.push_async_callback(_end_servers, servers, keeper)
+        undo.push_async_callback(_end_servers, servers, keeper, unforeseen)
         undo.push_async_callback(session.stop)
         undo.callback(registry.close)
         # Adoption first: whether there are workers decides what it means that ZooKeeper is not there.
@@ -110,20 +145,12 @@ async def _connect(session: Session, logger: FilteringBoundLogger, workers: int)
     return True
 
 
-async def _end_servers(servers: EmbeddedServers, keeper: Keeper) -> None:
+async def _end_servers(servers: EmbeddedServers, keeper: Keeper, unforeseen: Unforeseen) -> None:
     """A server goes with the last worker; as long as workers run on, so does what they are registered with."""
-    if keeper.leaves_workers:
+    if keeper.leaves_workers or unforeseen.has_happened:
         await servers.release()
     else:
         await servers.stop()
-
-
-def _listen_to_signals(keeper: Keeper, undo: AsyncExitStack) -> None:
-    """From now on a signal is a stop request, even while things are still being started."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(number, keeper.request_stop)
-        undo.callback(loop.remove_signal_handler, number)
 
 
 def _prepare_state(

@@ -18,6 +18,7 @@ from importlib.metadata import version
 from structlog.typing import FilteringBoundLogger
 
 from autohealer.assembly.errors import PlatformError
+from autohealer.assembly.unforeseen import Unforeseen
 from autohealer.contract import ENV_SESSION_TIMEOUT_S, ENV_ZOOKEEPER, keeper_id
 from autohealer.control.records import StatusRecord
 from autohealer.control.server import ControlServer
@@ -49,6 +50,7 @@ from autohealer.processes.identity import boot_id
 from autohealer.processes.ledger import Ledger
 from autohealer.processes.local import LocalProcesses
 from autohealer.processes.output import OutputFiles
+from autohealer.processes.platform import inherited_environment
 from autohealer.processes.reaper import Reaper
 from autohealer.settings import HISTORY_BYTES, Settings
 from autohealer.statedir.hold import Hold
@@ -59,6 +61,11 @@ from autohealer.telemetry.systemd import SystemdNotifier, watchdog_heartbeat_s
 
 FLUSH_S = 2.0
 """How long the end waits for the registrations of killed workers to be deleted."""
+
+AS_FIRST_PROCESS = (
+    "the daemon is the first process (PID 1) of its container: when it ends, the kernel ends everything in "
+    "there, so it cannot leave workers running"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,7 @@ class Shared:
     secret: bytes
     reaper: Reaper
     logger: FilteringBoundLogger
+    unforeseen: Unforeseen
 
 
 class Keeper:
@@ -93,7 +101,7 @@ class Keeper:
         self._registry = shared.registry.subscribe(settings.group, self.post)
         self._processes = LocalProcesses(
             settings.argv,
-            _worker_environment(os.environ, shared.connection, settings),
+            _worker_environment(inherited_environment(), shared.connection, settings),
             settings.group,
             shared.secret,
             output,
@@ -106,12 +114,7 @@ class Keeper:
             rng,
             WorkerCgroups.find(settings.group),
         )
-        self._history = History(
-            settings.group_dir,
-            HISTORY_BYTES,
-            self._last_output,
-            lambda sentence: shared.logger.warning("history_lost", why=sentence),
-        )
+        self._history = self._open_history()
         self._claim = GroupClaim(
             shared.session,
             settings.group,
@@ -121,6 +124,14 @@ class Keeper:
         self._stop_asked = asyncio.Event()
         self._executor = Executor(
             self._processes, self._registry, self.post, self._mailbox.fail, rng
+        )
+
+    def _open_history(self) -> History:
+        return History(
+            self._settings.group_dir,
+            HISTORY_BYTES,
+            self._last_output,
+            lambda sentence: self._shared.logger.warning("history_lost", why=sentence),
         )
 
     @property
@@ -177,12 +188,10 @@ class Keeper:
         """Until everything is gone, as asked."""
         self._has_run = True
         async with AsyncExitStack() as undo:
+            undo.callback(self._history.close)
             undo.push_async_callback(self._registry.flush, FLUSH_S)
-            background = [
-                asyncio.ensure_future(self._serve_control()),
-                asyncio.ensure_future(self._rotate_output()),
-            ]
-            undo.push_async_callback(_cancel, background)
+            for work in (self._serve_control(), self._rotate_output()):
+                undo.push_async_callback(_cancel, self._shared.unforeseen.start(work))
             await self._loop(observers).run()
 
     def _loop(self, observers: Sequence[Observer]) -> Loop:
@@ -212,10 +221,17 @@ class Keeper:
         server = ControlServer(
             self._hold.folder,
             self._status,
-            lambda: self.post(DetachRequested()),
+            self._detach,
             lambda why: self._shared.logger.warning("control_socket_trouble", why=why),
         )
         await server.serve(self._is_folder_ours)
+
+    def _detach(self) -> None:
+        """End and leave the workers; not as the first process of a container, with which everything in it ends."""
+        if os.getpid() == 1:
+            self._shared.logger.warning("detach_refused", why=AS_FIRST_PROCESS)
+        else:
+            self.post(DetachRequested())
 
     async def _is_folder_ours(self) -> bool:
         """Look after the group's folder; false while another daemon has it, or nobody can."""
@@ -230,12 +246,8 @@ class Keeper:
 
     async def _rotate_output(self) -> None:
         while True:
-            grown = self._output.find_grown()
-            if grown:
-                with suppress(
-                    RuntimeError
-                ):  # no thread can be started now; the next look tries again
-                    await asyncio.to_thread(self._output.cut, grown)
+            with suppress(RuntimeError):  # no thread can be started now; the next look tries again
+                await asyncio.to_thread(self._output.rotate)
             await asyncio.sleep(self._output.seconds_to_next_look())
 
     async def _status(self) -> StatusRecord:
@@ -276,13 +288,17 @@ def _view(settings: Settings, room: StoreRoom) -> View:
 def _worker_environment(
     inherited: Mapping[str, str], connection: str, settings: Settings
 ) -> dict[str, str]:
-    return dict(inherited) | {
-        ENV_ZOOKEEPER: connection,
-        ENV_SESSION_TIMEOUT_S: f"{settings.session_timeout_s:g}",
-    }
+    """What a worker gets besides its identity; Python ones are to say at once what they say."""
+    return (
+        {"PYTHONUNBUFFERED": "1"}
+        | dict(inherited)
+        | {
+            ENV_ZOOKEEPER: connection,
+            ENV_SESSION_TIMEOUT_S: f"{settings.session_timeout_s:g}",
+        }
+    )
 
 
-async def _cancel(tasks: Sequence[asyncio.Future[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -11,11 +11,14 @@ import typer
 
 from autohealer.cli.default_command import DefaultCommandGroup
 from autohealer.cli.exit_codes import ExitCode
+from autohealer.cli.streams import OutputLost, finish_output, mend_streams, say
+from autohealer.cli.terminal import help_width, table_width, wants_colors
 from autohealer.contract import DEFAULT_SESSION_TIMEOUT_S
 from autohealer.settings import (
     EMBEDDED_PORT,
     GRACE_S,
     REGISTRATION_TIMEOUT_S,
+    NoStateDir,
     Settings,
     SettingsError,
     default_state_dir,
@@ -27,8 +30,9 @@ from autohealer.settings import (
 from autohealer.telemetry.logs import LogFormat
 
 _EPILOG = (
-    "Exit codes: 0 stopped as asked; 1 internal error; 2 wrong usage; 3 no ZooKeeper; "
-    "4 another daemon keeps this group; 5 the machine or the state directory will not do; 6 no daemon answers."
+    "Exit codes: 0 done, or stopped as asked; 1 internal error; 2 wrong usage; 3 no ZooKeeper; "
+    "4 another daemon keeps this group; 5 the machine, the state directory or the output will not do; "
+    "6 no daemon answers."
 )
 
 app = typer.Typer(
@@ -50,8 +54,22 @@ StateDir = Annotated[
 
 def fail(code: ExitCode, sentence: object) -> NoReturn:
     """Say what is wrong and leave."""
-    print(f"autohealer: {sentence}", file=sys.stderr)  # noqa: T201 - the one place that speaks
+    say(f"autohealer: {sentence}")
     raise typer.Exit(code)
+
+
+def _state_dir(given: Path | None) -> Path:
+    """The state directory, as an absolute path."""
+    try:
+        return (given or default_state_dir()).absolute()
+    except NoStateDir as error:
+        fail(ExitCode.ENVIRONMENT, error)
+    except FileNotFoundError:
+        fail(
+            ExitCode.ENVIRONMENT,
+            f"the current folder does not exist any more, so the state directory {given} means nothing: "
+            "go to a folder that does, or give an absolute path",
+        )
 
 
 def _print_version(asked: bool) -> None:
@@ -74,7 +92,7 @@ def group(
     """Keep N workers alive, whatever dies.
 
     `autohealer 10 flaky_worker` is short for `autohealer run 10 flaky_worker`; see `autohealer run --help`
-    for its options, which stand before N.
+    for its options, which stand before PROGRAM.
     """
 
 
@@ -141,10 +159,10 @@ def run(
     try:
         settings = Settings(
             replicas=parse_replicas(n),
-            argv=(*resolve_program(program), *_without_separator(arguments or [])),
+            argv=(*resolve_program(program), *(arguments or [])),
             group=parse_group(group) if group is not None else group_of_program(program),
             target=parse_target(zookeeper),
-            state_dir=(state_dir or default_state_dir()).absolute(),
+            state_dir=_state_dir(state_dir),
             session_timeout_s=session_timeout,
             registration_timeout_s=registration_timeout,
             grace_s=grace,
@@ -154,22 +172,24 @@ def run(
     _keep(settings, log_format)
 
 
-def _without_separator(arguments: list[str]) -> list[str]:
-    return arguments[1:] if arguments[:1] == ["--"] else arguments
-
-
 def _keep(settings: Settings, log_format: LogFormat) -> None:
     """Run the daemon; its libraries are imported only now, so that mistakes and help are quick."""
     from autohealer.assembly.daemon import run_daemon
     from autohealer.assembly.errors import PlatformError, StateDirError, ZooKeeperError
-    from autohealer.cli.progress import StatusLine
+    from autohealer.cli.progress import LogScreen
     from autohealer.coordination.session import ZooKeeperUnreachable
     from autohealer.statedir.lock import AlreadyRunning
-    from autohealer.telemetry.logs import configure
+    from autohealer.telemetry.logs import configure, line_about_missing
 
-    line = StatusLine(sys.stdout)
+    screen = LogScreen(1, sys.stdout.encoding, os.environ, line_about_missing)
+    logger = configure(
+        log_format,
+        screen.log,
+        on_terminal=screen.terminal.is_terminal,
+        colors=screen.terminal.has_colors,
+    )
     try:
-        run_daemon(settings, configure(log_format, line.log, on_terminal=line.on_terminal), [line])
+        run_daemon(settings, logger, [screen], screen.redraw)
     except (ZooKeeperError, ZooKeeperUnreachable) as error:
         fail(ExitCode.ZOOKEEPER, error)
     except AlreadyRunning as error:
@@ -177,7 +197,7 @@ def _keep(settings: Settings, log_format: LogFormat) -> None:
     except (PlatformError, StateDirError) as error:
         fail(ExitCode.ENVIRONMENT, error)
     finally:
-        line.close()
+        screen.close()
 
 
 @app.command()
@@ -193,18 +213,20 @@ def status(
     from autohealer.cli.status_table import print_status
     from autohealer.control.client import parse_status
 
-    base = (state_dir or default_state_dir()).absolute()
+    base = _state_dir(state_dir)
     try:
         found = ask_daemons(base, group)
     except Refused as error:
         fail(error.code, error)
+    plain = None if wants_colors(os.environ) else True
+    console = Console(soft_wrap=False, width=table_width(os.environ), no_color=plain)
     for answer in found.answers.values():
         if json:
             print(answer.body.decode())  # noqa: T201
         else:
-            print_status(parse_status(answer.body), Console(soft_wrap=False))
+            print_status(parse_status(answer.body), console)
     for sentence in (*found.silent, *found.gone):
-        print(f"autohealer: {sentence}", file=sys.stderr)  # noqa: T201
+        say(f"autohealer: {sentence}")
     if found.silent or not found.answers:
         raise typer.Exit(ExitCode.NO_DAEMON)
 
@@ -222,7 +244,7 @@ def why(
     from autohealer.cli.histories import histories
     from autohealer.cli.history_lines import print_history
 
-    base = (state_dir or default_state_dir()).absolute()
+    base = _state_dir(state_dir)
     try:
         told = histories(base, group, slot, one_only=json)
     except Refused as error:
@@ -245,15 +267,18 @@ def detach(
     For upgrades: detach, install, start again. No worker is restarted.
     """
     from autohealer.cli.daemons import Refused, ask_one_daemon
+    from autohealer.cli.detaching import why_not
     from autohealer.control.client import NoAnswer, parse_status
     from autohealer.control.client import detach as ask_to_detach
 
-    base = (state_dir or default_state_dir()).absolute()
+    base = _state_dir(state_dir)
     try:
         folder, answer = ask_one_daemon(base, group)
         status = parse_status(answer.body)
         if status.stopping:
             fail(ExitCode.NO_DAEMON, f"the daemon of group {status.group!r} is stopping already")
+        if (reason := why_not(status.daemon_pid)) is not None:
+            fail(ExitCode.USAGE, reason)
         ask_to_detach(folder, answer.peer.pid or status.daemon_pid)
     except Refused as error:
         fail(error.code, error)
@@ -290,8 +315,15 @@ def zkserver(
     raise typer.Exit(serve(ServerSettings(port=port, data_dir=folder)))
 
 
-def main() -> None:
+def main() -> NoReturn:
     """The `autohealer` command."""
-    if not sys.stdout.isatty():
-        os.environ.setdefault("COLUMNS", "100")  # help and tables in a pipe would be cut at 80
-    app(prog_name="autohealer")
+    mend_streams()
+    command = typer.main.get_command(app)
+    code: int | str | None = None
+    try:
+        command.main(prog_name="autohealer", terminal_width=help_width(os.environ))
+    except SystemExit as end:
+        code = end.code
+    except OutputLost:
+        pass  # said below, or nobody's trouble
+    raise SystemExit(code or finish_output())

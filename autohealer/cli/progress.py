@@ -1,55 +1,56 @@
-"""The line that stays at the bottom of a terminal: `7/10 registered`.
+"""The log of a running daemon, and the line that stays below it on a terminal: `7/10 registered`.
 
-The log is written through it, so that a log line first wipes it and then puts it back. On anything but a
-terminal there is no such line. A reader that went away must not take the daemon with it, so
-what cannot be written is dropped: there is nobody left to tell.
+Both are written by one thread, so that neither mixes with the other and neither ever holds the daemon up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TextIO
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
+from autohealer.cli.terminal import columns_of, terminal_at
 from autohealer.core.actions import Plan
 from autohealer.core.events import Event
 from autohealer.core.model import Phase, Stop, View
+from autohealer.telemetry.outlet import Outlet
+from autohealer.telemetry.scribe import Scribe
 
-_WIPE = "\r\x1b[K"
+LAST_MOMENT_S = 0.5
+"""How long the end waits for a reader: an eternity to one that reads, nothing to who presses Ctrl-C."""
 
 
-class StatusLine:
-    """Log lines with one line kept below them; also an observer of decisions."""
+class LogScreen:
+    """Where log lines go; also an observer of decisions, for the line below them."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self.on_terminal = stream.isatty()
-        self._line = ""
-
-    def log(self, line: str) -> None:
-        """Write one line of log above the line."""
-        self._emit(f"{_WIPE}{line}\n{self._line}" if self.on_terminal else f"{line}\n")
-
-    def close(self) -> None:
-        """Leave the terminal clean."""
-        if self.on_terminal and self._line:
-            self._emit(_WIPE)
-            self._line = ""
+    def __init__(
+        self,
+        descriptor: int,
+        encoding: str,
+        environment: Mapping[str, str],
+        tell_missing: Callable[[int, str], str],
+    ) -> None:
+        """`tell_missing` makes a log line of how many are missing and why."""
+        self.terminal = terminal_at(descriptor, environment)
+        width = partial(columns_of, descriptor) if self.terminal.has_escapes else None
+        self._outlet = Outlet(descriptor, encoding, tell_missing, width)
+        self._scribe = Scribe("log", self._outlet.write)
+        self.log = self._scribe.put
+        self.redraw = self._scribe.wake
 
     def __call__(self, _facts: Sequence[Event], _plan: Plan, view: View) -> None:
         """Redraw after a round that changed what the line says."""
-        if not self.on_terminal:
+        if not self.terminal.has_escapes:
             return
         line = _line_of(view)
-        if line != self._line:
-            self._line = line
-            self._emit(f"{_WIPE}{line}")
+        if line != self._outlet.below:
+            self._outlet.below = line
+            self.redraw()
 
-    def _emit(self, text: str) -> None:
-        try:
-            self._stream.write(text)
-            self._stream.flush()
-        except (OSError, ValueError):
-            return
+    def close(self) -> None:
+        """Write what waits, if somebody reads it, and leave the terminal clean."""
+        self._outlet.below = ""
+        self.redraw()
+        self._scribe.close(LAST_MOMENT_S)
 
 
 def _line_of(view: View) -> str:

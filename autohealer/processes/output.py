@@ -1,28 +1,43 @@
 """Where workers write: one append-only file per slot, cut by size, its end shown when a worker dies.
 
-A worker holds the file itself, not a pipe to the daemon, so it never blocks on us and goes on writing
-while the daemon is away. Because files are opened for append, one can be cut under its writer: the newest
-part is copied to `<name>.1` and the file truncated; lines written between the two steps are lost, which
-is the price of workers that need no log process.
+A worker holds the file itself, not a pipe to the daemon, so it never blocks on us and goes on writing while the
+daemon is away. Because files are opened for append, one can be cut under its writer: the newest part is copied to
+`<name>.1` and the file truncated; lines written between the two steps are lost, which is the price of workers
+that need no log process.
 
 When a file cannot be opened (disk full, permissions) the worker writes to /dev/null and healing goes on.
+
+What runs on the loop's thread is one open at a launch and one read of `TAIL_BYTES` at a death, of regular files
+only; looking at all files and cutting them is for another thread.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+from autohealer.processes.last_words import last_words
+from autohealer.processes.limits import keep_reserve
 from autohealer.statedir.files import open_private
 
-TAIL_BYTES = 4096
-TAIL_LINES = 5
+TAIL_BYTES = 16 * 1024
+"""Enough for the error above a stack of a hundred frames, and read in microseconds."""
 KEPT_LIMITS = 2
 """As many limits' worth of output are copied at most; gigabytes written since the last look would take minutes."""
 LOOK_FAST_S = 2.0
 LOOK_SLOW_S = 15.0
 """Between two looks at the files' sizes: a worker that suddenly writes 100 MB/s gets 1.5 GB ahead at worst."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Begin:
+    """Where a file ended, and when it was last written, as a worker was given it."""
+
+    size_bytes: int
+    mtime_ns: int
 
 
 class OutputFiles:
@@ -34,7 +49,7 @@ class OutputFiles:
         self._warn = warn
         self._warned = False
         self._sizes: dict[Path, int] = {}
-        self._begins: dict[Path, int] = {}
+        self._begins: dict[Path, _Begin] = {}
         self._fastest_bytes = 0
 
     def path(self, slot: int) -> Path:
@@ -42,14 +57,22 @@ class OutputFiles:
         return self._folder / f"slot-{slot}.log"
 
     def open(self, slot: int) -> int:
-        """A descriptor for a worker to write to; /dev/null if the file cannot be had."""
-        file, flags = self.path(slot), os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        """A descriptor for a worker to write to; /dev/null if the file cannot be had.
+
+        Raises:
+            OSError: so few descriptors are left that the daemon itself needs them.
+        """
+        # Not blocking: in place of the file there may be a pipe that nobody reads.
+        file, flags = self.path(slot), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
         try:
             descriptor = open_private(file, flags)
         except OSError as error:
             self._complain(f"{file} cannot be opened, so output is thrown away: {error.strerror}")
-            return os.open(os.devnull, os.O_WRONLY)
-        self._begins[file] = os.fstat(descriptor).st_size
+            return keep_reserve(os.open(os.devnull, os.O_WRONLY))
+        keep_reserve(descriptor)
+        os.set_blocking(descriptor, True)
+        found = os.fstat(descriptor)
+        self._begins[file] = _Begin(found.st_size, found.st_mtime_ns)
         return descriptor
 
     def size_bytes(self, slot: int) -> int:
@@ -57,16 +80,35 @@ class OutputFiles:
         return _size_bytes(self.path(slot))
 
     def tail(self, slot: int, end_bytes: int) -> list[str]:
-        """The last lines written before offset `end_bytes`, by whom it was opened for last if that is known."""
+        """The last words written before offset `end_bytes`, by whom it was opened for last if that is known."""
         file = self.path(slot)
-        begin_bytes = max(self._begins.get(file, 0), end_bytes - TAIL_BYTES)
         try:
-            with os.fdopen(open_private(file, os.O_RDONLY), "rb") as written:
-                written.seek(begin_bytes)
-                raw = written.read(max(0, end_bytes - begin_bytes))
+            descriptor = open_private(file, os.O_RDONLY | os.O_NONBLOCK)
         except OSError:
             return []
-        return [line[:500] for line in raw.decode(errors="replace").splitlines()[-TAIL_LINES:]]
+        try:
+            raw = self._read_tail(file, descriptor, end_bytes)
+        except OSError:
+            return []
+        finally:
+            os.close(descriptor)
+        return last_words(raw.decode(errors="replace"))
+
+    def _read_tail(self, file: Path, descriptor: int, end_bytes: int) -> bytes:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            return b""
+        begin_bytes = 0
+        if (begin := self._begins.get(file)) is not None:
+            # Written to and yet not longer: the worker emptied it, as `> /dev/stderr` does.
+            is_emptied = end_bytes <= begin.size_bytes and found.st_mtime_ns > begin.mtime_ns
+            begin_bytes = 0 if is_emptied else begin.size_bytes
+        begin_bytes = max(begin_bytes, end_bytes - TAIL_BYTES)
+        return os.pread(descriptor, max(0, end_bytes - begin_bytes), begin_bytes)
+
+    def rotate(self) -> None:
+        """Cut the files that outgrew the limit; may take a while, so not for the loop's thread."""
+        self.cut(self.find_grown())
 
     def find_grown(self) -> list[Path]:
         """The files that outgrew the limit; also notes how fast the fastest grows."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import resource
+import signal
 import sys
+from pathlib import Path
 
 
 def missing_requirement() -> str | None:
@@ -29,12 +30,27 @@ def close_inherited_on_exec() -> None:
                 continue  # the listing's own descriptor, closed again
 
 
-def raise_descriptor_limit(wanted: int) -> None:
-    """Have at least `wanted` open files, as far as the hard limit goes.
+def wake_quietly() -> None:
+    """Keep Python from complaining of signals that come faster than the loop looks at them.
 
-    Workers inherit it, so it is raised no further than needed: programs that use select(2) rely on a low one.
+    The loop's signal descriptor only wakes it, and takes no more while it is full: a thousand children that end at once
+    say no more than one does. To be called after the loop's first signal handler was added.
     """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < allowed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    descriptor = signal.set_wakeup_fd(-1)
+    if descriptor >= 0:
+        signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
+
+
+def inherited_environment() -> dict[str, str]:
+    """The environment this process was started with, without what Python added to it on its own.
+
+    In the C locale Python sets `LC_CTYPE` for itself and all its children.
+    """
+    environment = dict(os.environ)
+    try:
+        given = Path("/proc/self/environ").read_bytes().split(b"\0")
+    except OSError:
+        return environment
+    if not any(entry.startswith(b"LC_CTYPE=") for entry in given):
+        environment.pop("LC_CTYPE", None)
+    return environment

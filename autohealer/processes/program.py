@@ -25,13 +25,13 @@ def resolve_program(program: str) -> tuple[str, ...]:
     executable on PATH.
     """
     path = Path(program)
-    if path.is_file():
+    if _is_file(program):
         return _file_command(path)
     if os.sep in program:
         what = "is a folder" if path.is_dir() else "does not exist"
         raise ProgramError(f"{program} {what}: give a program to run")
     if is_runnable_module(program):
-        return (sys.executable, "-m", program)
+        return (*_interpreter(program), "-m", program)
     if found := shutil.which(program):
         return (found,)
     raise ProgramError(
@@ -53,6 +53,24 @@ def is_runnable_module(name: str) -> bool:
     return "__main__" in Path(spec.origin).read_text(encoding="utf-8", errors="replace")
 
 
+def _is_file(program: str) -> bool:
+    """Whether there is such a file; not to be allowed to look is said like any other trouble. Raises `ProgramError`."""
+    try:
+        return Path(program).is_file()
+    except OSError as error:
+        if (
+            os.sep not in program
+        ):  # in a folder we may not enter: it may still be a module or a command
+            return False
+        raise ProgramError(f"{program} cannot be looked at: {error.strerror}") from error
+
+
+def _interpreter(module: str) -> tuple[str, ...]:
+    """This Python; our own worker is kept from importing what happens to lie in the current folder."""
+    is_ours = module == "flaky_worker" and _spec_here(module) is None
+    return (sys.executable, "-P") if is_ours else (sys.executable,)
+
+
 def _find_spec(name: str) -> importlib.machinery.ModuleSpec | None:
     """Look where `-m` would look, without importing anything."""
     top, *rest = name.split(".")
@@ -72,13 +90,21 @@ def _find_top_spec(top: str) -> importlib.machinery.ModuleSpec | None:
 
     As for Python itself, a mere folder counts only when there is nothing better anywhere.
     """
-    here = importlib.machinery.PathFinder.find_spec(top, [str(Path.cwd())])
+    here = _spec_here(top)
     if here is not None and here.origin is not None:
         return here
     try:
         return importlib.util.find_spec(top) or here
     except ValueError:
         return here  # `__main__` and the like: loaded, but from nowhere
+
+
+def _spec_here(top: str) -> importlib.machinery.ModuleSpec | None:
+    """What the current folder has under a name; a folder that was deleted has nothing."""
+    try:
+        return importlib.machinery.PathFinder.find_spec(top, [str(Path.cwd())])
+    except OSError:
+        return None
 
 
 def _file_command(path: Path) -> tuple[str, ...]:

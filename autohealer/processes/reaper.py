@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from autohealer.core.model import Exit
+from autohealer.processes.platform import wake_quietly
 
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -59,6 +60,7 @@ class Reaper:
         if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
         self._loop.add_signal_handler(signal.SIGCHLD, self._child_ended)
+        wake_quietly()
 
     def close(self) -> None:
         """Stop watching; the processes are not touched."""

@@ -1,4 +1,8 @@
-"""Exec a program into a session of its own, so that it survives the daemon."""
+"""Exec a program into a session of its own, so that it survives the daemon.
+
+It starts with every signal at its default and none blocked, whatever the daemon ignores or was started with: how
+a worker takes a signal must not depend on `nohup`, on a shell's `&`, or on Python.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,7 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 
-_DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
-"""Python ignores these; a program starts with the system's defaults."""
+_ALL_SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 
 def spawn_detached(argv: Sequence[str], environment: Mapping[str, str], output: int) -> int:
@@ -28,7 +31,7 @@ def spawn_detached(argv: Sequence[str], environment: Mapping[str, str], output: 
             ],
             setsid=True,
             setsigmask=(),
-            setsigdef=_DEFAULT_SIGNALS,
+            setsigdef=_ALL_SIGNALS,
         )
     finally:
         os.close(output)

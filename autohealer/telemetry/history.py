@@ -2,10 +2,12 @@
 
 Theory of operation. An observer appends what ended and why, what was adopted, and what befell the daemon and
 its store; one file per group, and one older one when the first is full, so the newest events of every past
-daemon are there. Lines are written after the plan is under way, and a full disk costs lines, never healing. A
-line cut short by a crash or a full disk is skipped by the reader.
+daemon are there. An entry is made, last words included, in the round that saw it; it is written by a thread of its
+own, in that order, so a full or hanging disk costs lines, never healing. A line cut short by a crash or a full disk
+is skipped by the reader.
 
-Must never know: how to heal. Limits: not synced, so a power cut may cost the last lines.
+Must never know: how to heal. Limits: not synced, so a power cut may cost the last lines; a crash of the daemon costs
+what waited for the thread.
 """
 
 from __future__ import annotations
@@ -23,8 +25,14 @@ from autohealer.core.actions import Plan
 from autohealer.core.model import Ending, Exit, Incarnation, Obituary, Stop, View
 from autohealer.core.reasons import of_mass_loss
 from autohealer.statedir.files import open_private, read_private
+from autohealer.telemetry.scribe import Batch, Missing, Scribe
 
 HISTORY_NAME = "history.jsonl"
+
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+
+LAST_MOMENT_S = 2.0
+"""How long the end of the daemon waits for the disk."""
 
 
 class Cause(str, Enum):  # noqa: UP042 - written to JSON as its value
@@ -97,14 +105,15 @@ class History:
         last_output: Callable[[int], list[str]],
         warn: Callable[[str], None],
     ) -> None:
-        """`last_output` gives a slot's last lines, `warn` is told once when lines are lost."""
-        self._path = folder / HISTORY_NAME
-        self._limit_bytes = limit_bytes
+        """`last_output` gives a slot's last lines, `warn` is told once when lines are lost, on any thread."""
+        self._file = _HistoryFile(folder / HISTORY_NAME, limit_bytes, warn)
+        self._scribe = Scribe("history", self._file.write)
         self._last_output = last_output
-        self._warn = warn
-        self._warned = False
         self._braking = False
-        self._is_torn = self._ends_torn()
+
+    def close(self) -> None:
+        """Write what waits, unless the disk hangs."""
+        self._scribe.close(LAST_MOMENT_S)
 
     def __call__(self, facts: Sequence[events.Event], plan: Plan, view: View) -> None:
         """One round."""
@@ -173,17 +182,43 @@ class History:
         self._append(Entry(_now(), event, why, os.getpid(), slot, generation, pid))
 
     def _append(self, entry: Entry) -> None:
-        line = json.dumps({k: v for k, v in asdict(entry).items() if v is not None}) + "\n"
-        raw = (b"\n" if self._is_torn else b"") + line.encode()
+        self._scribe.put(json.dumps({k: v for k, v in asdict(entry).items() if v is not None}))
+
+
+class _HistoryFile:
+    """The file lines are appended to, and its limit; used from the scribe's thread only."""
+
+    def __init__(self, path: Path, limit_bytes: int, warn: Callable[[str], None]) -> None:
+        self._path = path
+        self._limit_bytes = limit_bytes
+        self._warn = warn
+        self._warned = False
+        self._is_torn = self._ends_torn()
+
+    def write(self, batch: Batch) -> None:
+        """Append lines, each with a write of its own: a full disk takes as many as there is room for."""
+        for item in batch:
+            if isinstance(item, Missing):
+                self._complain(f"{item.lines} lines came faster than {self._path} could be written")
+            else:
+                self._append(f"{item}\n".encode())
+
+    def _append(self, line: bytes) -> None:
+        raw = (b"\n" if self._is_torn else b"") + line
         try:
             self._make_room(len(raw))
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-            with os.fdopen(open_private(self._path, flags), "ab", buffering=0) as file:
-                self._is_torn = file.write(raw) != len(raw)
+            descriptor = open_private(self._path, _APPEND)
+            try:
+                self._is_torn = os.write(descriptor, raw) != len(raw)
+            finally:
+                os.close(descriptor)
         except OSError as error:
-            if not self._warned:
-                self._warn(f"{self._path} cannot be written: {error.strerror}")
+            self._complain(f"{self._path} cannot be written: {error.strerror}")
+
+    def _complain(self, sentence: str) -> None:
+        if not self._warned:
             self._warned = True
+            self._warn(sentence)
 
     def _make_room(self, bytes_: int) -> None:
         size = self._path.stat().st_size if self._path.exists() else 0

@@ -1,6 +1,9 @@
 """Set structlog up once: readable for a person, one JSON object per line for a program.
 
-Must never know where the lines go: the caller gives a function that takes one and does not fail.
+What libraries log (aiohttp, kazoo, asyncio) becomes a line of ours: their own way leads to standard error, where it
+could block whoever logs.
+
+Must never know where the lines go: the caller gives a function that takes one, does not fail and does not wait.
 """
 
 from __future__ import annotations
@@ -20,21 +23,40 @@ class LogFormat(str, Enum):  # noqa: UP042 - typer shows the values of a str enu
     JSON = "json"
 
 
+SHOWN_LINES = 5
+"""So many of a dead worker's last lines a person sees in the log; `autohealer why` shows all that were kept."""
+
+
 class _LineLogger:
     """What structlog hands finished lines to."""
 
-    def __init__(self, emit: Callable[[str], None]) -> None:
+    def __init__(self, emit: Callable[[str], str | None]) -> None:
         self.info = self.warning = self.error = self.critical = emit
 
 
+class _LibraryHandler(logging.Handler):
+    """Hands what libraries log to the daemon's log."""
+
+    def __init__(self, logger: structlog.typing.FilteringBoundLogger) -> None:
+        super().__init__(logging.WARNING)
+        self._logger = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._logger.warning("library", library=record.name, said=self.format(record))
+
+
 def configure(
-    log_format: LogFormat, emit: Callable[[str], None], *, on_terminal: bool
+    log_format: LogFormat,
+    emit: Callable[[str], None],
+    *,
+    on_terminal: bool,
+    colors: bool = False,
 ) -> structlog.typing.FilteringBoundLogger:
     """Set logging up for the process and return the daemon's logger."""
     console = log_format is LogFormat.CONSOLE or (log_format is LogFormat.AUTO and on_terminal)
     renderer: structlog.typing.Processor
     if console:
-        renderer = structlog.dev.ConsoleRenderer(colors=on_terminal, sort_keys=False)
+        renderer = structlog.dev.ConsoleRenderer(colors=colors, sort_keys=False)
     else:
         renderer = structlog.processors.JSONRenderer()
     stamp = structlog.processors.TimeStamper(
@@ -47,7 +69,23 @@ def configure(
         logger_factory=lambda: _LineLogger(emit),
     )
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+    _listen_to_libraries(logger)
     return logger
+
+
+def _listen_to_libraries(logger: structlog.typing.FilteringBoundLogger) -> None:
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
+        if isinstance(handler, _LibraryHandler):
+            root.removeHandler(handler)
+    root.addHandler(_LibraryHandler(logger))
+
+
+def line_about_missing(count: int, why: str) -> str:
+    """A line of the log, to be written where `count` of them are missing."""
+    maker = structlog.wrap_logger(_LineLogger(lambda line: line))
+    what = "1 log line was" if count == 1 else f"{count} log lines were"
+    return str(maker.warning("log_lines_dropped", lines=count, why=f"{what} dropped {why}"))
 
 
 def _laid_out_for_people(
@@ -59,5 +97,5 @@ def _laid_out_for_people(
     if "how" in event and str(event["how"]) in str(event.get("reason")):
         del event["how"]
     if lines := event.pop("last_output", None):
-        event["stack"] = "\n".join(f"    | {line}" for line in lines)
+        event["stack"] = "\n".join(f"    | {line}" for line in lines[-SHOWN_LINES:])
     return event

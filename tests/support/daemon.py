@@ -65,6 +65,8 @@ class Daemon:
         ]
         self.environment = dict(os.environ) | {_MARK: str(state_dir)} | (environment or {})
         self.output = state_dir / f"{self.group}.out"
+        self.says_into: int | None = None
+        """A descriptor all it says goes to, in place of `output`."""
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Daemon:
@@ -94,7 +96,7 @@ class Daemon:
             self._process = subprocess.Popen(
                 self.command,
                 stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdout=output if self.says_into is None else self.says_into,
                 stderr=subprocess.STDOUT,
                 env=self.environment,
                 start_new_session=True,

@@ -121,6 +121,33 @@ def test_a_command_is_found_on_path(here: Path) -> None:
     assert resolve_program("serve") == (str(path),)
 
 
+def test_a_deleted_folder_hides_neither_modules_nor_commands(here: Path) -> None:
+    """Standing in a folder that is gone, nothing could be started by its name."""
+    path = _file(here.parent / "bin" / "serve", mode=0o755)
+    here.rmdir()
+    assert resolve_program("serve") == (str(path),)
+    assert resolve_program("flaky_worker") == (sys.executable, "-P", "-m", "flaky_worker")
+
+
+def test_a_forbidden_folder_hides_no_command(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`sudo -u somebody autohealer …` in root's own folder would end in a traceback."""
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    here.chmod(0o700 if os.geteuid() == 0 else 0o000)
+    with _as_nobody():
+        (found,) = resolve_program("sleep")
+        assert Path(found).name == "sleep"
+        with pytest.raises(ProgramError, match="cannot be looked at"):
+            resolve_program("./serve")
+    here.chmod(0o755)
+
+
+def test_our_own_worker_takes_no_module_from_the_current_folder(here: Path) -> None:
+    """A random.py that happens to lie there would break the ten lines of the README."""
+    assert resolve_program("flaky_worker") == (sys.executable, "-P", "-m", "flaky_worker")
+    _file(here / "flaky_worker.py", "if __name__ == '__main__': print()")
+    assert resolve_program("flaky_worker") == (sys.executable, "-m", "flaky_worker")
+
+
 def test_a_package_with_main_is_run_as_a_module(here: Path) -> None:
     """`autohealer 10 flaky_worker` would not work in a checkout."""
     _file(here / "pack" / "__init__.py", "")

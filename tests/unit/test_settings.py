@@ -13,6 +13,7 @@ from autohealer.settings import (
     AutoTarget,
     EmbeddedTarget,
     EnsembleTarget,
+    NoStateDir,
     Settings,
     SettingsError,
     Target,
@@ -200,6 +201,7 @@ def test_a_group_has_a_folder_of_its_own() -> None:
         ({"XDG_STATE_HOME": "/x"}, "/x/autohealer"),
         ({"HOME": "/h"}, "/h/.local/state/autohealer"),
         ({"HOME": "/h", "XDG_STATE_HOME": ""}, "/h/.local/state/autohealer"),
+        ({"HOME": "/h", "XDG_STATE_HOME": "relative"}, "/h/.local/state/autohealer"),
     ],
 )
 def test_where_state_is_kept(
@@ -211,3 +213,20 @@ def test_where_state_is_kept(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert default_state_dir() == Path(folder)
+
+
+@pytest.mark.parametrize(
+    ("home", "sentence"),
+    [("", "is not in the password database"), ("relative", "is not an absolute path")],
+)
+def test_without_a_home_the_option_is_named(
+    home: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`docker run -u 12345` would answer every command with a traceback."""
+    for name in ("STATE_DIRECTORY", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", home)
+    monkeypatch.setattr("os.getuid", lambda: 54321)
+    with pytest.raises(NoStateDir, match=sentence) as refusal:
+        default_state_dir()
+    assert "--state-dir" in str(refusal.value)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from autohealer.core import events
 from autohealer.core.actions import Drain, Kill, Plan, Spawn
 from autohealer.core.evolve import evolve
 from autohealer.core.model import Budget, Ending, Exit, Incarnation, Policy, Store, View
-from autohealer.telemetry.history import HISTORY_NAME, Entry, History, read_history
+from autohealer.telemetry.history import HISTORY_NAME, LAST_MOMENT_S, Entry, History, read_history
 
 NAME = Incarnation(3, 17)
 PID = 4711
@@ -46,11 +48,16 @@ class Keeper:
         evolve(self.view, events.Decided(made))
         self._history(facts, made, self.view)
 
-    def end(self, exit_: Exit, told: Drain | Kill | None = None) -> None:
+    def close(self) -> None:
+        """What the end of the daemon does: everything is written."""
+        self._history.close()
+
+    def end(self, exit_: Exit, told: Drain | Kill | None = None) -> Keeper:
         """The worker ends, after it was told to or by itself."""
         if told is not None:
             self.round(plan=Plan((told,)))
         self.round(events.WorkerExited(NAME, exit_, tree_empty=True, jitter=0.5, pid=PID))
+        return self
 
 
 def deaths(folder: Path) -> list[Entry]:
@@ -106,7 +113,7 @@ def test_every_kind_of_death_is_told_apart(
     tmp_path: Path, exit_: Exit, told: Drain | Kill | None, cause: str, why: str
 ) -> None:
     """At 3 a.m. a crash would look like a stop, or a frozen worker like a crash."""
-    Keeper(tmp_path).end(exit_, told)
+    Keeper(tmp_path).end(exit_, told).close()
     (death,) = deaths(tmp_path)
     assert death.cause == cause
     assert death.why.startswith(why)
@@ -123,6 +130,7 @@ def test_a_launch_that_came_to_nothing_is_a_death_too(tmp_path: Path) -> None:
     heir = Incarnation(3, 18)
     keeper.round(plan=Plan((Spawn(3, heir, "again"),)))
     keeper.round(events.SpawnFailed(heir, "no such file", 0.5))
+    keeper.close()
     assert [death.cause for death in deaths(tmp_path)] == ["exit_code", "not_launched"]
     assert deaths(tmp_path)[1].why == "could not be launched: no such file"
 
@@ -133,6 +141,7 @@ def test_a_death_that_left_a_tree_is_told_once(tmp_path: Path) -> None:
     keeper.round(events.WorkerExited(NAME, Exit(code=1), tree_empty=False, jitter=0.5, pid=PID))
     keeper.round(events.TreeResists(NAME, ("pid 7 (disk-sleep, python3)",)))
     keeper.round(events.TreeEmptied(NAME, 0.5))
+    keeper.close()
     assert len(deaths(tmp_path)) == 1
     (resists,) = [e for e in read_history(tmp_path) if e.event == "tree_resists"]
     assert resists.why == "pid 7 (disk-sleep, python3)"
@@ -140,17 +149,17 @@ def test_a_death_that_left_a_tree_is_told_once(tmp_path: Path) -> None:
 
 def test_the_next_daemon_goes_on_in_the_same_history(tmp_path: Path) -> None:
     """A restart of the daemon would wipe the answer to why it was needed."""
-    Keeper(tmp_path).end(Exit(code=1))
-    Keeper(tmp_path).end(Exit(code=2))
+    Keeper(tmp_path).end(Exit(code=1)).close()
+    Keeper(tmp_path).end(Exit(code=2)).close()
     assert [death.exit_code for death in deaths(tmp_path)] == [1, 2]
 
 
 def test_a_line_cut_short_costs_only_itself(tmp_path: Path) -> None:
     """A crash in the middle of a line would make the whole history, or the next line, unreadable."""
-    Keeper(tmp_path).end(Exit(code=1))
+    Keeper(tmp_path).end(Exit(code=1)).close()
     with (tmp_path / HISTORY_NAME).open("ab") as file:
         file.write(b'{"at": "2026-')
-    Keeper(tmp_path).end(Exit(code=2))
+    Keeper(tmp_path).end(Exit(code=2)).close()
     assert [death.exit_code for death in deaths(tmp_path)] == [1, 2]
 
 
@@ -161,6 +170,7 @@ def test_it_never_grows_beyond_two_files_and_keeps_the_newest(tmp_path: Path) ->
         if code:
             keeper.launch()
         keeper.end(Exit(code=code))
+    keeper.close()
     sizes = [file.stat().st_size for file in tmp_path.iterdir()]
     assert len(sizes) == 2
     assert max(sizes) <= 4000
@@ -173,7 +183,7 @@ def test_a_full_disk_is_said_once_and_heals_nothing_less(tmp_path: Path) -> None
     """A full disk would stop the daemon's rounds, or flood its log."""
     (tmp_path / HISTORY_NAME).symlink_to("/dev/full")
     keeper = Keeper(tmp_path)
-    keeper.end(Exit(code=1))
+    keeper.end(Exit(code=1)).close()
     assert len(keeper.warnings) == 1
     assert "cannot be written" in keeper.warnings[0]
 
@@ -187,6 +197,7 @@ def test_a_mass_loss_and_its_end_are_in_it(tmp_path: Path) -> None:
     keeper.round(events.WorkersListed(everyone, frozenset()))
     keeper.round(events.WorkersListed(frozenset(), frozenset()))
     keeper.round(events.WorkersListed(everyone, frozenset()))
+    keeper.close()
     told = [(e.event, e.why) for e in read_history(tmp_path) if e.event.startswith("mass_loss")]
     assert [event for event, _ in told] == ["mass_loss", "mass_loss_over"]
     assert told[0][1].startswith("4 of 4 registrations went missing together")
@@ -194,5 +205,48 @@ def test_a_mass_loss_and_its_end_are_in_it(tmp_path: Path) -> None:
 
 def test_every_line_names_the_daemon(tmp_path: Path) -> None:
     """Two daemons' stories could not be told apart."""
-    Keeper(tmp_path)
+    Keeper(tmp_path).close()
     assert {entry.daemon_pid for entry in read_history(tmp_path)} == {os.getpid()}
+
+
+def test_a_disk_that_hangs_holds_no_round_up_and_not_the_end(tmp_path: Path) -> None:
+    """A network file system that went away would stop healing."""
+    os.mkfifo(tmp_path / HISTORY_NAME)
+    reader = os.open(tmp_path / HISTORY_NAME, os.O_RDONLY | os.O_NONBLOCK)
+    filler = os.open(tmp_path / HISTORY_NAME, os.O_WRONLY | os.O_NONBLOCK)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(filler, bytes(4096))
+    began = time.monotonic()
+    keeper = Keeper(tmp_path)
+    for _ in range(1000):
+        keeper.end(Exit(code=1))
+    assert time.monotonic() - began < LAST_MOMENT_S
+    keeper.close()
+    assert time.monotonic() - began < 3 * LAST_MOMENT_S
+    os.close(reader)  # lets the thread go
+    os.close(filler)
+
+
+def test_the_last_words_are_those_of_the_moment(tmp_path: Path) -> None:
+    """A slow disk would put the next worker's words into the mouth of the one before."""
+    words = ["first"]
+    view = View(policy=Policy(), budget=Budget(30.0), now=100.0)
+    history = History(tmp_path, 10**6, lambda _slot: words, print)
+    for code, word in enumerate(("first", "second")):
+        words[:] = [word]
+        launch = Plan((Spawn(0, Incarnation(0, code), "start"),))
+        ended = events.WorkerExited(Incarnation(0, code), Exit(code=code), True, 0.5, PID)
+        for fact in (
+            events.Ticked(100.0),
+            events.ReplicasSet(1),
+            events.Decided(launch),
+            events.WorkerSpawned(Incarnation(0, code), PID),
+            events.Decided(Plan()),
+            ended,
+        ):
+            evolve(view, fact)
+        history((ended,), Plan(), view)
+        evolve(view, events.Decided(Plan()))
+    history.close()
+    assert [list(death.last_output) for death in deaths(tmp_path)] == [["first"], ["second"]]
