@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from autohealer.core.model import Incarnation, Occupant, Phase, Slot, Standing, Stranger, View
 from autohealer.core.registrations import look_into
-from autohealer.core.slots import occupied_by, put, slot_for
+from autohealer.core.slots import OWN_MAX, occupied_by, put, slot_for
 from autohealer.core.storeroom import note_found
 
 _ITS_KIND = "another process claims this slot and cannot be proven to be its worker"
@@ -22,6 +22,8 @@ _ITS_KIND = "another process claims this slot and cannot be proven to be its wor
 def held(view: View, name: Incarnation, pid: int, why: str) -> None:
     """A live process that cannot be proven to be ours claims to be an incarnation."""
     view.claims.pop(name, None)
+    if name.generation in view.gone.get(name.slot, ()):
+        return  # a late word of one that has ended
     slot, occupant = occupied_by(view, name)
     if slot is not None and occupant is not None:
         if slot.phase is Phase.HELD:
@@ -70,11 +72,16 @@ def report_ousted(view: View, slot: Slot, newcomer: Occupant) -> None:
         _report(view, slot.occupant.name, slot.occupant.pid)
 
 
+def _note_gone(view: View, name: Incarnation) -> None:
+    view.gone[name.slot] = (*view.gone.get(name.slot, ()), name.generation)[-OWN_MAX:]
+
+
 def stranger_ended(view: View, name: Incarnation) -> None:
     """One that was only reported is gone."""
     stranger = view.strangers.get(name)
     if stranger is None or stranger.standing is not Standing.UNPROVABLE:
         return
+    _note_gone(view, name)
     del view.strangers[name]
     if name in view.listed:
         look_into(view, name)
@@ -82,6 +89,7 @@ def stranger_ended(view: View, name: Incarnation) -> None:
 
 def ended(view: View, slot: Slot, occupant: Occupant, cause: str) -> Slot:
     """What held a slot is gone: the slot without it; its registration goes once its process is proven dead."""
+    _note_gone(view, occupant.name)
     if occupant.name in view.listed:
         look_into(view, occupant.name)
     return replace(slot, occupant=None, phase=Phase.VACANT, phase_since=view.now, reason=cause)

@@ -295,9 +295,9 @@ class View:
     `leftovers` are registrations of own incarnations that are proven dead, `to_discard` those of them not yet ordered
     away. `retired` keeps the newest generation of slots given up, so that none is used twice when they are wanted
     again; `own` the newest generations that this daemon launched or adopted, by slot. `claims` are unfamiliar
-    registrations that are being looked into, and since when. `obituaries` are the deaths of this round, for those who
-    tell of them; the next round begins without. `contradictions` are slots that could not be as they were put, in
-    words: faults of the rules.
+    registrations that are being looked into, and since when; `gone` are the newest unprovable ones that ended.
+    `obituaries` are the deaths of this round, for those who tell of them; the next round begins without.
+    `contradictions` are slots that could not be as they were put, in words: faults of the rules.
     """
 
     policy: Policy
@@ -331,6 +331,7 @@ class View:
     retired: dict[int, int] = field(default_factory=dict)
     own: dict[int, tuple[int, ...]] = field(default_factory=dict)
     claims: dict[Incarnation, float] = field(default_factory=dict)
+    gone: dict[int, tuple[int, ...]] = field(default_factory=dict)
     strangers: dict[Incarnation | str, Stranger] = field(default_factory=dict)
     obituaries: list[Obituary] = field(default_factory=list)
     contradictions: list[str] = field(default_factory=list)

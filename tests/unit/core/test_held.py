@@ -65,6 +65,13 @@ def test_its_end_frees_the_slot() -> None:
     assert scene.name(0).generation >= BASE
 
 
+def test_a_late_word_of_one_that_ended_holds_nothing() -> None:
+    """A slot would stay empty for ever, held by a process that is gone."""
+    scene = _held("0:-")
+    (spawn,) = scene.after(60.0, _ends(), WorkerHeld(IT, 9, WHY))
+    assert spawn.startswith("spawn 0")
+
+
 def test_its_slot_is_not_filled_while_what_it_started_lives() -> None:
     """Children of a worker that could not be proven would hold the port its replacement needs."""
     scene = _held()
