@@ -200,7 +200,9 @@ class World(HostWitness):
         self.tell(Relief(self.now, UNPROVABLE, process.name))
 
     def lose_session(self, process: FakeProcess) -> None:
-        """A worker's session ends although the worker is well."""
+        """A worker's session ends although the worker is well; not of one that only its registration shows."""
+        if process.overlooked:
+            return
         self.tell(Fault(self.now, "session lost", Harm.UNREGISTERS, process.name))
         self.unregister(process.name)
         self.tell(Relief(self.now, "session lost", process.name))
