@@ -45,6 +45,9 @@ DAEMON_SESSION_TIMEOUT_S = 10.0
 KEEPERS_PATIENCE_S = 1.0
 """How long a daemon that has found workers waits for ZooKeeper before it looks after them without."""
 
+STRAYS_S = 2.0
+"""How long the end waits for the last descendants of workers, which were killed, to be gone."""
+
 
 def run_daemon(
     settings: Settings,
@@ -131,6 +134,8 @@ async def _keep(
         if await _connect(session, logger, workers):
             await keeper.claim_group()
         await keeper.run(observers)
+        if not keeper.leaves_workers:
+            await reaper.end_strays(STRAYS_S)
 
 
 async def _connect(session: Session, logger: FilteringBoundLogger, workers: int) -> bool:

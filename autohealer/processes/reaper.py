@@ -15,10 +15,12 @@ import select
 import signal
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from autohealer.core.model import Exit
 from autohealer.processes.platform import wake_quietly
+from autohealer.processes.procfs import own_children
 
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -112,6 +114,27 @@ class Reaper:
             if status is None or self.is_watched(status.si_pid):
                 return
             os.waitid(os.P_PID, status.si_pid, os.WEXITED | os.WNOHANG)
+
+    async def end_strays(self, within_s: float) -> None:
+        """End the children nobody watches: they descend from what was launched and had hidden from it; bounded."""
+        try:
+            async with asyncio.timeout(within_s):
+                while strays := self._strays():
+                    ended = asyncio.Event()
+                    self.on_next_stray(ended.set)
+                    for pid in strays:
+                        with suppress(PermissionError):
+                            os.kill(pid, signal.SIGKILL)  # not reaped yet, so its pid is its own
+                    await ended.wait()
+        except TimeoutError:
+            return
+
+    def _strays(self) -> list[int]:
+        self.collect_strays()
+        try:
+            return [pid for pid in own_children() if not self.is_watched(pid)]
+        except OSError:
+            return []
 
     def on_next_stray(self, callback: Callable[[], None]) -> None:
         """Call back once, after the next SIGCHLD was dealt with."""

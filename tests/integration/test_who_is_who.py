@@ -138,6 +138,29 @@ def test_what_a_wrapper_hides_ends_with_it(zookeeper: ZooKeeperUnderTest, tmp_pa
         assert running(hidden) == []
 
 
+def test_a_stop_ends_also_what_nothing_ties_to_its_worker(
+    zookeeper: ZooKeeperUnderTest, tmp_path: Path
+) -> None:
+    """What left its session, cleared its environment and closed its output would outlive the stop."""
+    hidden = tmp_path / "nap"
+    hidden.write_bytes(Path("/bin/sleep").read_bytes())
+    hidden.chmod(0o755)
+    script = tmp_path / "hides.sh"
+    script.write_text(
+        f"#!/bin/sh\nsetsid -f env -i {hidden} {LIFE_S} >/dev/null 2>&1\n"
+        f"exec {sys.executable} -m flaky_worker --mean-life inf\n"
+    )
+    script.chmod(0o755)
+    daemon = Daemon(
+        tmp_path / "state", zookeeper.connection, replicas=1, program=str(script), args=()
+    )
+    with daemon:
+        daemon.becomes_whole()
+        assert len(running(hidden)) == 1
+        assert daemon.stop() == 0
+        assert running(hidden) == []
+
+
 def running(program: Path) -> list[int]:
     """The live processes of a program."""
     found = []
