@@ -191,6 +191,8 @@ def _review_wants(view: View) -> None:
 def _adopted(view: View, name: Incarnation, pid: int, age_s: float) -> None:
     if name in view.key_of and view.slots[view.key_of[name]].phase is not Phase.HELD:
         return
+    if name.generation in view.gone.get(name.slot, ()):
+        return  # a late word of one that has ended
     slot = slot_for(view, name.slot)
     slot = replace(slot, generation=max(slot.generation, name.generation))
     listed = name in view.listed

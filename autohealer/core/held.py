@@ -77,7 +77,9 @@ def _note_gone(view: View, name: Incarnation) -> None:
 
 
 def stranger_ended(view: View, name: Incarnation) -> None:
-    """One that was only reported is gone."""
+    """One that was only reported or looked into is gone: a late word of it means nothing any more."""
+    if name in view.claims:
+        _note_gone(view, name)
     stranger = view.strangers.get(name)
     if stranger is None or stranger.standing is not Standing.UNPROVABLE:
         return

@@ -193,7 +193,9 @@ class LocalProcesses:
 
     def _stand_by(self, finding: Finding) -> Standing | None:
         """Adopt who is ours, hold who may be. Raises `OSError`."""
-        if finding.leader is None or finding.name in self._led or finding.name in self._remnants:
+        if finding.name in self._led or finding.name in self._remnants:
+            return None  # told of already
+        if finding.leader is None:
             return Standing.ORPHAN
         match finding.verdict:
             case Verdict.NOT_OURS:

@@ -201,6 +201,8 @@ async def test_a_next_daemon_adopts_what_is_proven(opened: Opens) -> None:
         assert stage.processes.look_into(NAME, record) is None
         (adopted,) = await stage.told(WorkerAdopted)
         assert (adopted.name, adopted.pid) == (NAME, pid)
+        assert stage.processes.look_into(NAME, record) is None, "it is known by now"
+        assert stage.facts == [adopted]
         stage.signal(pid, signal.SIGKILL)
         await is_gone(stage, NAME)
         assert [fact.name for fact in await stage.told(WorkerExited)] == [NAME]

@@ -112,7 +112,9 @@ class FakeProcesses:
         started = None if process is None else process.start
         if record.start and record.start != started:
             return Standing.DEAD
-        if process is None or not process.proven or process.name != name or name in self._live:
+        if name in self._live:
+            return None
+        if process is None or not process.proven or process.name != name:
             return Standing.ORPHAN
         if process.unreadable and not process.record_proves:
             self._hold_back(process)
