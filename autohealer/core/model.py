@@ -295,7 +295,7 @@ class View:
     `leftovers` are registrations of own incarnations that are proven dead, `to_discard` those of them not yet ordered
     away. `retired` keeps the newest generation of slots given up, so that none is used twice when they are wanted
     again; `own` the newest generations that this daemon launched or adopted, by slot. `claims` are unfamiliar
-    registrations that are being looked into, and since when; `gone` are the newest that ended without being a slot's own.
+    registrations that are being looked into, and since when; `gone` are the newest that ended as nobody's own.
     `obituaries` are the deaths of this round, for those who tell of them; the next round begins without.
     `contradictions` are slots that could not be as they were put, in words: faults of the rules.
     """
