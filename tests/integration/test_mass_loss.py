@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     from tests.support.servers import ZooKeeperUnderTest
 
+pytestmark = pytest.mark.outage
+
 REPLICAS = 10
 LIMIT = 3
 """As many of ten may vanish and be replaced singly before it counts as a mass loss."""

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
     from tests.support.servers import ZooKeeperServer
 
+pytestmark = pytest.mark.outage
+
 REPLICAS = 6
 SESSION_S = 1.0
 OPTIONS = ("--session-timeout", str(SESSION_S))
