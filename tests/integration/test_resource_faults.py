@@ -29,8 +29,9 @@ FAULT_S = 2.0
 SPIN_SHARE = 0.5
 """A daemon that spins takes a whole core; one that waits takes next to none."""
 
+SOMEBODY = 61234
 AS_SOMEBODY = (
-    *("setpriv", "--reuid", "61234", "--regid", "61234", "--clear-groups"),
+    *("setpriv", f"--reuid={SOMEBODY}", f"--regid={SOMEBODY}", "--clear-groups"),
     "--securebits=+no_setuid_fixup",  # else access(2) would not count the rights it keeps
     *(f"--{kind}=-all,+dac_override" for kind in ("bounding-set", "inh-caps", "ambient-caps")),
 )
@@ -91,6 +92,8 @@ def test_when_no_process_can_be_started_launches_are_retried(
     daemon = Daemon(tmp_path / "state", zookeeper.connection, replicas=3)
     if limit == "user":
         daemon.command = [*AS_SOMEBODY, *daemon.command]
+        daemon.state_dir.mkdir()
+        os.chown(daemon.state_dir, SOMEBODY, SOMEBODY)
     with daemon:
         before = daemon.becomes_whole()
         with without_spinning(daemon), no_forks(daemon.pid):

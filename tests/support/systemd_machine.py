@@ -16,7 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from tests.support.eventually import eventually
 from tests.support.require import require
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
 BOOT_WITHIN_S = 30.0
@@ -136,9 +137,8 @@ class SystemdMachine:
 
     def attempt(self, *command: str) -> subprocess.CompletedProcess[str]:
         """A command run as root in the machine, however it ends."""
-        enter = ("nsenter", "-t", str(self._first), "-m", "-p", "-i", "-u", "-C", "-r", "-w")
         return subprocess.run(
-            (*enter, *command),
+            (*self._enter(), *command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -146,6 +146,19 @@ class SystemdMachine:
             timeout=COMMAND_WITHIN_S,
             check=False,
         )
+
+    @contextmanager
+    def beside(self, *command: str) -> Iterator[None]:
+        """Have a command run as root in the machine for a block."""
+        process = subprocess.Popen((*self._enter(), *command), stdin=subprocess.DEVNULL)
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait()
+
+    def _enter(self) -> tuple[str, ...]:
+        return ("nsenter", "-t", str(self._first), "-m", "-p", "-i", "-u", "-C", "-r", "-w")
 
     def show(self, unit: str, name: str) -> str:
         """One property of a unit."""

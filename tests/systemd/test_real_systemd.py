@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from autohealer.settings import group_dir
 from tests.support.eventually import eventually
 from tests.support.servers import free_port
 from tests.support.systemd_machine import SystemdMachine, require_systemd_machine
@@ -16,7 +15,6 @@ from tests.systemd.service import REPLICAS, STATE_DIR, WITHIN_S, Service, instal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 GROUP = "flaky_worker"
 IMMORTAL = "--mean-life inf"
@@ -165,21 +163,22 @@ def test_a_daemon_whose_decision_loop_hangs_is_replaced(running: Service) -> Non
     """A daemon whose other threads still run would look alive while it heals nothing."""
     before = running.becomes_whole()
     daemon = running.main_pid
-    output = _output_of(running, slot=0)
-    output.unlink()
-    os.mkfifo(output, 0o666)
-    output.chmod(0o666)
-    running.machine.run("kill", "-KILL", str(before[0]))
-    eventually(lambda: running.main_pid != daemon, within_s=WITHIN_S, view=running.view)
-    output.unlink()
-    after = running.gets_another_daemon(daemon)
-    assert after.items() >= {slot: pid for slot, pid in before.items() if slot != 0}.items()
-    assert after[0] != before[0]
+    with running.machine.beside(sys.executable, "-c", HOLDS_THE_FIRST_THREAD, str(daemon)):
+        eventually(lambda: running.main_pid != daemon, within_s=WITHIN_S, view=running.view)
+    assert running.gets_another_daemon(daemon) == before
 
 
-def _output_of(service: Service, slot: int) -> Path:
-    folder = group_dir(service.machine.root / STATE_DIR.lstrip("/"), service.group)
-    return folder / "output" / f"slot-{slot}.log"
+HOLDS_THE_FIRST_THREAD = """
+import ctypes, os, sys
+thread = int(sys.argv[1])
+libc = ctypes.CDLL(None, use_errno=True)
+libc.prctl(1, 9)
+assert libc.ptrace(16, thread, None, None) == 0, os.strerror(ctypes.get_errno())
+os.waitpid(thread, 0x40000000)
+os.waitpid(thread, 0x40000000)
+"""
+"""Attaches to one thread (PTRACE_ATTACH, __WALL), which stops that thread alone, until it is killed or who started this
+has ended (PR_SET_PDEATHSIG)."""
 
 
 def test_a_worker_that_is_killed_stops_neither_unit_nor_daemon(running: Service) -> None:
