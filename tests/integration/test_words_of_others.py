@@ -153,3 +153,14 @@ def test_a_program_whose_path_is_no_text_is_looked_after(server: str, tmp_path: 
         assert rb"w\udcff\x1b[2J.sh" in shown
         assert not is_obeyed(shown)
         assert daemon.stop() == 0
+
+
+def test_a_folder_that_passes_for_a_group_is_named_harmlessly(tmp_path: Path) -> None:
+    """What somebody put into the state directory would command the terminal, or forge lines of the answer."""
+    for name in (HOSTILE.replace("/", ""), "web"):
+        folder = tmp_path / "groups" / name
+        folder.mkdir(parents=True)
+        (folder / "history.jsonl").touch()
+    sent = on_terminal("why", "--state-dir", str(tmp_path))
+    assert SHOWN.replace(b"/", b"") + b":" in sent
+    assert not is_obeyed(sent)
