@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 
+from autohealer.printable import printable, quoted_lines
 from autohealer.telemetry.history import Entry
 
 
@@ -22,4 +23,4 @@ def _told(entry: Entry) -> str:
     pid = entry.pid if entry.slot is not None else entry.daemon_pid
     what = entry.cause or entry.event
     head = f"{at}  {who:<9} {f'pid {pid}' if pid else '':<12} {what:<20} {entry.why}"
-    return "\n".join([head.rstrip(), *(f"    | {line}" for line in entry.last_output)])
+    return "\n".join([printable(head.rstrip()), *quoted_lines(entry.last_output)])

@@ -14,6 +14,7 @@ from autohealer.cli.exit_codes import ExitCode
 from autohealer.cli.streams import OutputLost, finish_output, mend_streams, say
 from autohealer.cli.terminal import help_width, table_width, wants_colors
 from autohealer.contract import DEFAULT_SESSION_TIMEOUT_S
+from autohealer.printable import printable, printable_json
 from autohealer.settings import (
     EMBEDDED_PORT,
     GRACE_S,
@@ -222,7 +223,7 @@ def status(
     console = Console(soft_wrap=False, width=table_width(os.environ), no_color=plain)
     for answer in found.answers.values():
         if json:
-            print(answer.body.decode())  # noqa: T201
+            print(printable_json(answer.body.decode()))  # noqa: T201
         else:
             print_status(parse_status(answer.body), console)
     for sentence in (*found.silent, *found.gone):
@@ -251,7 +252,7 @@ def why(
         fail(error.code, error)
     for name, entries in told.items():
         if len(told) > 1:
-            print(f"{name}:")  # noqa: T201
+            print(f"{printable(name)}:")  # noqa: T201
         if not entries and not json:
             print("nothing happened yet")  # noqa: T201
         print_history(entries[-last:], as_json=json)
@@ -286,7 +287,7 @@ def detach(
         fail(ExitCode.NO_DAEMON, error)
     left = sum(slot.pid is not None for slot in status.slots)
     print(  # noqa: T201
-        f"{status.group}: the daemon (pid {status.daemon_pid}) is gone, its {left} workers run on; "
+        f"{printable(status.group)}: the daemon (pid {status.daemon_pid}) is gone, its {left} workers run on; "
         "start it again to adopt them"
     )
 

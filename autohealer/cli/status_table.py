@@ -1,35 +1,45 @@
-"""Show a status to a person: one row per slot, the truth about each with its age."""
+"""Show a status to a person: one row per slot, the truth about each with its age.
+
+Names, hosts and reasons are others' words: nothing in them is taken for markup, or sent to the terminal to be obeyed.
+"""
 
 from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from autohealer.control.records import SlotRecord, StatusRecord
+from autohealer.printable import printable
 
 _COLUMNS = ("slot", "state", "pid", "registration", "process", "restarts", "why it is where it is")
 
 
 def print_status(status: StatusRecord, console: Console) -> None:
     """Print the summary, the table and what needs attention."""
-    console.print(
+    _print_sentence(
+        console,
         f"{status.group}: {status.ready}/{status.desired} ready"
         f"{', stopping' if status.stopping else ''} · daemon pid {status.daemon_pid} ({status.version})"
-        f" · ZooKeeper {status.zookeeper} {status.store}{_since(status.store_age_s)}"
+        f" · ZooKeeper {status.zookeeper} {status.store}{_since(status.store_age_s)}",
     )
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in _COLUMNS:
         table.add_column(column, overflow="fold")
     for slot in status.slots:
-        table.add_row(*_row(slot))
+        table.add_row(*(Text(printable(cell)) for cell in _row(slot)))
     console.print(table)
     for hold in status.holds:
-        console.print(f"held back: {hold}")
+        _print_sentence(console, f"held back: {hold}")
     for stranger in status.strangers:
         where = (
             f" (pid {stranger.pid} on {stranger.host or 'unknown host'})" if stranger.pid else ""
         )
-        console.print(f"not ours: {stranger.name}: {stranger.standing}{where}")
+        _print_sentence(console, f"not ours: {stranger.name}: {stranger.standing}{where}")
+
+
+def _print_sentence(console: Console, text: str) -> None:
+    console.print(printable(text), markup=False, emoji=False, highlight=False)
 
 
 def _row(slot: SlotRecord) -> tuple[str, ...]:

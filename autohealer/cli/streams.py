@@ -2,8 +2,9 @@
 
 Theory of operation. A descriptor from 0 to 2 that nobody gave us would be given to the next file or socket opened, and
 `print` would write into that: missing ones are opened on /dev/null before anything else happens. What cannot be
-encoded is escaped. What a command prints may wait for its reader as long as that likes; what goes wrong is said on
-standard error, which gets a moment.
+encoded is escaped, and so is, on standard error, whatever a terminal would obey: sentences there hold names and paths
+that somebody else chose. What a command prints may wait for its reader as long as that likes; what goes wrong is said
+on standard error, which gets a moment.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from autohealer.cli.exit_codes import ExitCode
+from autohealer.printable import printable, printable_lines
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -45,6 +47,14 @@ class _Descriptor(io.FileIO):
             raise OutputLost from error
 
 
+class _HarmlessText(io.TextIOWrapper):
+    """Sends no character that a terminal would obey, but for ends of lines."""
+
+    def write(self, text: str, /) -> int:
+        super().write(printable_lines(text))
+        return len(text)
+
+
 def mend_streams() -> None:
     """Open what is closed and let nothing be unprintable; to be called before anything is opened."""
     for number in (0, 1, 2):
@@ -53,13 +63,17 @@ def mend_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
     sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - until the end
-    sys.stdout = _writable(sys.stdout, 1)
-    sys.stderr = _writable(sys.stderr, 2)
+    sys.stdout = _writable(sys.stdout, 1, io.TextIOWrapper)
+    sys.stderr = _writable(sys.stderr, 2, _HarmlessText)
     sys.excepthook = _say_exception
 
 
-def say(text: str) -> None:
-    """Write to standard error; gives up when nobody reads it."""
+def say(sentence: str) -> None:
+    """Write one line to standard error; gives up when nobody reads it."""
+    _say_lines(printable(sentence))
+
+
+def _say_lines(text: str) -> None:
     raw = f"{text}\n".encode(sys.stderr.encoding or "utf-8", errors="backslashreplace")
     thread = threading.Thread(target=_write_all, args=(raw,), daemon=True)
     try:
@@ -84,9 +98,9 @@ def finish_output() -> ExitCode:
     return ExitCode.OK
 
 
-def _writable(stream: TextIO | None, number: int) -> TextIO:
+def _writable(stream: TextIO | None, number: int, kind: type[io.TextIOWrapper]) -> TextIO:
     """A standard stream that takes any text, whatever Python made of its descriptor."""
-    return io.TextIOWrapper(
+    return kind(
         io.BufferedWriter(_Descriptor(number, "w", closefd=False)),
         encoding=stream.encoding if stream is not None else "utf-8",
         errors="backslashreplace",
@@ -97,7 +111,7 @@ def _writable(stream: TextIO | None, number: int) -> TextIO:
 def _say_exception(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    say("".join(traceback.format_exception(kind, error, trace)).rstrip())
+    _say_lines(printable_lines("".join(traceback.format_exception(kind, error, trace)).rstrip()))
 
 
 def _write_all(raw: bytes) -> None:

@@ -14,6 +14,7 @@ from autohealer.control.records import SlotRecord, StatusRecord, StrangerRecord
 from autohealer.core.membership import presence_of, presence_since
 from autohealer.core.model import NEVER, Phase, Presence, Slot, Stop, View
 from autohealer.core.reasons import of_holdouts
+from autohealer.printable import encodable
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +105,10 @@ def _whole(
         desired=view.desired.replicas,
         ready=sum(slot.ready for slot in slots),
         stopping=view.desired.stop is not Stop.NO,
-        holds=holds,
+        holds=tuple(map(encodable, holds)),
         slots=slots,
         strangers=tuple(
-            StrangerRecord(s.label, s.standing.value, s.pid, s.host)
+            StrangerRecord(s.label, s.standing.value, s.pid, encodable(s.host))
             for s in sorted(view.strangers.values(), key=lambda stranger: stranger.label)
         ),
     )
@@ -137,7 +138,7 @@ def _slot_record(
         cpu_s=health.cpu_s if health else None,
         restarts=slot.restarts,
         failures=slot.failures,
-        reason=of_holdouts(slot.reason, slot.holdouts),
+        reason=encodable(of_holdouts(slot.reason, slot.holdouts)),
         next_try_s=_next_try_s(slot, now),
     )
 

@@ -38,12 +38,14 @@ from kazoo.exceptions import (
 from kazoo.protocol.states import ZnodeStat
 
 from autohealer.coordination.calls import CONNECTION_ERRORS, call, name_of
-from autohealer.coordination.names import printable
 from autohealer.coordination.session import Session
 from autohealer.core.model import Store
+from autohealer.printable import printable
 
 CLAIM_VERSION = 1
 CLAIM_BYTES_MAX = 4096
+CLAIM_TEXT_CHARS = 120
+"""Of each text that another daemon wrote into its claim."""
 
 PATIENCE_BEYOND_SESSION_S = 2.0
 """A server ends sessions only at its ticks; Apache's is two seconds."""
@@ -305,7 +307,9 @@ def decode_claim(raw: bytes) -> ClaimRecord | None:
 
     def text(key: str) -> str:
         value = fields.get(key)
-        return printable(value) if isinstance(value, str) and value else "unknown"
+        if not isinstance(value, str) or not value:
+            return "unknown"
+        return printable(value, CLAIM_TEXT_CHARS)
 
     pid = fields.get("pid")
     if not isinstance(pid, int) or isinstance(pid, bool) or text("host") == "unknown":

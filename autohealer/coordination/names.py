@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from autohealer.contract import ZnodeName, parse_znode_name
 from autohealer.core.model import Incarnation
+from autohealer.printable import printable
 
 GIVEN_OUT_CHARS_MAX = 100
 """No daemon gives out a longer name: 64 for the group, 6 for the slot, 19 for the generation."""
@@ -101,14 +102,7 @@ def label_of(name: str) -> str:
     if len(name) <= LABEL_CHARS and name.isprintable():
         return name
     digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:12]
-    return f"{printable(name)}#{digest}"
-
-
-def printable(text: str, chars: int = LABEL_CHARS) -> str:
-    """Return the beginning of a stranger's text, with escapes for what would not show or would move a cursor."""
-    begin = text[:chars]
-    shown = begin if begin.isprintable() else begin.encode("unicode_escape").decode()
-    return shown if len(text) <= chars and len(shown) <= chars else f"{shown[:chars]}…"
+    return f"{printable(name, LABEL_CHARS)}#{digest}"
 
 
 def _incarnation(name: ZnodeName) -> Incarnation:

@@ -1,5 +1,8 @@
 """Set structlog up once: readable for a person, one JSON object per line for a program.
 
+A person's lines show what others said (a worker, a znode, an operator) and let none of it reach the terminal as
+anything but text; a program gets the original.
+
 What libraries log (aiohttp, kazoo, asyncio) becomes a line of ours: their own way leads to standard error, where it
 could block whoever logs.
 
@@ -14,6 +17,8 @@ from enum import Enum
 
 import structlog
 
+from autohealer.printable import printable, quoted_lines
+
 
 class LogFormat(str, Enum):  # noqa: UP042 - typer shows the values of a str enum
     """How log lines look."""
@@ -25,6 +30,9 @@ class LogFormat(str, Enum):  # noqa: UP042 - typer shows the values of a str enu
 
 SHOWN_LINES = 5
 """So many of a dead worker's last lines a person sees in the log; `autohealer why` shows all that were kept."""
+
+
+_AMBIGUOUS = frozenset(" ='\"")
 
 
 class _LineLogger:
@@ -91,11 +99,39 @@ def line_about_missing(count: int, why: str) -> str:
 def _laid_out_for_people(
     _logger: object, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """The long number last, nothing said twice, and a dead worker's last lines below its own."""
+    """The long number last, nothing said twice, a dead worker's last lines below its own, and all of it harmless."""
     if "generation" in event:
         event["generation"] = event.pop("generation")
     if "how" in event and str(event["how"]) in str(event.get("reason")):
         del event["how"]
-    if lines := event.pop("last_output", None):
-        event["stack"] = "\n".join(f"    | {line}" for line in lines[-SHOWN_LINES:])
-    return event
+    lines = event.pop("last_output", None)
+    shown: structlog.typing.EventDict = {key: _shown(value) for key, value in event.items()}
+    shown["event"] = printable(str(event["event"]))
+    if lines:
+        shown["stack"] = "\n".join(quoted_lines(lines[-SHOWN_LINES:]))
+    return shown
+
+
+class _Shown(str):
+    """A value as it is to be seen: the renderer would take the `repr` of some."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _shown(value: object) -> _Shown:
+    """Text as it is or, where it has blanks or could be taken for more than one value, in quotes."""
+    if isinstance(value, tuple | list):
+        return _shown(", ".join(map(str, value)))
+    text = printable(str(value))
+    return _Shown(_quoted(text) if _AMBIGUOUS.intersection(text) else text)
+
+
+def _quoted(text: str) -> str:
+    if "'" not in text:
+        return f"'{text}'"
+    if '"' not in text:
+        return f'"{text}"'
+    return "'" + text.replace("'", "\\'") + "'"

@@ -15,21 +15,36 @@ PORTS = "autohealer.daemon.ports"
 SETTINGS = "autohealer.settings"
 STATE_DIR = "autohealer.statedir"
 """How files and folders are opened safely; standard library only, so every adapter may."""
+PRINTABLE = "autohealer.printable"
+"""How others' words are shown; standard library only, so every adapter may."""
 KAZOO_CLIENT = "autohealer.zkclient"
 """How both the daemon and every worker set up kazoo; part of the contract in all but name."""
 
 DOORS: dict[str, tuple[str, ...]] = {
     "autohealer/core": (CORE,),
     "autohealer/contract.py": (),
+    "autohealer/printable.py": (),
     "autohealer/zkclient.py": (),
     "autohealer/settings.py": (f"{CORE}.model", CONTRACT),
     "autohealer/statedir": (STATE_DIR,),
     "autohealer/daemon": (CORE, CONTRACT, DAEMON),
-    "autohealer/processes": (CORE, CONTRACT, PORTS, STATE_DIR, "autohealer.processes"),
-    "autohealer/coordination": (CORE, CONTRACT, PORTS, KAZOO_CLIENT, "autohealer.coordination"),
-    "autohealer/embedded": (STATE_DIR, "autohealer.embedded"),
-    "autohealer/telemetry": (CORE, CONTRACT, PORTS, STATE_DIR, "autohealer.telemetry"),
-    "autohealer/control": (CORE, CONTRACT, PORTS, STATE_DIR, "autohealer.control"),
+    "autohealer/processes": (
+        *(CORE, CONTRACT, PORTS, STATE_DIR, PRINTABLE),
+        "autohealer.processes",
+    ),
+    "autohealer/coordination": (
+        *(CORE, CONTRACT, PORTS, KAZOO_CLIENT, PRINTABLE),
+        "autohealer.coordination",
+    ),
+    "autohealer/embedded": (STATE_DIR, PRINTABLE, "autohealer.embedded"),
+    "autohealer/telemetry": (
+        *(CORE, CONTRACT, PORTS, STATE_DIR, PRINTABLE),
+        "autohealer.telemetry",
+    ),
+    "autohealer/control": (
+        *(CORE, CONTRACT, PORTS, STATE_DIR, PRINTABLE),
+        "autohealer.control",
+    ),
     "autohealer/worker": (CONTRACT, KAZOO_CLIENT, "autohealer.worker"),
     "autohealer/zkserver": ("autohealer.zkserver",),
     "flaky_worker": ("autohealer.worker", CONTRACT, "flaky_worker"),

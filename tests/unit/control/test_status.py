@@ -257,6 +257,26 @@ def test_json_made_in_slices_is_the_whole_record(count: int) -> None:
     assert body == pydantic.TypeAdapter(StatusRecord).dump_json(status)
 
 
+HOSTILE = "größer \x1b]0;owned\x07 \x9b2J\r\n\u202e [/x]"
+
+
+def test_a_program_gets_what_strangers_said_and_no_text_is_too_strange() -> None:
+    """One znode of a stranger's, or a path that is no UTF-8, would leave everybody without a status."""
+    said = RegistrationRead("Worker1", Standing.UNKNOWN, 1, f"{HOSTILE}\ud800")
+    resisting = (
+        *READY,
+        WorkersListed(frozenset({NAME}), frozenset({"Worker1"})),
+        said,
+        WorkerExited(NAME, Exit(signal=9), False, 0.0, PID),
+        TreeResists(NAME, (f"pid 7 (running, {HOSTILE}\udcff)",)),
+    )
+    status = status_of(ABOUT, view_after(*resisting), 100.0, (f"{HOSTILE}\udcff",), ASLEEP)
+    read = pydantic.TypeAdapter(StatusRecord).validate_json(asyncio.run(as_json(status)))
+    assert read.strangers[0].host == f"{HOSTILE}\\ud800"
+    assert f"pid 7 (running, {HOSTILE}\\udcff)" in read.slots[0].reason
+    assert read.holds == (f"{HOSTILE}\\udcff",)
+
+
 async def as_json(status: StatusRecord) -> bytes:
     """As the control interface writes it."""
     return await encoder(pydantic)(status)
