@@ -19,7 +19,7 @@ from autohealer.contract import encode_record
 from autohealer.core.model import Exit
 from tests.simulation.stage import POLICY, Stage
 from tests.simulation.world import REJOINS_WITHIN_S, SESSION_S, Temper
-from tests.support.history import Harm
+from tests.support.history import Fault, Harm
 
 if TYPE_CHECKING:
     from tests.support.fakehost import FakeProcess
@@ -274,6 +274,8 @@ def overlooked(stage: Stage, rng: random.Random) -> None:
     if serving:
         worker = rng.choice(serving)
         worker.overlooked = not worker.unreadable
+        if worker.overlooked:
+            stage.world.tell(Fault(stage.now, "overlooked", Harm.DISTURBS, worker.name))
     stage.kill_daemon()
 
 

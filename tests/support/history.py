@@ -31,7 +31,7 @@ class Harm(Enum):
     IMPAIRS = "impairs"
     """Launches (no target), or the end of a worker's tree (target): nothing need be replaced before the relief."""
     DISTURBS = "disturbs"
-    """Nobody, it only starts the clock of I2 again."""
+    """Nobody, it only starts the clock of I2 again; a target is overlooked by the next daemon's look at processes."""
 
 
 class Farewell(Enum):

@@ -42,7 +42,8 @@ class Life:
 
     `ailments` are the lasting faults it suffers from, `well_from` is when it is healthy (again), `serves_from` when
     the daemon can have known that it serves, `doomed` says that a fault ends it, `signalled` that the daemon does,
-    `asked_at` when this daemon asked it to end, `unprovable` that no later daemon can tell that it is ours.
+    `asked_at` when this daemon asked it to end, `unprovable` that no later daemon can tell that it is ours, `overlooked`
+    that the next daemon does not find it among processes.
     """
 
     name: Incarnation
@@ -55,6 +56,7 @@ class Life:
     signalled: bool = False
     asked_at: float = NEVER
     unprovable: bool = False
+    overlooked: bool = False
     ailments: set[str] = field(default_factory=set)
     well_from: float = NEVER
     serves_from: float | None = None
@@ -118,6 +120,10 @@ class Census:
     def all_present(self) -> Iterator[Life]:
         """Those of which anything is left."""
         return (life for lives in self.present.values() for life in lives)
+
+    def visible_slots(self) -> set[int]:
+        """The slots in which a daemon that starts now finds somebody."""
+        return {life.name.slot for life in self.all_present() if not life.overlooked}
 
     def unregistered(self) -> Iterator[Life]:
         """Those that live and are not registered, and may be ended for it."""

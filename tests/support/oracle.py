@@ -389,7 +389,7 @@ class _Judge:
         self._patience_s = self._rules.policy.grace_s - self._rules.clock_s
         for life in self._census.all_present():
             life.asked_at = NEVER  # a new daemon does not know of it
-        self._ledger.open(self._at, set(self._census.present), self._replicas)
+        self._ledger.open(self._at, self._census.visible_slots(), self._replicas)
         self._note_service()
         self._disturb()
 
@@ -433,8 +433,8 @@ class _Judge:
                 life.doomed = True
             case Harm.UNREGISTERS if life is not None:
                 life.fall_ill(kind)
-            case _:
-                pass
+            case Harm.DISTURBS if life is not None:
+                life.overlooked = True
 
     def _relief(self, kind: str, target: Incarnation | None) -> None:
         self._disturb()
