@@ -106,7 +106,7 @@ class Machine:
 
     def wake_at_ms(self) -> int | None:
         """When `tick` is needed next at the latest; None when only a packet can change anything."""
-        dues = (self.sessions.next_due_ms(), self._containers_due_ms)
+        dues = (self.sessions.wake_at_ms(), self._containers_due_ms)
         return min((due for due in dues if due is not None), default=None)
 
     def opened(self, connection_id: int, address: str, port: int = 0) -> None:

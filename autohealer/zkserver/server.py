@@ -217,7 +217,6 @@ class Shell:
         if self._timer is not None:
             self._timer.cancel()
         self._wake_ms = wake_ms
-        self.machine.sessions.expect_wake(wake_ms)
         self._timer = self._loop.call_later(wake_ms / 1000 - time.monotonic(), self._tick)
 
     def _tick(self) -> None:
