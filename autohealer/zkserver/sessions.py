@@ -151,6 +151,14 @@ class Sessions:
             found.extend(sorted(self._buckets[expires_ms]))
         return found
 
+    def expiries(self) -> dict[int, list[int]]:
+        """All sessions by the moment each expires at, earliest first."""
+        return {
+            expires_ms + self._lost_ms: sorted(self._buckets[expires_ms])
+            for expires_ms in sorted(self._buckets)
+            if self._buckets[expires_ms]
+        }
+
     def next_due_ms(self) -> int | None:
         """When the first session may expire; None when there is none."""
         while self._bucket_heap and not self._buckets.get(self._bucket_heap[0]):
