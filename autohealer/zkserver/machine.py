@@ -62,6 +62,16 @@ if TYPE_CHECKING:
     from autohealer.zkserver.txn import Change, NodeChange
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The last reply a connection got; `op` is a type as on the wire, None for its session."""
+
+    op: int | None
+    xid: int
+    zxid: int
+    at_ms: int
+
+
 @dataclass(slots=True)
 class Connection:
     """One client's connection, before and after it has a session."""
@@ -73,6 +83,14 @@ class Connection:
     session: Session | None = None
     received_count: int = 0
     sent_count: int = 0
+    since_wall_ms: int = 0
+    last: Served | None = None
+
+    def note(self, op: int, xid: int, zxid: int, now: Moment) -> None:
+        """Remember the last reply for people to see; pings and the like have no xid of their own."""
+        if self.last is not None and xid < 0:
+            xid = self.last.xid
+        self.last = Served(op, xid, zxid, now.monotonic_ms)
 
 
 @dataclass(slots=True)
@@ -106,7 +124,7 @@ class Machine:
 
     def wake_at_ms(self) -> int | None:
         """When `tick` is needed next at the latest; None when only a packet can change anything."""
-        dues = (self.sessions.next_due_ms(), self._containers_due_ms)
+        dues = (self.sessions.wake_at_ms(), self._containers_due_ms)
         return min((due for due in dues if due is not None), default=None)
 
     def opened(self, connection_id: int, address: str, port: int = 0) -> None:
@@ -176,6 +194,8 @@ class Machine:
             session = self._find_session(request, timeout_ms, now)
         if session is not None:
             self._attach(connection, session)
+            connection.since_wall_ms = now.wall_ms
+            connection.last = Served(None, 0, self.state.zxid, now.monotonic_ms)
             connected = replies.pack_connected(
                 timeout_ms,
                 session.id,
@@ -244,6 +264,7 @@ class Machine:
                 self._skip_zxid()
         zxid = 0 if op == Op.AUTH else self.state.zxid  # ZooKeeperServer.processPacket
         self._send(connection, replies.pack_reply(xid, zxid, code, body))
+        connection.note(op, xid, self.state.zxid, now)
         if isinstance(request, CloseSession):
             self._drop(connection, None)
         elif code is Code.AUTH_FAILED:

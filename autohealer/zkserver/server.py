@@ -15,16 +15,19 @@ Limits: `connections_max`, `unsent_bytes_max`, `buffered_bytes_max`, `handshake_
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import resource
 import signal
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from autohealer.zkserver import fourletter
 from autohealer.zkserver.effects import Drop, Moment, Send
+from autohealer.zkserver.host import look
 from autohealer.zkserver.journal import StartError, lock_directory, open_journal
 from autohealer.zkserver.log import log_to
 from autohealer.zkserver.machine import Machine
@@ -41,8 +44,9 @@ EXIT_OK = 0
 EXIT_CAN_NOT_START = 3
 
 _SECRET_BYTES = 32
-_BACKLOG = 1024
-"""All workers of a machine reconnect at once after a restart; the system's 128 would make some wait a second."""
+_LOOPBACK = "127.0.0.1"
+_LOOPBACK_6 = "::1"
+"""Java's client picks one of `localhost`'s addresses by chance, and waits a second when that refuses."""
 
 _BATCH = 16
 """Requests of one client served in a row: bounds what others wait, and 16 of the largest replies."""
@@ -80,28 +84,38 @@ async def _serve(settings: ServerSettings, log: OwnLog) -> None:
     journal, state = open_journal(settings.data_dir, settings, os.urandom(_SECRET_BYTES))
     shell = Shell(Machine(settings, state, journal, read_clocks()), loop)
     try:
-        listener = await _listen(shell, settings)
+        listeners = await _listen(shell, settings)
         await stop.wait()
-        listener.close()
+        for listener in listeners:
+            listener.close()
         shell.close()
         await asyncio.sleep(0)  # lets the transports close their sockets
     finally:
         journal.close()
 
 
-async def _listen(shell: Shell, settings: ServerSettings) -> asyncio.Server:
-    loop = asyncio.get_running_loop()
+async def _listen(shell: Shell, settings: ServerSettings) -> list[asyncio.Server]:
     try:
-        listener = await loop.create_server(
-            lambda: ClientConnection(shell), settings.host, settings.port, backlog=_BACKLOG
-        )
+        listeners = [await _listen_on(settings.host, settings.port, shell)]
     except OSError as error:
         reason = error.strerror or str(error)
         where = f"{settings.host}:{settings.port}"
         raise StartError(f"it can not listen on {where}: {reason}") from error
-    shell.port = listener.sockets[0].getsockname()[1]
+    shell.port = listeners[0].sockets[0].getsockname()[1]
     _log.info("serving on %s:%d, data in %s", settings.host, shell.port, settings.data_dir)
-    return listener
+    if settings.host == _LOOPBACK:
+        try:
+            listeners.append(await _listen_on(_LOOPBACK_6, shell.port, shell))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                _log.warning("another program has port %d of %s", shell.port, _LOOPBACK_6)
+    return listeners
+
+
+async def _listen_on(host: str, port: int, shell: Shell) -> asyncio.Server:
+    return await asyncio.get_running_loop().create_server(
+        lambda: ClientConnection(shell), host, port, backlog=fourletter.LISTEN_BACKLOG
+    )
 
 
 def _allow_files(count: int) -> None:
@@ -124,6 +138,7 @@ class Shell:
         self.machine = machine
         self.settings = machine.settings
         self.port = 0
+        self._started_ms = read_clocks().monotonic_ms
         self._loop = loop
         self._clients: dict[int, ClientConnection] = {}
         self._last_id = 0
@@ -166,13 +181,10 @@ class Shell:
 
     def answer_word(self, word: bytes) -> bytes:
         """The reply to a four-letter word."""
-        environment = {
-            "host.name": os.uname().nodename,
-            "client.port": str(self.port),
-            "python.version": sys.version.split()[0],
-            "process.pid": str(os.getpid()),
-        }
-        return fourletter.answer(word, self.machine, environment) or b""
+        now = self._now()
+        uptime_ms = now.monotonic_ms - self._started_ms
+        tell = partial(look, self.port, uptime_ms, self.settings.data_dir)
+        return fourletter.answer(word, self.machine, now, tell) or b""
 
     def has_session(self, connection_id: int) -> bool:
         """Whether a connection has opened its session."""
@@ -217,7 +229,6 @@ class Shell:
         if self._timer is not None:
             self._timer.cancel()
         self._wake_ms = wake_ms
-        self.machine.sessions.expect_wake(wake_ms)
         self._timer = self._loop.call_later(wake_ms / 1000 - time.monotonic(), self._tick)
 
     def _tick(self) -> None:

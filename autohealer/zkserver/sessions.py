@@ -4,10 +4,18 @@ Theory of operation. Expiries are rounded up to the next tick (`ExpiryQueue.roun
 Apache ZooKeeper), so that sessions share buckets and a packet seldom moves one. A heap knows the
 earliest bucket: the shell sleeps until then and no tick runs when nothing can expire.
 
-Unlike Apache, time the server itself lost (SIGSTOP, a frozen VM, a sleeping laptop) is not held
-against the sessions. The shell names the moment it will wake; if it is seen alive only later than
-that, all the time since it was last alive counts as lost and every expiry moves by it at once: the
-clock that expiries are measured on is the monotonic clock minus the time lost.
+Unlike Apache, time the server itself lost (SIGSTOP, a frozen VM) is not held against the sessions:
+the clock that expiries are measured on is the monotonic clock minus the time lost. (A suspended
+machine costs nothing to begin with, the monotonic clock stands still meanwhile.)
+
+How much is lost? A late wake-up alone does not say: the kernel lets a sleep overrun by 0.1 % of it
+(0.5 % when niced, 0.1 s at most), and when the server stopped during a long sleep nobody can tell.
+So as long as there are sessions the server promises a pulse, a quarter of the shortest timeout or
+a second ahead, and no sleep is longer. What it is late for the pulse is the least that it lost, and
+that, no more, moves every expiry; the dead live longer by the stop at most. Of the living, who may
+have been stopped as well, it takes less than a pulse: they ping every third of their timeout and
+have a sixth left at least. Up to `_LATE_MS` late is no stall: so long as the processor was busy, or the kernel took its
+time, pings wait in the sockets, and the event loop reads those before it runs a timer that is due.
 
 Passwords are an HMAC over the session id: Apache's can be computed by whoever sees an
 `ephemeralOwner`.
@@ -30,8 +38,15 @@ if TYPE_CHECKING:
     from autohealer.zkserver.settings import ServerSettings
 
 PASSWORD_BYTES = 16
-_LATE_MS = 50
-"""Waking later than this is a stall; a busy loop stays below it and loses little when it does not."""
+
+_PULSE_MS_MAX = 1000
+"""The kernel wakes who sleeps this long within 5 ms; costs 0.02 % of a core."""
+
+_PULSE_MS_MIN = 50
+"""Sessions shorter than a second are for tests; they must not make it busy."""
+
+_LATE_MS = 250
+"""Later than this for a pulse is a stall: a quarter of the shortest timeout by default, above what load does."""
 
 _SERVER_ID = 1
 
@@ -64,8 +79,7 @@ class Sessions:
         self._buckets: dict[int, set[int]] = {}
         self._bucket_heap: list[int] = []
         self._lost_ms = 0
-        self._alive_ms = 0
-        self._wake_ms: int | None = None
+        self._pulse_ms = 0
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -95,6 +109,8 @@ class Sessions:
     def add(self, session_id: int, timeout_ms: int, now_ms: int) -> Session:
         """Begin a session, or restore one with a full timeout ahead of it."""
         session = Session(session_id, timeout_ms)
+        if not self._sessions:
+            self._pulse_ms = now_ms + _PULSE_MS_MAX
         self._sessions[session_id] = session
         self.touch(session, now_ms)
         return session
@@ -105,6 +121,7 @@ class Sessions:
 
     def touch(self, session: Session, now_ms: int) -> None:
         """The client was heard: its time starts again."""
+        self._pulse_ms = min(self._pulse_ms, now_ms + _pulse_after_ms(session.timeout_ms))
         tick_ms = self._settings.tick_ms
         clock_ms = now_ms - self._lost_ms
         expires_ms = ((clock_ms + session.timeout_ms) // tick_ms + 1) * tick_ms
@@ -134,27 +151,42 @@ class Sessions:
             found.extend(sorted(self._buckets[expires_ms]))
         return found
 
+    def expiries(self) -> dict[int, list[int]]:
+        """All sessions by the moment each expires at, earliest first."""
+        return {
+            expires_ms + self._lost_ms: sorted(self._buckets[expires_ms])
+            for expires_ms in sorted(self._buckets)
+            if self._buckets[expires_ms]
+        }
+
     def next_due_ms(self) -> int | None:
         """When the first session may expire; None when there is none."""
         while self._bucket_heap and not self._buckets.get(self._bucket_heap[0]):
             self._buckets.pop(heappop(self._bucket_heap), None)
         return self._bucket_heap[0] + self._lost_ms if self._bucket_heap else None
 
-    def expect_wake(self, wake_ms: int | None) -> None:
-        """The shell says when it will wake at the latest."""
-        self._wake_ms = wake_ms
+    def wake_at_ms(self) -> int | None:
+        """When the server must be awake again: for the first expiry or its pulse; None without sessions."""
+        due_ms = self.next_due_ms()
+        return None if due_ms is None else min(due_ms, self._pulse_ms)
 
     def observe(self, now_ms: int) -> int:
-        """The shell says that it is awake; returns the milliseconds it had lost, mostly 0."""
-        late = self._wake_ms is not None and now_ms > self._wake_ms + _LATE_MS
-        lost_ms = now_ms - self._alive_ms if late else 0
-        if late:
-            self._lost_ms += lost_ms
-            self._wake_ms = None
-        self._alive_ms = now_ms
-        return lost_ms
+        """The server is awake; returns the milliseconds it had lost, mostly 0."""
+        if not self._sessions or now_ms < self._pulse_ms:
+            return 0
+        late_ms = now_ms - self._pulse_ms
+        shortest_ms = min(session.timeout_ms for session in self._sessions.values())
+        self._pulse_ms = now_ms + _pulse_after_ms(shortest_ms)
+        if late_ms <= _LATE_MS:
+            return 0
+        self._lost_ms += late_ms
+        return late_ms
 
     def _leave_bucket(self, session: Session) -> None:
         bucket = self._buckets.get(session.expires_ms)
         if bucket is not None:
             bucket.discard(session.id)
+
+
+def _pulse_after_ms(timeout_ms: int) -> int:
+    return max(_PULSE_MS_MIN, min(timeout_ms // 4, _PULSE_MS_MAX))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from autohealer.zkserver import fourletter
+from autohealer.zkserver.host import HostFacts
 from autohealer.zkserver.protocol import Code, Op
 from autohealer.zkserver.wire import Reader, pack_bool, pack_int, pack_text
 
-from .world import EPHEMERAL, MULTI_END, World
+from .world import EPHEMERAL, MULTI_END, WALL_START_MS, World, create_body
 
-ENVIRONMENT = {"client.port": "2181", "host.name": "here"}
+HOST = HostFacts(port=2181, uptime_ms=7, open_file_count=9, open_file_max=4160, data_bytes=77)
 
 
 def test_a_fresh_root_looks_like_apaches() -> None:
@@ -77,7 +78,7 @@ def test_sync_is_answered_in_order() -> None:
 def test_the_embedded_server_is_recognised_by_its_version() -> None:
     """The daemon could not tell its own server from an ensemble, nor kazoo its version."""
     world = World()
-    answer = fourletter.answer(b"srvr", world.machine, ENVIRONMENT)
+    answer = fourletter.answer(b"srvr", world.machine, world.now, lambda: HOST)
     assert answer is not None
     assert answer.startswith(b"Zookeeper version: 3.8.0-autohealer-embedded")
     assert f"Zxid: {world.state.zxid:#x}\n".encode() in answer
@@ -104,10 +105,75 @@ def test_every_word_is_answered(word: bytes, expected: bytes) -> None:
     client.create("/e", mode=EPHEMERAL)
     client.get("/e", watch=True)
     assert fourletter.is_word(word)
-    assert expected in (fourletter.answer(word, world.machine, ENVIRONMENT) or b"")
+    assert expected in (fourletter.answer(word, world.machine, world.now, lambda: HOST) or b"")
 
 
 def test_what_is_no_word_is_a_frame() -> None:
     """A client's first packet would be taken for a question."""
     assert not fourletter.is_word(b"\0\0\0\x2d")
-    assert fourletter.answer(b"kill", World().machine, ENVIRONMENT) is None
+    world = World()
+    assert fourletter.answer(b"kill", world.machine, world.now, lambda: HOST) is None
+
+
+def _ask(world: World, word: bytes) -> str:
+    return (fourletter.answer(word, world.machine, world.now, lambda: HOST) or b"").decode()
+
+
+def test_cons_tells_of_a_client_what_apache_tells() -> None:
+    """Whoever looks for the client that does not move would find no time and no operation."""
+    world = World()
+    client, _bare = world.client(), world.peer("127.0.0.2")
+    zxid = world.state.zxid
+    details = f",sid={client.session_id:#x},lop={{}},est={WALL_START_MS},to=4000"
+    details += ",lcxid={},lzxid={:#x},lresp={}"
+    details += ",llat=0,minlat=0,avglat=0,maxlat=0)\n"
+    head = " /127.0.0.1:0[1](queued=0,recved={0},sent={0}"
+    bare = " /127.0.0.2:0[1](queued=0,recved=0,sent=0)\n\n"
+    assert _ask(world, b"cons") == head.format(1) + details.format("SESS", "0x0", zxid, 0) + bare
+    world.advance_to(40)
+    client.call(Op.CREATE, create_body("/a"), xid=17)
+    client.call(Op.PING, xid=-2)
+    assert _ask(world, b"cons") == (
+        head.format(3) + details.format("PING", "0x11", zxid + 1, 40) + bare
+    )
+
+
+def test_dump_tells_when_who_expires_as_apache_tells_it() -> None:
+    """Scripts that list sessions and connections would find neither."""
+    world = World()
+    first, second = world.client(2000), world.client(6000)
+    second.create("/e", mode=EPHEMERAL)
+    world.peer()
+    assert _ask(world, b"dump") == (
+        "SessionTracker dump:\nSession Sets (2)/(2):\n"
+        f"1 expire at Fri Jan 15 08:00:02 UTC 2027:\n\t{first.session_id:#x}\n"
+        f"1 expire at Fri Jan 15 08:00:06 UTC 2027:\n\t{second.session_id:#x}\n"
+        "ephemeral nodes dump:\nSessions with Ephemerals (1):\n"
+        f"{second.session_id:#x}:\n\t/e\n"
+        "Connections dump:\nConnections Sets (3)/(3):\n"
+        "1 expire at Fri Jan 15 08:00:02 UTC 2027:\n"
+        f"\tip: /127.0.0.1:0 sessionId: {first.session_id:#x}\n"
+        "1 expire at Fri Jan 15 08:00:06 UTC 2027:\n"
+        f"\tip: /127.0.0.1:0 sessionId: {second.session_id:#x}\n"
+        "1 expire at Fri Jan 15 08:00:10 UTC 2027:\n"
+        "\tip: /127.0.0.1:0 sessionId: 0x0\n"
+    )
+
+
+def test_conf_has_the_fields_of_apaches_in_its_order() -> None:
+    """Scripts that read a setting would find none, or another's."""
+    names = [line.partition("=")[0] for line in _ask(World(), b"conf").splitlines()]
+    assert " ".join(names) == (
+        "clientPort secureClientPort dataDir dataDirSize dataLogDir dataLogSize tickTime"
+        " maxClientCnxns minSessionTimeout maxSessionTimeout clientPortListenBacklog serverId"
+    )
+    assert "dataDirSize=77\n" in _ask(World(), b"conf")
+
+
+def test_mntr_tells_of_the_process() -> None:
+    """The alarm before descriptors run out, and the one for restarts, would have nothing to read."""
+    told = _ask(World(), b"mntr")
+    assert (
+        "zk_open_file_descriptor_count\t9\nzk_max_file_descriptor_count\t4160\nzk_uptime\t7\n"
+        in told
+    )

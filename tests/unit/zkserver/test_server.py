@@ -167,6 +167,36 @@ def test_a_wiped_server_lets_clients_start_over(server: Server) -> None:
         assert client.exists("/a") is None
 
 
+def test_localhost_answers_whichever_address_it_is(server: Server) -> None:
+    """Java's client would wait a second whenever it tried ::1 first."""
+    asked = [("127.0.0.1", server.port)]
+    with closing(socket.socket(socket.AF_INET6)) as probe:
+        try:
+            probe.bind(("::1", 0))
+            asked.append(("::1", server.port))
+        except OSError:
+            pass  # no IPv6 on this machine: then `localhost` is not ::1 either
+    for address in asked:
+        with socket.create_connection(address, 1.0) as connection:
+            connection.sendall(b"ruok")
+            assert read_all(connection) == b"imok", address
+
+
+def test_a_port_of_ipv6_that_is_taken_stops_nobody(tmp_path: Path) -> None:
+    """Somebody's program on ::1 would keep the registry from starting."""
+    server = Server(tmp_path / "data")
+    with closing(socket.socket(socket.AF_INET6)) as other:
+        try:
+            other.bind(("::1", server.port))
+        except OSError:
+            pytest.skip("no IPv6 on this machine")
+        other.listen()
+        server.start()
+        assert server.ask(b"ruok") == b"imok"
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+
+
 def test_a_silent_client_is_expired_and_watchers_are_told(server: Server) -> None:
     """A frozen worker would stay registered for ever."""
     with kazoo(server) as watcher, server.connect() as silent:

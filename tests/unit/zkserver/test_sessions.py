@@ -106,26 +106,100 @@ def test_time_the_server_lost_is_not_held_against_sessions() -> None:
     client = world.client(2000)
     world.advance_to(1000)
     client.call(Op.PING, xid=-2)
-    world.now_ms = 61_000  # SIGSTOP, a frozen VM: nobody woke at 3500
+    world.now_ms = 61_000  # SIGSTOP, a frozen VM: nobody woke for the pulse at 1500
     world.tick()
+    assert world.machine.totals.stalled_ms == 59_500
+    world.advance_to(62_999)
     assert client.dropped is None
-    world.machine.sessions.expect_wake(world.machine.wake_at_ms())
-    world.advance_to(63_499)
-    assert client.dropped is None
-    world.advance_to(63_500)
+    world.advance_to(63_000)
     assert client.dropped == "session expired"
 
 
-def test_a_stall_shorter_than_every_timeout_changes_nothing() -> None:
-    """Deaths would be noticed later and later on a busy machine."""
+@given(
+    timeout_ms=st.integers(1000, 60_000),
+    stops=st.lists(st.tuples(st.integers(0, 20_000), st.integers(1, 20_000)), max_size=4),
+)
+def test_a_stop_costs_the_stop_and_no_more(timeout_ms: int, stops: list[tuple[int, int]]) -> None:
+    """A dead worker would stay registered for a whole timeout more, or for ever."""
     world = World()
-    client = world.client(2000)
-    world.now_ms = 2000
-    world.tick()
-    world.advance_to(2499)
-    assert client.dropped is None
-    world.advance_to(2500)
+    client, stopped_ms = world.client(timeout_ms), 0
+    for awake_ms, stop_ms in stops:
+        world.advance_to(world.now_ms + awake_ms)
+        stopped_ms += stop_ms if client.dropped is None else 0
+        world.now_ms += stop_ms
+        world.tick()
+    assert world.machine.totals.stalled_ms <= stopped_ms
+    world.advance_to(timeout_ms + SETTINGS.tick_ms + stopped_ms)
     assert client.dropped == "session expired"
+
+
+@given(
+    timeout_ms=st.integers(1000, 60_000),
+    awake_ms=st.integers(0, 100_000),
+    stop_ms=st.integers(1, 200_000),
+    neighbours_ms=st.lists(st.integers(1000, 60_000), max_size=3),
+)
+def test_who_was_stopped_with_the_server_has_time_to_be_heard(
+    timeout_ms: int, awake_ms: int, stop_ms: int, neighbours_ms: list[int]
+) -> None:
+    """A suspended group would lose its healthy workers, whose pings come only after the server woke."""
+    world = World()
+    client = world.client(timeout_ms)
+    _ = [world.client(each_ms) for each_ms in neighbours_ms]  # dead ones
+    for now_ms in range(0, awake_ms, timeout_ms // 3):
+        world.advance_to(now_ms)
+        client.call(Op.PING, xid=-2)
+    world.advance_to(awake_ms)
+    world.now_ms += stop_ms
+    world.tick()
+    world.advance_to(world.now_ms + timeout_ms // 7)
+    assert client.dropped is None
+
+
+@pytest.mark.parametrize("timeout_ms", [1000, 15_000, 60_000])
+@pytest.mark.parametrize("late_ms", [5, 100, 250])
+def test_a_timer_that_fires_late_is_no_stall(timeout_ms: int, late_ms: int) -> None:
+    """A lone dead worker's session would never end: the kernel lets a long sleep overrun."""
+    world = World()
+    client = world.client(timeout_ms)
+    world.advance_to(timeout_ms + SETTINGS.tick_ms, late_ms)
+    assert client.dropped == "session expired"
+    assert world.now_ms <= timeout_ms + SETTINGS.tick_ms + late_ms
+    assert world.machine.totals.stalled_ms == 0
+
+
+def test_no_sleep_is_longer_than_the_kernel_is_exact() -> None:
+    """Nobody could tell a late timer from a stop, nor when a stop began."""
+    world = World()
+    world.client(60_000)
+    for _ in range(80):
+        wake_ms = world.machine.wake_at_ms()
+        if wake_ms is None:
+            break
+        assert 0 < wake_ms - world.now_ms <= 1000
+        world.now_ms = wake_ms
+        world.tick()
+    assert len(world.machine.sessions) == 0
+
+
+def test_a_short_session_among_long_ones_shortens_the_pulse_at_once() -> None:
+    """A stop right after it connected would count from too late and cost it its session."""
+    world = World()
+    world.client(60_000)
+    world.client(1000)
+    assert world.machine.wake_at_ms() == 250
+    world.advance_to(260)
+    assert world.machine.wake_at_ms() == 500
+
+
+def test_no_stall_is_told_while_there_is_no_session() -> None:
+    """People would look for a stall that was none: nobody had a reason to wake."""
+    world = World()
+    world.client().call(Op.CLOSE_SESSION)
+    world.now_ms = 579_538
+    world.client()
+    world.advance_to(600_000)
+    assert world.machine.totals.stalled_ms == 0
 
 
 def test_a_client_comes_back_to_its_session_and_the_old_connection_goes() -> None:

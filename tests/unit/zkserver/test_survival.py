@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import subprocess
@@ -149,6 +150,22 @@ def test_a_stall_of_three_timeouts_expires_none_of_twenty(tmp_path: Path) -> Non
         for client in clients[1:]:
             client.close()
         eventually(_alone(clients[0]), within_s=WITHIN_S)  # deaths are still noticed
+
+
+def test_a_stop_across_an_expiry_costs_a_niced_server_the_stop(tmp_path: Path) -> None:
+    """A dead worker of a quiet group would stay registered for one more timeout, or for ever."""
+    timeout_s, stop_s, tick_s, load_s = 2.0, 1.0, 0.5, 1.0
+    with limited(tmp_path) as server:
+        os.setpriority(os.PRIO_PROCESS, server.pid, 10)
+        with Client(server, round(1000 * timeout_s)) as client:
+            assert client.create("/e", mode=EPHEMERAL).code is Code.OK
+        began_s, size_bytes = time.monotonic(), server.journal.stat().st_size
+        _ping_for(timeout_s - 0.1, [])
+        server.freeze()
+        _ping_for(stop_s, [])
+        server.resume()
+        eventually(lambda: server.journal.stat().st_size != size_bytes, within_s=WITHIN_S)
+        assert time.monotonic() - began_s < timeout_s + tick_s + stop_s + load_s
 
 
 def _ping_for(seconds: float, clients: list[Client]) -> None:

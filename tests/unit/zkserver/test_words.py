@@ -87,6 +87,9 @@ def test_collectors_of_mntr_get_name_tab_number(client: KazooClient) -> None:
     assert numbers["zk_ephemerals_count"] == 1
     assert numbers["zk_watch_count"] == 2
     assert numbers["zk_znode_count"] == 5
+    assert 8 <= numbers["zk_open_file_descriptor_count"] < numbers["zk_max_file_descriptor_count"]
+    assert 0 < numbers["zk_uptime"] < 600_000
+    assert numbers["zk_stalled_ms"] == 0
     for name in ("avg_latency", "max_latency", "min_latency", "outstanding_requests"):
         assert numbers[f"zk_{name}"] == 0
 
@@ -97,6 +100,7 @@ def test_the_rest_reads_as_apaches(client: KazooClient) -> None:
     assert _fields(_ask(client, "envi"), "=")["zookeeper.version"].startswith("3.8.0")
     assert re.search(r"^1 connections watching 2 paths$", _ask(client, "wchs"), re.MULTILINE)
     assert "Total watches:2" in _ask(client, "wchs")
+    assert int(_fields(_ask(client, "conf"), "=")["dataDirSize"]) > 0
     dump = _ask(client, "dump")
     assert f"{client.client_id[0]:#x}:\n\t/e\n" in dump
 
