@@ -42,8 +42,8 @@ class Life:
 
     `ailments` are the lasting faults it suffers from, `well_from` is when it is healthy (again), `serves_from` when
     the daemon can have known that it serves, `doomed` says that a fault ends it, `signalled` that the daemon does,
-    `asked_at` when this daemon asked it to end, `unprovable` that no later daemon can tell that it is ours, `overlooked`
-    that the next daemon does not find it among processes.
+    `asked_at` when this daemon asked it to end, `unprovable` that no later daemon can tell that it is ours,
+    `overlooked` that the next daemon does not find it among processes.
     """
 
     name: Incarnation
