@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from functools import lru_cache
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import TYPE_CHECKING
 
 from autohealer.zkserver.limits import ACL_ENTRIES_MAX, IDENTITIES_MAX, IDENTITY_BYTES_MAX
@@ -144,20 +145,24 @@ def _is_inside(address: str, network: str) -> bool:
     return one[0] >> (width - prefix) == other[0] >> (width - prefix)
 
 
+def _address_bits(text: str) -> tuple[int, int, int] | None:
+    """`address[/bits]` as (value, width, prefix bits); None when it is no IPv4 or IPv6 address."""
+    return _parse_address(text) if len(text) <= _ADDRESS_CHARS_MAX else None
+
+
 @lru_cache(maxsize=1024)
 def _parse_address(text: str) -> tuple[int, int, int] | None:
-    """`address[/bits]` as (value, width, prefix bits); None when it is no IPv4 or IPv6 address."""
-    import ipaddress  # rarely needed, and a tenth of the start-up time
-
+    address, slash, bits = text.partition("/")
+    address = address.partition("%")[0]  # the zone of a link-local client
     try:
-        network = ipaddress.ip_interface(text)
-    except ValueError:
+        raw = inet_pton(AF_INET6 if ":" in address else AF_INET, address)
+    except (OSError, ValueError):
         return None
-    return int(network.ip), network.max_prefixlen, network.network.prefixlen
-
-
-def _address_bits(text: str) -> tuple[int, int, int] | None:
-    return _parse_address(text) if len(text) <= _ADDRESS_CHARS_MAX else None
+    width = 8 * len(raw)
+    prefix = bits if slash else str(width)
+    if not (prefix.isascii() and prefix.isdigit() and int(prefix) <= width):
+        return None
+    return int.from_bytes(raw, "big"), width, int(prefix)
 
 
 def _masked(entry: Acl) -> Acl:

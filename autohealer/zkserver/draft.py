@@ -7,8 +7,8 @@ earlier ones, and dropping the draft undoes nothing because nothing was done.
 The order of the checks is Apache's, since clients see which one fails first.
 
 Must never know: zxids, time, the journal, replies.
-Limits: `EPHEMERAL_BYTES_MAX` and `TXN_BYTES_MAX`, refused with QUOTA_EXCEEDED; `REQUEST_ACL_ENTRIES_MAX`,
-refused with INVALID_ACL.
+Limits: `EPHEMERAL_BYTES_MAX`, refused with QUOTA_EXCEEDED; `REQUEST_ACL_ENTRIES_MAX`, refused with
+INVALID_ACL.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from autohealer.zkserver import acl as access
 from autohealer.zkserver.limits import (
     EPHEMERAL_BYTES_MAX,
     REQUEST_ACL_ENTRIES_MAX,
-    TXN_BYTES_MAX,
 )
 from autohealer.zkserver.paths import RESERVED, ROOT, check_path, parent_of
 from autohealer.zkserver.protocol import (
@@ -33,7 +32,7 @@ from autohealer.zkserver.protocol import (
     RefusedError,
 )
 from autohealer.zkserver.requests import Check, Create, Delete, SetAcl, SetData
-from autohealer.zkserver.tree import acl_bytes, ephemeral_bytes
+from autohealer.zkserver.tree import ephemeral_bytes
 from autohealer.zkserver.txn import CheckedNode, CreateNode, DeleteNode, SetNodeAcl, SetNodeData
 from autohealer.zkserver.wire import wrap_int32
 
@@ -68,7 +67,6 @@ class Draft:
         self._overlay: dict[str, _Facts | None] = {}
         self._acl_entries = 0
         self._ephemeral_bytes = 0
-        self._size_bytes = 0
         self.changes: list[NodeChange] = []
 
     def add(self, step: WriteStep) -> None:
@@ -160,13 +158,10 @@ class Draft:
         return self._session_id if mode.is_ephemeral else 0
 
     def _expand(self, wanted: Sequence[Acl]) -> tuple[Acl, ...]:
-        self._acl_entries += len(wanted)
-        if self._acl_entries > REQUEST_ACL_ENTRIES_MAX:
+        if self._acl_entries + len(wanted) > REQUEST_ACL_ENTRIES_MAX:
             raise RefusedError(Code.INVALID_ACL)
         acl = access.expand(wanted, self._identities)
-        self._size_bytes += acl_bytes(acl)
-        if self._size_bytes > TXN_BYTES_MAX:
-            raise RefusedError(Code.QUOTA_EXCEEDED)
+        self._acl_entries += len(acl)
         return acl
 
     def _weigh_ephemeral(self, path: str) -> None:

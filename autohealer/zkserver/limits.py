@@ -15,37 +15,34 @@ PATH_BYTES_MAX = 4096
 PATH_DEPTH_MAX = 64
 """A recursive watch makes every event cost as much as its path is deep; known uses stay below 20."""
 
-STEPS_MAX = 2048
-"""Of a multi or multiRead: each takes up to 20 µs; clients that cut their work up do so at 1,000."""
+STEPS_MAX = 1024
+"""Of a multi or multiRead: each takes up to 80 µs; clients that cut their work up do so at 1,000."""
 
-ITEMS_MAX = 32_768
+ITEMS_MAX = 16_384
 """Of all lists of one request together: the Java client cuts its watches up at 128 KiB of paths."""
 
-ACL_ENTRIES_MAX = 64
+ACL_ENTRIES_MAX = 32
 """Of one list, `auth` replaced by identities: every access looks at each of them."""
 
 REQUEST_ACL_ENTRIES_MAX = 4096
-"""Of all lists of one multi: checking an address takes 10 µs."""
+"""Of all lists of one multi, `auth` replaced by identities: four for each of its steps."""
 
-IDENTITIES_MAX = 64
+IDENTITIES_MAX = 32
 """Of one connection. Equal ones are one, as in Apache."""
 
 IDENTITY_BYTES_MAX = 1024
 """Of one identity, because every `auth` entry of every node repeats it."""
 
-TXN_BYTES_MAX = 8_388_608
-"""What one transaction may add to the tree; a frame is a megabyte, the rest is what `auth` becomes."""
-
 EPHEMERAL_BYTES_MAX = 1_048_576
 """Of the paths of one session, since all of them go in one transaction when it ends."""
 
-EPHEMERAL_BYTES_MIN = 64
-"""What an ephemeral counts at least: 16,384 of one session, which go within a tenth of a second."""
+EPHEMERAL_BYTES_MIN = 128
+"""What an ephemeral counts at least: 8,192 of one session, which go within a tenth of a second."""
 
-CHILDREN_MAX = 131_072
-"""Names in one reply: more of them do not fit most clients and take longer than a tenth of a second."""
+CHILD_BYTES_MIN = 64
+"""What a name counts in a reply at least: 131,072 names are read within a tenth of a second."""
 
-EVENT_BYTES_MIN = 256
+EVENT_BYTES_MIN = 512
 """What an event to one connection counts at least: its cost is work more than bytes."""
 
 WATCH_BYTES = 500

@@ -3,7 +3,8 @@
 Source: `FinalRequestProcessor` and `DataTree.setWatches` of Apache ZooKeeper.
 
 Must never know: time, the journal, how replies are framed.
-Limits: `reply_bytes_max` and `CHILDREN_MAX`, refused with MARSHALLING_ERROR before the reply is built.
+Limits: `reply_bytes_max`, in which a name counts `CHILD_BYTES_MIN`; refused with MARSHALLING_ERROR before
+the reply is built.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
 from autohealer.zkserver import acl as access
-from autohealer.zkserver.limits import CHILDREN_MAX
+from autohealer.zkserver.limits import CHILD_BYTES_MIN
 from autohealer.zkserver.paths import ROOT
 from autohealer.zkserver.protocol import (
     AddWatchMode,
@@ -157,8 +158,9 @@ class Desk:
 
     def _children(self, request: GetChildren) -> bytes:
         node = self._readable(request.path)
-        if len(node.children) > CHILDREN_MAX:
-            raise RefusedError(Code.MARSHALLING_ERROR)
+        self._demand_room(
+            len(node.children) * CHILD_BYTES_MIN
+        )  # before anything is as slow as that
         self._demand_room(4 * len(node.children) + sum(map(len, node.children)))
         if request.watch:
             self._watch(Table.CHILD, request.path)
@@ -180,10 +182,14 @@ class Desk:
         size_bytes = 0
         for step in request.steps:
             result = self._multi_step(step)
-            size_bytes += len(result)
+            size_bytes += max(len(result), self._names_bytes(step))
             self._demand_room(size_bytes)
             results.append(result)
         return b"".join((*results, MULTI_END))
+
+    def _names_bytes(self, step: GetData | GetChildren) -> int:
+        node = self.tree.get(step.path) if isinstance(step, GetChildren) else None
+        return 0 if node is None else len(node.children) * CHILD_BYTES_MIN
 
     def _demand_room(self, size_bytes: int) -> None:
         if size_bytes > self.reply_bytes_max:

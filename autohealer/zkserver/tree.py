@@ -157,7 +157,7 @@ class Tree:
                 return len(change.data or b"") - len((node and node.data) or b"")
             case SetNodeAcl():
                 node = self._nodes.get(change.path)
-                return acl_bytes(change.acl) - (acl_bytes(node.acl) if node else 0)
+                return _acl_bytes(change.acl) - (_acl_bytes(node.acl) if node else 0)
             case DeleteNode():
                 node = self._nodes.get(change.path)
                 return -_size_bytes(change.path, node) if node else 0
@@ -177,7 +177,7 @@ class Tree:
                 return self._set_data(change, zxid, time_ms)
             case SetNodeAcl():
                 node = self._nodes[change.path]
-                self.size_bytes += acl_bytes(change.acl) - acl_bytes(node.acl)
+                self.size_bytes += _acl_bytes(change.acl) - _acl_bytes(node.acl)
                 node.acl, node.aversion = change.acl, change.version
                 return []
             case CheckedNode():
@@ -260,7 +260,7 @@ class Tree:
 
 
 def _size_bytes(path: str, node: Znode) -> int:
-    return _NODE_BYTES + len(path) + len(node.data or b"") + acl_bytes(node.acl)
+    return _NODE_BYTES + len(path) + len(node.data or b"") + _acl_bytes(node.acl)
 
 
 def ephemeral_bytes(path: str) -> int:
@@ -268,6 +268,5 @@ def ephemeral_bytes(path: str) -> int:
     return max(len(path), EPHEMERAL_BYTES_MIN)
 
 
-def acl_bytes(acl: tuple[Acl, ...]) -> int:
-    """What an access list takes in memory, roughly."""
+def _acl_bytes(acl: tuple[Acl, ...]) -> int:
     return sum(_ACL_ENTRY_BYTES + len(entry.scheme) + len(entry.id) for entry in acl)

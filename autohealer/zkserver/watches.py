@@ -57,6 +57,9 @@ class Watches:
         self._watches_max = watches_max
         self._watch_bytes_max = watch_bytes_max
         self._tables: dict[Table, dict[str, dict[int, int]]] = {table: {} for table in Table}
+        self._data, self._child, self._persistent, self._recursive = (
+            self._tables[table] for table in _ORDER
+        )
         self._by_connection: dict[int, set[tuple[Table, str]]] = {}
         self._bytes: Counter[int] = Counter()
         self.count = 0
@@ -98,14 +101,16 @@ class Watches:
         """The connections to tell, each once; watches that fire once are gone afterwards."""
         told: dict[int, None] = {}
         halves = _HEARING[event]
-        if halves & WatcherKind.DATA:
+        if halves & WatcherKind.DATA and path in self._data:
             told.update(self._take(Table.DATA, path))
-        if halves & WatcherKind.CHILDREN:
+        if halves & WatcherKind.CHILDREN and path in self._child:
             told.update(self._take(Table.CHILD, path))
-        told.update(self._hearing(Table.PERSISTENT, path, halves))
-        if event is not EventType.CHILDREN_CHANGED and self._tables[Table.RECURSIVE]:
+        if path in self._persistent:
+            _hear(self._persistent[path], halves, told)
+        if self._recursive and event is not EventType.CHILDREN_CHANGED:
             for above in ancestors_or_self(path):
-                told.update(self._hearing(Table.RECURSIVE, above, halves))
+                if above in self._recursive:
+                    _hear(self._recursive[above], halves, told)
         return list(told)
 
     def has(self, kind: WatcherKind, path: str, connection: int) -> bool:
@@ -131,15 +136,8 @@ class Watches:
     def _halves(self, table: Table, path: str, connection: int) -> int:
         return self._tables[table].get(path, {}).get(connection, 0)
 
-    def _hearing(self, table: Table, path: str, halves: int) -> dict[int, None]:
-        watchers = self._tables[table].get(path, {})
-        return {connection: None for connection, left in watchers.items() if left & halves}
-
     def _take(self, table: Table, path: str) -> dict[int, None]:
-        watchers = self._tables[table].get(path)
-        if watchers is None:
-            return {}
-        taken = dict.fromkeys(watchers)
+        taken = dict.fromkeys(self._tables[table][path])
         for connection in taken:
             self._discard(table, path, connection)
         return taken
@@ -155,6 +153,12 @@ class Watches:
         if not mine:
             del self._by_connection[connection], self._bytes[connection]
         self.count -= 1
+
+
+def _hear(watchers: dict[int, int], halves: int, told: dict[int, None]) -> None:
+    for connection, left in watchers.items():
+        if left & halves:
+            told[connection] = None
 
 
 def _size_bytes(path: str) -> int:

@@ -170,7 +170,11 @@ def pack_vector(items: Iterable[bytes]) -> bytes:
 
 def pack_texts(items: Iterable[str]) -> bytes:
     """A sequence of strings."""
-    return pack_vector(map(pack_text, items))
+    parts: list[bytes] = []
+    for item in items:
+        raw = item.encode()
+        parts += (_INT.pack(len(raw)), raw)
+    return _INT.pack(len(parts) // 2) + b"".join(parts)
 
 
 def pack_acl(acl: Iterable[Acl]) -> bytes:

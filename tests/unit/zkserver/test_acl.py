@@ -32,6 +32,8 @@ def test_the_digest_is_apaches() -> None:
         (Acl(31, "world", "somebody"),),
         (Acl(31, "ip", "not-an-address"),),
         (Acl(31, "ip", "10.0.0.0/33"),),
+        (Acl(31, "ip", "10.0.0.0/255.0.0.0"),),
+        (Acl(31, "ip", "10.0.0.0/"),),
         (Acl(31, "unheard-of", "x"),),
     ],
 )
