@@ -67,8 +67,9 @@ class ServerSettings:
     unsent_bytes_max: int = 16_777_216
     """A client that does not read is dropped here: twice the largest reply."""
 
-    buffered_bytes_max: int = 268_435_456
-    """For all clients' waiting requests and unread replies; whoever holds the most is closed beyond it."""
+    buffered_bytes_max: int = 134_217_728
+    """For all clients' waiting requests and unread replies; whoever holds the most is closed beyond it.
+    A hundred clients may each be in the middle of a largest request."""
 
     connections_max: int = 4096
     """Below the 8192 descriptors many systems allow, and far above the workers of one machine."""
