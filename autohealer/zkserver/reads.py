@@ -181,8 +181,10 @@ class Desk:
         results: list[bytes] = []
         size_bytes = 0
         for step in request.steps:
+            names_bytes = self._names_bytes(step)
+            self._demand_room(size_bytes + names_bytes)
             result = self._multi_step(step)
-            size_bytes += max(len(result), self._names_bytes(step))
+            size_bytes += max(len(result), names_bytes)
             self._demand_room(size_bytes)
             results.append(result)
         return b"".join((*results, MULTI_END))
