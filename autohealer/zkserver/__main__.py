@@ -31,7 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=2181, help="port to listen on; " + _DEFAULT)
     parser.add_argument("--tick-ms", type=int, default=500, help="granularity of session expiry")
     parser.add_argument("--fsync", action="store_true", help="survive power cuts, slowly")
-    limits = parser.add_argument_group("limits", "what goes beyond is refused, and the log says so")
+    limits = parser.add_argument_group(
+        "limits", "what goes beyond is refused with an error or closed; README.md says which"
+    )
     defaults = {setting.name: setting.default for setting in fields(ServerSettings)}
     for name in LIMITS:
         option = f"--{name.replace('_', '-')}"

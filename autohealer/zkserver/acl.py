@@ -5,20 +5,31 @@ Sources: `PrepRequestProcessor.fixupACL`, `ZooKeeperServer.checkACL`, `DigestAut
 `IPAuthenticationProvider` of Apache ZooKeeper.
 
 Must never know: nodes, connections, which request asks.
+Limits: `ACL_ENTRIES_MAX`, refused with INVALID_ACL; `IDENTITIES_MAX` and `IDENTITY_BYTES_MAX` prove nothing.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+from functools import lru_cache
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import TYPE_CHECKING
 
+from autohealer.zkserver.limits import ACL_ENTRIES_MAX, IDENTITIES_MAX, IDENTITY_BYTES_MAX
 from autohealer.zkserver.protocol import OPEN_ACL, Acl, Code, Identity, Perm, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TypeAlias
+
+    Identities: TypeAlias = dict[Identity, None]
+    """Who a connection is, in the order of proving; looked into at every access."""
 
 SUPER = Identity("super", "")
+
+_ADDRESS_CHARS_MAX = 100
+"""Longer than any address with its zone and prefix; bounds what is remembered of them."""
 
 
 def digest_of(credentials: str) -> str:
@@ -45,30 +56,43 @@ def authenticate(scheme: str, secret: bytes, super_digest: str | None) -> list[I
     return [*proven, SUPER] if digest == super_digest else proven
 
 
-def expand(wanted: Sequence[Acl], identities: Sequence[Identity]) -> tuple[Acl, ...]:
+def extend(known: Identities, proven: Sequence[Identity]) -> bool:
+    """Add what a client has proven to what it had; False, and nothing is added, when that is too much."""
+    if any(len(who.id) > IDENTITY_BYTES_MAX for who in proven):
+        return False
+    if len(known.keys() | set(proven)) > IDENTITIES_MAX:
+        return False
+    known.update(dict.fromkeys(proven))
+    return True
+
+
+def expand(wanted: Sequence[Acl], identities: Identities) -> tuple[Acl, ...]:
     """Check a list a client wants to set and put its own identities in place of `auth`.
 
     Raises:
-        RefusedError: INVALID_ACL, it is empty or has an entry that can never match.
+        RefusedError: INVALID_ACL, it is empty, too long or has an entry that can never match.
     """
     if tuple(wanted) == OPEN_ACL:
         return OPEN_ACL
     expanded: list[Acl] = []
     for entry in dict.fromkeys(wanted):
         expanded.extend(_expand_entry(entry, identities))
+        if len(expanded) > ACL_ENTRIES_MAX:
+            raise RefusedError(Code.INVALID_ACL)
     if not expanded:
         raise RefusedError(Code.INVALID_ACL)
     return tuple(expanded)
 
 
-def is_allowed(acl: Sequence[Acl], perms: int, identities: Sequence[Identity]) -> bool:
+def is_allowed(acl: Sequence[Acl], perms: int, identities: Identities) -> bool:
     """Whether the list grants one of `perms` to one of the identities."""
     if acl == OPEN_ACL or not acl or SUPER in identities:
         return True
-    return any(entry.perms & perms and _matches(entry, identities) for entry in acl)
+    addresses = [who.id for who in identities if who.scheme == "ip"]
+    return any(entry.perms & perms and _matches(entry, identities, addresses) for entry in acl)
 
 
-def demand(acl: Sequence[Acl], perms: int, identities: Sequence[Identity]) -> None:
+def demand(acl: Sequence[Acl], perms: int, identities: Identities) -> None:
     """Refuse who is not allowed.
 
     Raises:
@@ -78,14 +102,14 @@ def demand(acl: Sequence[Acl], perms: int, identities: Sequence[Identity]) -> No
         raise RefusedError(Code.NO_AUTH)
 
 
-def shown_to(acl: tuple[Acl, ...], identities: Sequence[Identity]) -> tuple[Acl, ...]:
+def shown_to(acl: tuple[Acl, ...], identities: Identities) -> tuple[Acl, ...]:
     """The list as getACL may show it: without ADMIN, password hashes are masked."""
     if is_allowed(acl, Perm.ADMIN, identities):
         return acl
     return tuple(_masked(entry) for entry in acl)
 
 
-def _expand_entry(entry: Acl, identities: Sequence[Identity]) -> list[Acl]:
+def _expand_entry(entry: Acl, identities: Identities) -> list[Acl]:
     match entry.scheme:
         case "auth":
             proven = [who for who in identities if who.scheme == "digest"]
@@ -103,12 +127,12 @@ def _expand_entry(entry: Acl, identities: Sequence[Identity]) -> list[Acl]:
     return expanded
 
 
-def _matches(entry: Acl, identities: Sequence[Identity]) -> bool:
+def _matches(entry: Acl, identities: Identities, addresses: Sequence[str]) -> bool:
     match entry.scheme:
         case "world":
             return entry.id == "anyone"
         case "ip":
-            return any(who.scheme == "ip" and _is_inside(who.id, entry.id) for who in identities)
+            return any(_is_inside(address, entry.id) for address in addresses)
         case _:
             return Identity(entry.scheme, entry.id) in identities
 
@@ -123,13 +147,22 @@ def _is_inside(address: str, network: str) -> bool:
 
 def _address_bits(text: str) -> tuple[int, int, int] | None:
     """`address[/bits]` as (value, width, prefix bits); None when it is no IPv4 or IPv6 address."""
-    import ipaddress  # rarely needed, and a tenth of the start-up time
+    return _parse_address(text) if len(text) <= _ADDRESS_CHARS_MAX else None
 
+
+@lru_cache(maxsize=1024)
+def _parse_address(text: str) -> tuple[int, int, int] | None:
+    address, slash, bits = text.partition("/")
+    address = address.partition("%")[0]  # the zone of a link-local client
     try:
-        network = ipaddress.ip_interface(text)
-    except ValueError:
+        raw = inet_pton(AF_INET6 if ":" in address else AF_INET, address)
+    except (OSError, ValueError):
         return None
-    return int(network.ip), network.max_prefixlen, network.network.prefixlen
+    width = 8 * len(raw)
+    prefix = bits if slash else str(width)
+    if not (prefix.isascii() and prefix.isdigit() and int(prefix) <= width):
+        return None
+    return int.from_bytes(raw, "big"), width, int(prefix)
 
 
 def _masked(entry: Acl) -> Acl:

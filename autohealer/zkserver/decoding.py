@@ -4,13 +4,14 @@ Layouts: `zookeeper.jute` of Apache ZooKeeper; `MultiOperationRecord` for multi.
 are ignored, as in Apache.
 
 Must never know: the tree, sessions, what the answer will be.
-Limits: those of the frame a request came in.
+Limits: those of the frame a request came in, and `STEPS_MAX`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from autohealer.zkserver.limits import STEPS_MAX
 from autohealer.zkserver.protocol import (
     AddWatchMode,
     Code,
@@ -141,7 +142,7 @@ def _get_children2(reader: Reader) -> GetChildren:
 
 def _multi(reader: Reader) -> Multi:
     steps: list[WriteStep] = []
-    while (op := _next_step(reader)) is not None:
+    while (op := _next_step(reader, len(steps))) is not None:
         step = _WRITE_STEPS.get(op)
         if step is None:
             raise MalformedError(f"type {op} inside a multi")
@@ -151,7 +152,7 @@ def _multi(reader: Reader) -> Multi:
 
 def _multi_read(reader: Reader) -> MultiRead:
     steps: list[GetData | GetChildren] = []
-    while (op := _next_step(reader)) is not None:
+    while (op := _next_step(reader, len(steps))) is not None:
         match op:
             case Op.GET_DATA:
                 steps.append(_get_data(reader))
@@ -162,12 +163,16 @@ def _multi_read(reader: Reader) -> MultiRead:
     return MultiRead(tuple(steps))
 
 
-def _next_step(reader: Reader) -> int | None:
-    """Read a MultiHeader: the type of the next step, None at the end."""
+def _next_step(reader: Reader, count: int) -> int | None:
+    """Read a MultiHeader after `count` steps: the type of the next step, None at the end."""
     op = reader.int32()
     done = reader.boolean()
     reader.int32()  # error, of use in replies only
-    return None if done else op
+    if done:
+        return None
+    if count == STEPS_MAX:
+        raise MalformedError(f"more than {STEPS_MAX} steps")
+    return op
 
 
 def _watcher_kind(reader: Reader) -> WatcherKind:

@@ -7,6 +7,8 @@ earlier ones, and dropping the draft undoes nothing because nothing was done.
 The order of the checks is Apache's, since clients see which one fails first.
 
 Must never know: zxids, time, the journal, replies.
+Limits: `EPHEMERAL_BYTES_MAX`, refused with QUOTA_EXCEEDED; `REQUEST_ACL_ENTRIES_MAX`, refused with
+INVALID_ACL.
 """
 
 from __future__ import annotations
@@ -15,6 +17,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, assert_never
 
 from autohealer.zkserver import acl as access
+from autohealer.zkserver.limits import (
+    EPHEMERAL_BYTES_MAX,
+    REQUEST_ACL_ENTRIES_MAX,
+)
 from autohealer.zkserver.paths import RESERVED, ROOT, check_path, parent_of
 from autohealer.zkserver.protocol import (
     ANY_VERSION,
@@ -26,13 +32,14 @@ from autohealer.zkserver.protocol import (
     RefusedError,
 )
 from autohealer.zkserver.requests import Check, Create, Delete, SetAcl, SetData
+from autohealer.zkserver.tree import ephemeral_bytes
 from autohealer.zkserver.txn import CheckedNode, CreateNode, DeleteNode, SetNodeAcl, SetNodeData
 from autohealer.zkserver.wire import wrap_int32
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from autohealer.zkserver.protocol import Identity
+    from autohealer.zkserver.acl import Identities
     from autohealer.zkserver.requests import WriteStep
     from autohealer.zkserver.tree import Tree
     from autohealer.zkserver.txn import NodeChange
@@ -53,11 +60,13 @@ class _Facts:
 class Draft:
     """Collects the changes of one request."""
 
-    def __init__(self, tree: Tree, session_id: int, identities: Sequence[Identity]) -> None:
+    def __init__(self, tree: Tree, session_id: int, identities: Identities) -> None:
         self._tree = tree
         self._session_id = session_id
         self._identities = identities
         self._overlay: dict[str, _Facts | None] = {}
+        self._acl_entries = 0
+        self._ephemeral_bytes = 0
         self.changes: list[NodeChange] = []
 
     def add(self, step: WriteStep) -> None:
@@ -83,7 +92,7 @@ class Draft:
     def _create(self, step: Create) -> None:
         mode = _create_mode(step.mode)
         parent_path = parent_of(step.path)
-        acl = access.expand(step.acl, self._identities)
+        acl = self._expand(step.acl)
         parent = self._facts(parent_path)
         self._demand(parent, Perm.CREATE)
         path = f"{step.path}{parent.creates:010d}" if mode.is_sequential else step.path
@@ -93,6 +102,8 @@ class Draft:
         if parent.owner > 0:
             raise RefusedError(Code.NO_CHILDREN_FOR_EPHEMERALS)
         owner = self._owner_for(mode)
+        if owner > 0:
+            self._weigh_ephemeral(path)
         creates = wrap_int32(parent.creates + 1)
         self._overlay[parent_path] = replace(
             parent, creates=creates, child_count=parent.child_count + 1
@@ -126,7 +137,7 @@ class Draft:
 
     def _set_acl(self, step: SetAcl) -> None:
         check_path(step.path)
-        acl = access.expand(step.acl, self._identities)
+        acl = self._expand(step.acl)
         node = self._facts(step.path)
         self._demand(node, Perm.ADMIN)
         _demand_version(step.version, node.aversion)
@@ -145,6 +156,19 @@ class Draft:
         if mode is CreateMode.CONTAINER:
             return CONTAINER_OWNER
         return self._session_id if mode.is_ephemeral else 0
+
+    def _expand(self, wanted: Sequence[Acl]) -> tuple[Acl, ...]:
+        if self._acl_entries + len(wanted) > REQUEST_ACL_ENTRIES_MAX:
+            raise RefusedError(Code.INVALID_ACL)
+        acl = access.expand(wanted, self._identities)
+        self._acl_entries += len(acl)
+        return acl
+
+    def _weigh_ephemeral(self, path: str) -> None:
+        self._ephemeral_bytes += ephemeral_bytes(path)
+        owned_bytes = self._tree.ephemeral_bytes_of(self._session_id)
+        if owned_bytes + self._ephemeral_bytes > EPHEMERAL_BYTES_MAX:
+            raise RefusedError(Code.QUOTA_EXCEEDED)
 
     def _demand(self, facts: _Facts, perms: int) -> None:
         access.demand(facts.acl, perms, self._identities)

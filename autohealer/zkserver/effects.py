@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from autohealer.zkserver.txn import Txn
 
 
@@ -25,6 +27,13 @@ class Send(NamedTuple):
     body: bytes
 
 
+class Tell(NamedTuple):
+    """Send one body to several connections."""
+
+    connections: Sequence[int]
+    body: bytes
+
+
 class Drop(NamedTuple):
     """Close a connection after what was sent; `reason` is None when the client asked for it."""
 
@@ -32,7 +41,7 @@ class Drop(NamedTuple):
     reason: str | None
 
 
-Effect: TypeAlias = Send | Drop
+Effect: TypeAlias = Send | Tell | Drop
 
 
 class Ledger(Protocol):

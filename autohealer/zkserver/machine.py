@@ -6,7 +6,8 @@ transaction, is given to the ledger, and only then applied; the events it causes
 its reply, and since all is done in one thread no client can see a new state before its event.
 
 Must never know: sockets, files, clocks, randomness. The ledger is handed in.
-Limits: `sessions_max`, `tree_bytes_max`, and those of `watches` and `wire`.
+Limits: `sessions_max`, `tree_bytes_max`, and those of `acl`, `draft`, `fanout`, `reads`, `watches` and
+`wire`.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ from autohealer.zkserver import acl as access
 from autohealer.zkserver import replies
 from autohealer.zkserver.decoding import WRITES, decode_connect, decode_request
 from autohealer.zkserver.draft import Draft
-from autohealer.zkserver.effects import Drop, Send
+from autohealer.zkserver.effects import Drop, Send, Tell
+from autohealer.zkserver.fanout import Fanout
+from autohealer.zkserver.limits import ITEMS_MAX
 from autohealer.zkserver.protocol import (
+    OPEN_ACL,
     Code,
     EventType,
     Identity,
@@ -55,6 +59,7 @@ from autohealer.zkserver.wire import Reader
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from autohealer.zkserver.acl import Identities
     from autohealer.zkserver.effects import Effect, Ledger, Moment
     from autohealer.zkserver.settings import ServerSettings
     from autohealer.zkserver.state import Applied, State
@@ -78,7 +83,7 @@ class Connection:
 
     id: int
     address: str
-    identities: list[Identity]
+    identities: Identities
     port: int = 0
     session: Session | None = None
     received_count: int = 0
@@ -108,18 +113,20 @@ class Machine:
     def __init__(self, settings: ServerSettings, state: State, ledger: Ledger, now: Moment) -> None:
         self.settings = settings
         self.state = state
-        self.watches = Watches(settings.watches_max)
+        self.watches = Watches(settings.watches_max, settings.watch_bytes_max)
         self.sessions = Sessions(settings, state.secret)
         self.connections: dict[int, Connection] = {}
         self.totals = Totals()
         self._ledger = ledger
         self._effects: list[Effect] = []
+        self.unsent_bytes = 0
+        """Replies and events among the effects not yet taken."""
         self._containers_due_ms: int | None = None
         self._start(now)
 
     def take_effects(self) -> list[Effect]:
         """What is to be done now, in order; each effect is handed out once."""
-        effects, self._effects = self._effects, []
+        effects, self._effects, self.unsent_bytes = self._effects, [], 0
         return effects
 
     def wake_at_ms(self) -> int | None:
@@ -130,7 +137,7 @@ class Machine:
     def opened(self, connection_id: int, address: str, port: int = 0) -> None:
         """A client connected from an address; the port is only for people to see."""
         self.connections[connection_id] = Connection(
-            connection_id, address, [Identity("ip", address)], port
+            connection_id, address, {Identity("ip", address): None}, port
         )
 
     def closed(self, connection_id: int) -> None:
@@ -247,7 +254,7 @@ class Machine:
 
     def _serve(self, connection: Connection, session: Session, frame: bytes, now: Moment) -> None:
         self.sessions.touch(session, now.monotonic_ms)
-        reader = Reader(frame)
+        reader = Reader(frame, ITEMS_MAX)
         xid, op = reader.int32(), reader.int32()
         code, body = Code.OK, b""
         try:
@@ -273,7 +280,14 @@ class Machine:
     def _answer(  # noqa: PLR0911 - one return per kind of request
         self, connection: Connection, session: Session, request: Request, now: Moment
     ) -> bytes:
-        desk = Desk(self.state.tree, self.watches, connection.id, session.id, connection.identities)
+        desk = Desk(
+            self.state.tree,
+            self.watches,
+            connection.id,
+            session.id,
+            connection.identities,
+            self.settings.reply_bytes_max,
+        )
         match request:
             case Ping():
                 return b""
@@ -300,9 +314,8 @@ class Machine:
 
     def _authenticate(self, connection: Connection, request: Authenticate) -> None:
         proven = access.authenticate(request.scheme, request.secret, self.settings.super_digest)
-        if proven is None:
+        if proven is None or not access.extend(connection.identities, proven):
             raise RefusedError(Code.AUTH_FAILED)
-        connection.identities += [who for who in proven if who not in connection.identities]
 
     def _write(
         self, connection: Connection, session: Session, step: WriteStep, now: Moment
@@ -358,8 +371,12 @@ class Machine:
 
     def _apply(self, txn: Txn, now: Moment) -> Applied:
         applied = self.state.apply(txn)
+        settings = self.settings
+        fanout = Fanout(
+            settings.event_bytes_max, settings.event_bytes_max // settings.connections_max
+        )
         for event in applied.events:
-            self._tell(event)
+            self._tell(event, fanout)
         if self._containers_due_ms is None and self.state.tree.idle_containers:
             self._containers_due_ms = now.monotonic_ms + self.settings.container_check_ms
         return applied
@@ -371,20 +388,32 @@ class Machine:
             changes = [DeleteNode(path) for path in idle]
             self._commit_always(self._next_txn(changes, now), now)
 
-    def _tell(self, event: Event) -> None:
+    def _tell(self, event: Event, fanout: Fanout) -> None:
         """Send an event to who watches and may read the node (CVE-2024-23944 in Apache before 3.8.4)."""
         watching = self.watches.fire(event.type, event.path)
         if not watching:
             return
         body = replies.pack_event(EventType(event.type), event.path)
-        for connection_id in watching:
-            connection = self.connections[connection_id]
-            if access.is_allowed(event.acl, Perm.READ, connection.identities):
-                self._send(connection, body)
+        connections = self.connections
+        if event.acl != OPEN_ACL:
+            watching = [
+                each
+                for each in watching
+                if access.is_allowed(event.acl, Perm.READ, connections[each].identities)
+            ]
+        told, beyond = fanout.split(watching, len(body))
+        for connection_id in told:
+            connections[connection_id].sent_count += 1
+        self.totals.sent_count += len(told)
+        self.unsent_bytes += len(told) * len(body)
+        self._effects.append(Tell(told, body))
+        for connection_id in beyond:
+            self._drop(connections[connection_id], "too many events in one transaction")
 
     def _send(self, connection: Connection, body: bytes) -> None:
         connection.sent_count += 1
         self.totals.sent_count += 1
+        self.unsent_bytes += len(body)
         self._effects.append(Send(connection.id, body))
 
     def _drop(self, connection: Connection, reason: str | None) -> None:

@@ -3,12 +3,14 @@
 Source: `PathUtils.validatePath` and `DataTree.isSpecialPath` of Apache ZooKeeper.
 
 Must never know: which nodes exist.
+Limits: `PATH_BYTES_MAX` and `PATH_DEPTH_MAX`, refused with BAD_ARGUMENTS.
 """
 
 from __future__ import annotations
 
 import re
 
+from autohealer.zkserver.limits import PATH_BYTES_MAX, PATH_DEPTH_MAX
 from autohealer.zkserver.protocol import Code, RefusedError
 
 ROOT = "/"
@@ -33,9 +35,21 @@ def check_path(path: str) -> None:
     """
     if path == ROOT:
         return
+    check_size(path)
     if not path.startswith("/") or path.endswith("/") or _FORBIDDEN.search(path) is not None:
         raise RefusedError(Code.BAD_ARGUMENTS)
     if any(part in {"", ".", ".."} for part in path[1:].split("/")):
+        raise RefusedError(Code.BAD_ARGUMENTS)
+
+
+def check_size(path: str) -> None:
+    """Refuse a path that is too long or too deep to make or watch.
+
+    Raises:
+        RefusedError: BAD_ARGUMENTS.
+    """
+    size_bytes = len(path) if path.isascii() else len(path.encode())
+    if size_bytes > PATH_BYTES_MAX or path.count("/") > PATH_DEPTH_MAX:
         raise RefusedError(Code.BAD_ARGUMENTS)
 
 

@@ -3,6 +3,8 @@
 Source: `FinalRequestProcessor` and `DataTree.setWatches` of Apache ZooKeeper.
 
 Must never know: time, the journal, how replies are framed.
+Limits: `reply_bytes_max`, in which a name counts `CHILD_BYTES_MIN`; refused with MARSHALLING_ERROR before
+the reply is built.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
 from autohealer.zkserver import acl as access
+from autohealer.zkserver.limits import CHILD_BYTES_MIN
 from autohealer.zkserver.paths import ROOT
 from autohealer.zkserver.protocol import (
     AddWatchMode,
@@ -47,8 +50,7 @@ from autohealer.zkserver.wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from autohealer.zkserver.acl import Identities
     from autohealer.zkserver.protocol import Identity
     from autohealer.zkserver.requests import Read
     from autohealer.zkserver.tree import Tree, Znode
@@ -63,13 +65,14 @@ class Desk:
     watches: Watches
     connection: int
     session_id: int
-    identities: Sequence[Identity]
+    identities: Identities
+    reply_bytes_max: int
 
     def answer(self, request: Read) -> bytes:  # noqa: PLR0911 - one return per kind of request
         """The body of the reply.
 
         Raises:
-            RefusedError: no such node, no permission, or too many watches.
+            RefusedError: no such node, no permission, too many watches, or too large a reply.
         """
         match request:
             case Exists():
@@ -155,6 +158,10 @@ class Desk:
 
     def _children(self, request: GetChildren) -> bytes:
         node = self._readable(request.path)
+        self._demand_room(
+            len(node.children) * CHILD_BYTES_MIN
+        )  # before anything is as slow as that
+        self._demand_room(4 * len(node.children) + sum(map(len, node.children)))
         if request.watch:
             self._watch(Table.CHILD, request.path)
         names = pack_texts(node.children)
@@ -171,12 +178,31 @@ class Desk:
         return pack_texts(path for path in owned if path.startswith(wanted))
 
     def _multi(self, request: MultiRead) -> bytes:
-        return b"".join(map(self._multi_step, request.steps)) + MULTI_END
+        results: list[bytes] = []
+        size_bytes = 0
+        for step in request.steps:
+            names_bytes = self._names_bytes(step)
+            self._demand_room(size_bytes + names_bytes)
+            result = self._multi_step(step)
+            size_bytes += max(len(result), names_bytes)
+            self._demand_room(size_bytes)
+            results.append(result)
+        return b"".join((*results, MULTI_END))
+
+    def _names_bytes(self, step: GetData | GetChildren) -> int:
+        node = self.tree.get(step.path) if isinstance(step, GetChildren) else None
+        return 0 if node is None else len(node.children) * CHILD_BYTES_MIN
+
+    def _demand_room(self, size_bytes: int) -> None:
+        if size_bytes > self.reply_bytes_max:
+            raise RefusedError(Code.MARSHALLING_ERROR)
 
     def _multi_step(self, step: GetData | GetChildren) -> bytes:
         try:
             body = self.answer(step)
         except RefusedError as refusal:
+            if refusal.code is Code.MARSHALLING_ERROR:
+                raise  # what does not fit alone does not fit here; each try would cost as much
             return pack_step_error(refusal.code)
         return pack_step(Op.GET_DATA if isinstance(step, GetData) else Op.GET_CHILDREN, body)
 

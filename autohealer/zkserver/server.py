@@ -5,8 +5,9 @@ with the time it happened at; then its effects are carried out and the timer is 
 machine names, or not at all. There is one thread and nothing is awaited between a request and its
 reply, so replies keep their order.
 
-A client that does not read its replies is not read from until it does, and dropped when what waits
-for it exceeds `unsent_bytes_max` (events come whether it asks or not).
+A client's turn ends when it has taken long or made much to send. A client that does not read its
+replies is not read from until it does, and dropped when what waits for it exceeds `unsent_bytes_max`
+(events come whether it asks or not).
 
 Must never know: what the bytes mean.
 Limits: `connections_max`, `unsent_bytes_max`, `buffered_bytes_max`, `handshake_timeout_ms`.
@@ -26,7 +27,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from autohealer.zkserver import fourletter
-from autohealer.zkserver.effects import Drop, Moment, Send
+from autohealer.zkserver.effects import Drop, Moment, Send, Tell
 from autohealer.zkserver.host import look
 from autohealer.zkserver.journal import StartError, lock_directory, open_journal
 from autohealer.zkserver.log import log_to
@@ -49,7 +50,11 @@ _LOOPBACK_6 = "::1"
 """Java's client picks one of `localhost`'s addresses by chance, and waits a second when that refuses."""
 
 _BATCH = 16
-"""Requests of one client served in a row: bounds what others wait, and 16 of the largest replies."""
+"""Requests of one client served in a row at most."""
+
+_TURN_S = 0.01
+_TURN_BYTES = 262_144
+"""Its turn also ends here, with the request under way: others wait for one costly request, not for 16."""
 
 _SPARE_FILES = 64
 
@@ -158,12 +163,27 @@ class Shell:
         self.machine.opened(self._last_id, address, port)
         return self._last_id
 
-    def received(self, connection_id: int, frames: list[bytes]) -> None:
-        """Serve a batch of frames in order, then send everything it caused."""
-        now = self._now()
-        for frame in frames:
-            self.machine.received(connection_id, frame, now)
-        self._carry_out()
+    def serve_turn(self, connection_id: int, decoder: FrameDecoder) -> bool:
+        """Serve some frames in order, then send everything they caused; True when there may be more.
+
+        Raises:
+            MalformedError: the next length can not be; the frames before it were served.
+        """
+        now: Moment | None = None
+        ends_s = time.monotonic() + _TURN_S
+        try:
+            for _ in range(_BATCH):
+                frame = decoder.next_frame()
+                if frame is None:
+                    return False
+                now = now or self._now()
+                self.machine.received(connection_id, frame, now)
+                if self.machine.unsent_bytes > _TURN_BYTES or time.monotonic() > ends_s:
+                    break
+            return True
+        finally:
+            if now is not None:
+                self._carry_out()
 
     def lost(self, connection_id: int) -> None:
         """A connection is gone."""
@@ -212,6 +232,10 @@ class Shell:
             match effect:
                 case Send(connection_id, body):
                     unsent.setdefault(connection_id, []).append(pack_frame(body))
+                case Tell(connection_ids, body):
+                    frame = pack_frame(body)
+                    for connection_id in connection_ids:
+                        unsent.setdefault(connection_id, []).append(frame)
                 case Drop(connection_id, reason):
                     dropped.append(connection_id)
                     if reason is not None:
@@ -321,14 +345,12 @@ class ClientConnection(asyncio.Protocol):
             return
         self._is_busy = False
         try:
-            frames = [] if self._is_blocked else self._decoder.next_frames(_BATCH)
+            is_cut_short = not self._is_blocked and self._shell.serve_turn(self._id, self._decoder)
         except MalformedError as error:
             _log.info("closed connection %d: %s", self._id, error)
             self.close()
             return
-        if frames:
-            self._shell.received(self._id, frames)
-        if len(frames) == _BATCH:
+        if is_cut_short:
             self._is_busy = True
             asyncio.get_running_loop().call_soon(self._serve_more)
         self._pace()

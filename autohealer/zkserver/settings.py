@@ -10,11 +10,14 @@ from pathlib import Path
 
 LIMITS = (
     "frame_bytes_max",
+    "reply_bytes_max",
+    "event_bytes_max",
     "unsent_bytes_max",
     "buffered_bytes_max",
     "connections_max",
     "sessions_max",
     "watches_max",
+    "watch_bytes_max",
     "tree_bytes_max",
 )
 """What a client can run into; each can be set on the command line."""
@@ -55,11 +58,18 @@ class ServerSettings:
     frame_bytes_max: int = 1_048_575
     """Apache's jute.maxbuffer: what would not fit there must fail here too."""
 
-    unsent_bytes_max: int = 67_108_864
-    """A client that does not read is dropped here: four times the replies to one batch of requests."""
+    reply_bytes_max: int = 8_388_608
+    """Eight times what Apache's own client takes, and built in a few dozen ms; kazoo takes any size."""
 
-    buffered_bytes_max: int = 268_435_456
-    """For all clients' waiting requests and unread replies; whoever holds the most is closed beyond it."""
+    event_bytes_max: int = 33_554_432
+    """Events of one transaction to all. A connection is dropped for it only above its equal share."""
+
+    unsent_bytes_max: int = 16_777_216
+    """A client that does not read is dropped here: twice the largest reply."""
+
+    buffered_bytes_max: int = 134_217_728
+    """For all clients' waiting requests and unread replies; whoever holds the most is closed beyond it.
+    A hundred clients may each be in the middle of a largest request."""
 
     connections_max: int = 4096
     """Below the 8192 descriptors many systems allow, and far above the workers of one machine."""
@@ -69,6 +79,9 @@ class ServerSettings:
 
     watches_max: int = 500_000
     """About 230 MB at worst; a leak in a client shows as an error there before memory runs out."""
+
+    watch_bytes_max: int = 33_554_432
+    """Of one connection, about 50,000 watches; more is a leak in a client."""
 
     tree_bytes_max: int = 536_870_912
     """Memory the nodes may take, roughly; what would grow the tree further is refused, deleting is not."""

@@ -14,9 +14,12 @@ Limits: none of its own; `size_bytes` and `growth_bytes` let `machine` keep to `
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import TYPE_CHECKING, assert_never
 
+from autohealer.zkserver.limits import EPHEMERAL_BYTES_MIN
 from autohealer.zkserver.paths import CONFIG, QUOTA, ROOT, ZOOKEEPER, name_of, parent_of
 from autohealer.zkserver.protocol import (
     CONTAINER_OWNER,
@@ -97,6 +100,7 @@ class Tree:
         self._nodes[ROOT].children[name_of(ZOOKEEPER)] = None
         self._nodes[ZOOKEEPER].children.update({name_of(QUOTA): None, name_of(CONFIG): None})
         self._ephemerals: dict[int, dict[str, None]] = {}
+        self._ephemeral_bytes: Counter[int] = Counter()
         self.size_bytes = sum(_size_bytes(*item) for item in self._nodes.items())
         """What the nodes take in memory, roughly."""
         self.idle_containers: dict[str, None] = {}
@@ -117,6 +121,10 @@ class Tree:
         """Paths a session owns, oldest first."""
         return list(self._ephemerals.get(session_id, ()))
 
+    def ephemeral_bytes_of(self, session_id: int) -> int:
+        """What the paths a session owns count in its share."""
+        return self._ephemeral_bytes[session_id]
+
     def ephemerals(self) -> dict[int, list[str]]:
         """Every session that owns nodes, and which."""
         return {owner: list(paths) for owner, paths in self._ephemerals.items()}
@@ -125,7 +133,7 @@ class Tree:
         """Nodes below a path, at any depth; walks the whole map."""
         if path in {"", ROOT}:
             return len(self._nodes) - 1
-        return sum(other.startswith(f"{path}/") for other in self._nodes)
+        return sum(map(str.startswith, self._nodes, repeat(f"{path}/")))
 
     def put(self, path: str, node: Znode) -> None:
         """Place a node as it was, out of a snapshot; its parent comes first."""
@@ -231,7 +239,10 @@ class Tree:
 
     def _index(self, path: str, node: Znode) -> None:
         if node.owner > 0:
-            self._ephemerals.setdefault(node.owner, {})[path] = None
+            owned = self._ephemerals.setdefault(node.owner, {})
+            if path not in owned:
+                owned[path] = None
+                self._ephemeral_bytes[node.owner] += ephemeral_bytes(path)
         self._note_idle(path, node)
 
     def _unindex(self, path: str, node: Znode) -> None:
@@ -239,8 +250,9 @@ class Tree:
         owned = self._ephemerals.get(node.owner)
         if owned is not None:
             del owned[path]
+            self._ephemeral_bytes[node.owner] -= ephemeral_bytes(path)
             if not owned:
-                del self._ephemerals[node.owner]
+                del self._ephemerals[node.owner], self._ephemeral_bytes[node.owner]
 
     def _note_idle(self, path: str, node: Znode) -> None:
         if node.owner == CONTAINER_OWNER and node.creates > 0 and not node.children:
@@ -249,6 +261,11 @@ class Tree:
 
 def _size_bytes(path: str, node: Znode) -> int:
     return _NODE_BYTES + len(path) + len(node.data or b"") + _acl_bytes(node.acl)
+
+
+def ephemeral_bytes(path: str) -> int:
+    """What an ephemeral counts in its session's share."""
+    return max(len(path), EPHEMERAL_BYTES_MIN)
 
 
 def _acl_bytes(acl: tuple[Acl, ...]) -> int:

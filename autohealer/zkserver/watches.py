@@ -10,14 +10,18 @@ Watches belong to a connection, not to a session: a reconnected client sets its 
 Source: `WatchManager`, `DataTree.addWatch`, `DataTree.deleteNode` of Apache ZooKeeper.
 
 Must never know: nodes, access lists, how an event is delivered.
-Limits: `watches_max` in all, refused with THROTTLED.
+Limits: `watches_max` in all and `watch_bytes_max` of one connection, refused with THROTTLED; paths as
+in `paths.check_size`.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from enum import Enum, auto
+from sys import getsizeof
 
-from autohealer.zkserver.paths import ancestors_or_self
+from autohealer.zkserver.limits import WATCH_BYTES
+from autohealer.zkserver.paths import ancestors_or_self, check_size
 from autohealer.zkserver.protocol import Code, EventType, RefusedError, WatcherKind
 
 
@@ -49,10 +53,15 @@ _HEARING = {
 class Watches:
     """The watch tables. Connections are numbers; dicts keep the order of asking."""
 
-    def __init__(self, watches_max: int) -> None:
+    def __init__(self, watches_max: int, watch_bytes_max: int) -> None:
         self._watches_max = watches_max
+        self._watch_bytes_max = watch_bytes_max
         self._tables: dict[Table, dict[str, dict[int, int]]] = {table: {} for table in Table}
+        self._data, self._child, self._persistent, self._recursive = (
+            self._tables[table] for table in _ORDER
+        )
         self._by_connection: dict[int, set[tuple[Table, str]]] = {}
+        self._bytes: Counter[int] = Counter()
         self.count = 0
 
     @property
@@ -69,32 +78,39 @@ class Watches:
         """Watch a path; asking twice is asking once.
 
         Raises:
-            RefusedError: THROTTLED, there are too many watches.
+            RefusedError: THROTTLED, there are too many watches; BAD_ARGUMENTS, no path is so large.
         """
-        watchers = self._tables[table].setdefault(path, {})
-        if connection in watchers:
+        watchers = self._tables[table].get(path)
+        if watchers is not None and connection in watchers:
             watchers[connection] = _HALVES[table]
             return
-        if self.count >= self._watches_max:
-            if not watchers:
-                del self._tables[table][path]
+        check_size(path)
+        held_bytes = self._bytes[connection] + _size_bytes(path)
+        if self.count >= self._watches_max or held_bytes > self._watch_bytes_max:
             raise RefusedError(Code.THROTTLED)
-        watchers[connection] = _HALVES[table]
+        self._tables[table].setdefault(path, {})[connection] = _HALVES[table]
         self._by_connection.setdefault(connection, set()).add((table, path))
+        self._bytes[connection] = held_bytes
         self.count += 1
+
+    def bytes_of(self, connection: int) -> int:
+        """What a connection's watches take in memory, roughly."""
+        return self._bytes[connection]
 
     def fire(self, event: EventType, path: str) -> list[int]:
         """The connections to tell, each once; watches that fire once are gone afterwards."""
         told: dict[int, None] = {}
         halves = _HEARING[event]
-        if halves & WatcherKind.DATA:
+        if halves & WatcherKind.DATA and path in self._data:
             told.update(self._take(Table.DATA, path))
-        if halves & WatcherKind.CHILDREN:
+        if halves & WatcherKind.CHILDREN and path in self._child:
             told.update(self._take(Table.CHILD, path))
-        told.update(self._hearing(Table.PERSISTENT, path, halves))
-        if event is not EventType.CHILDREN_CHANGED and self._tables[Table.RECURSIVE]:
+        if path in self._persistent:
+            _hear(self._persistent[path], halves, told)
+        if self._recursive and event is not EventType.CHILDREN_CHANGED:
             for above in ancestors_or_self(path):
-                told.update(self._hearing(Table.RECURSIVE, above, halves))
+                if above in self._recursive:
+                    _hear(self._recursive[above], halves, told)
         return list(told)
 
     def has(self, kind: WatcherKind, path: str, connection: int) -> bool:
@@ -120,15 +136,8 @@ class Watches:
     def _halves(self, table: Table, path: str, connection: int) -> int:
         return self._tables[table].get(path, {}).get(connection, 0)
 
-    def _hearing(self, table: Table, path: str, halves: int) -> dict[int, None]:
-        watchers = self._tables[table].get(path, {})
-        return {connection: None for connection, left in watchers.items() if left & halves}
-
     def _take(self, table: Table, path: str) -> dict[int, None]:
-        watchers = self._tables[table].get(path)
-        if watchers is None:
-            return {}
-        taken = dict.fromkeys(watchers)
+        taken = dict.fromkeys(self._tables[table][path])
         for connection in taken:
             self._discard(table, path, connection)
         return taken
@@ -140,6 +149,18 @@ class Watches:
             del self._tables[table][path]
         mine = self._by_connection[connection]
         mine.remove((table, path))
+        self._bytes[connection] -= _size_bytes(path)
         if not mine:
-            del self._by_connection[connection]
+            del self._by_connection[connection], self._bytes[connection]
         self.count -= 1
+
+
+def _hear(watchers: dict[int, int], halves: int, told: dict[int, None]) -> None:
+    for connection, left in watchers.items():
+        if left & halves:
+            told[connection] = None
+
+
+def _size_bytes(path: str) -> int:
+    """A path counts for each watch on it, because who was first may be gone first."""
+    return WATCH_BYTES + getsizeof(path)

@@ -4,7 +4,8 @@ Everything is big-endian; a frame is an int32 length and that many bytes; buffer
 int32 length where -1 means null; vectors carry an int32 count.
 
 Must never know: which request or reply the bytes belong to.
-Limits: a frame of `frame_bytes_max`; a vector can not claim more items than its frame has bytes.
+Limits: a frame of `frame_bytes_max`; a vector can not claim more items than its frame has bytes, nor
+all vectors of a reader together more than `items_max`.
 """
 
 from __future__ import annotations
@@ -51,27 +52,22 @@ class FrameDecoder:
         """The first four bytes not yet taken, fewer if fewer have arrived."""
         return bytes(self._buffer[:4])
 
-    def next_frames(self, count_max: int) -> list[bytes]:
-        """Take complete frames, at most `count_max`; empty when there is none yet.
+    def next_frame(self) -> bytes | None:
+        """Take a complete frame; None when there is none yet.
 
         Raises:
             MalformedError: the next length is below 0 or above the limit.
         """
-        frames: list[bytes] = []
-        at = 0
-        while len(self._buffer) - at >= 4 and len(frames) < count_max:
-            length = int.from_bytes(self._buffer[at : at + 4], "big", signed=True)
-            end = at + 4 + length
-            if not 0 <= length <= self._frame_bytes_max:
-                if not frames:
-                    raise MalformedError(f"a length of {length}, not 0..{self._frame_bytes_max}")
-                break  # the frames before it are good; the next call raises
-            if len(self._buffer) < end:
-                break
-            frames.append(bytes(self._buffer[at + 4 : end]))
-            at = end
-        del self._buffer[:at]
-        return frames
+        if len(self._buffer) < 4:
+            return None
+        length = int.from_bytes(self._buffer[:4], "big", signed=True)
+        if not 0 <= length <= self._frame_bytes_max:
+            raise MalformedError(f"a length of {length}, not 0..{self._frame_bytes_max}")
+        if len(self._buffer) < 4 + length:
+            return None
+        frame = bytes(self._buffer[4 : 4 + length])
+        del self._buffer[: 4 + length]
+        return frame
 
 
 class Reader:
@@ -80,11 +76,12 @@ class Reader:
     Every method raises MalformedError when the frame is too short or the value impossible.
     """
 
-    __slots__ = ("_at", "_data")
+    __slots__ = ("_at", "_data", "_items_left")
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, items_max: int | None = None) -> None:
         self._data = data
         self._at = 0
+        self._items_left = len(data) if items_max is None else items_max
 
     @property
     def remaining(self) -> int:
@@ -120,6 +117,9 @@ class Reader:
         count = self.int32()
         if count > self.remaining:
             raise MalformedError(f"a vector of {count} items in {self.remaining} bytes")
+        self._items_left -= max(count, 0)
+        if self._items_left < 0:
+            raise MalformedError("too many items in its vectors")
         return tuple(item(self) for _ in range(count))
 
     def acl(self) -> Acl:
@@ -170,7 +170,11 @@ def pack_vector(items: Iterable[bytes]) -> bytes:
 
 def pack_texts(items: Iterable[str]) -> bytes:
     """A sequence of strings."""
-    return pack_vector(map(pack_text, items))
+    parts: list[bytes] = []
+    for item in items:
+        raw = item.encode()
+        parts += (_INT.pack(len(raw)), raw)
+    return _INT.pack(len(parts) // 2) + b"".join(parts)
 
 
 def pack_acl(acl: Iterable[Acl]) -> bytes:

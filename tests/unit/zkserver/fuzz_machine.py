@@ -17,7 +17,9 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from pathlib import Path
+from sys import getsizeof
 
+from autohealer.zkserver.limits import WATCH_BYTES
 from autohealer.zkserver.machine import Machine
 from autohealer.zkserver.protocol import Code, MalformedError, Op
 from autohealer.zkserver.records import decode_record, encode_record
@@ -34,6 +36,7 @@ SETTINGS = ServerSettings(
     frame_bytes_max=4096,
     sessions_max=20,
     watches_max=20,
+    watch_bytes_max=5000,
     tree_bytes_max=12_000,
 )
 CLIENTS = 3
@@ -73,9 +76,8 @@ class Scene:
         """As the shell does: frames in order, a malformed length closes the connection."""
         decoder.feed(raw)
         try:
-            while frames := decoder.next_frames(16):
-                for frame in frames:
-                    peer.send(frame)
+            while (frame := decoder.next_frame()) is not None:
+                peer.send(frame)
         except MalformedError:
             peer.hang_up()
             peer.dropped = "malformed length"
@@ -101,6 +103,10 @@ def _check_size(tree: Tree) -> None:
 def _check_watches(watches: Watches) -> None:
     kept = sum(len(each) for table in Table for each in watches._tables[table].values())
     assert watches.count == kept <= SETTINGS.watches_max
+    for connection, mine in watches._by_connection.items():
+        held_bytes = sum(WATCH_BYTES + getsizeof(path) for _, path in mine)
+        assert watches.bytes_of(connection) == held_bytes <= SETTINGS.watch_bytes_max
+    assert watches._bytes.keys() == watches._by_connection.keys()
 
 
 def _check_records(state: State) -> None:

@@ -32,18 +32,20 @@ def test_the_digest_is_apaches() -> None:
         (Acl(31, "world", "somebody"),),
         (Acl(31, "ip", "not-an-address"),),
         (Acl(31, "ip", "10.0.0.0/33"),),
+        (Acl(31, "ip", "10.0.0.0/255.0.0.0"),),
+        (Acl(31, "ip", "10.0.0.0/"),),
         (Acl(31, "unheard-of", "x"),),
     ],
 )
 def test_lists_nobody_can_satisfy_are_refused(wanted: tuple[Acl, ...]) -> None:
     """A node would be made that nobody can ever read or delete."""
     with pytest.raises(RefusedError, match="INVALID_ACL"):
-        access.expand(wanted, [Identity("ip", "127.0.0.1")])
+        access.expand(wanted, {Identity("ip", "127.0.0.1"): None})
 
 
 def test_auth_means_whoever_asks() -> None:
     """A node meant for its maker would be open to nobody, or to all."""
-    who = [Identity("ip", "::1"), Identity("digest", DIGEST)]
+    who = dict.fromkeys([Identity("ip", "::1"), Identity("digest", DIGEST)])
     assert access.expand([Acl(31, "auth", "")], who) == OWN
     assert access.expand([*OWN, *OWN], who) == OWN
 
@@ -63,7 +65,7 @@ def test_auth_means_whoever_asks() -> None:
 def test_addresses_match_their_network(entry: str, address: str, *, allowed: bool) -> None:
     """A network rule would let strangers in or members out."""
     acl = (Acl(Perm.READ, "ip", entry),)
-    assert access.is_allowed(acl, Perm.READ, [Identity("ip", address)]) is allowed
+    assert access.is_allowed(acl, Perm.READ, {Identity("ip", address): None}) is allowed
 
 
 def _owner_and_stranger(super_digest: str | None = None) -> tuple[Peer, Peer]:

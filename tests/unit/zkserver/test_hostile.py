@@ -6,12 +6,14 @@ import socket
 import subprocess
 import threading
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from autohealer.zkserver.limits import STEPS_MAX
 from autohealer.zkserver.protocol import Code, Op
-from autohealer.zkserver.wire import pack_frame, pack_int, pack_text
+from autohealer.zkserver.wire import pack_frame, pack_int, pack_long, pack_text
 from tests.support.eventually import eventually
 
 from .rawclient import PING, WITHIN_S, Client, LimitedZooKeeper, connect, is_closed, limited
@@ -19,10 +21,11 @@ from .world import MULTI_END, create_body, version_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 ANSWER_WITHIN_S = 3.0
-"""The largest request alone takes most of a second; ten times that would be several in a row."""
+"""A costly request takes a tenth of a second, several times that where tests share the processor."""
+
+GROWTH_BYTES_MAX = 64 * 1_048_576
 
 FLOOD_COUNT = 4
 CONNECT = pack_frame(bytes(28) + pack_int(16) + bytes(17))
@@ -66,7 +69,7 @@ def _request(op: Op, body: bytes) -> bytes:
 
 LARGEST_MULTI = _request(
     Op.MULTI,
-    (pack_int(Op.CHECK) + b"\0" + pack_int(-1) + version_body("/")) * 58_000 + MULTI_END,
+    (pack_int(Op.CHECK) + b"\0" + pack_int(-1) + version_body("/")) * STEPS_MAX + MULTI_END,
 )
 FLOODS = {
     "pings": PING * 1000,
@@ -124,6 +127,71 @@ def test_a_flood_whose_replies_nobody_reads_is_left_in_the_socket(server: Limite
         eventually(lambda: sent_bytes > 100_000, within_s=WITHIN_S)
         assert max(neighbour.answer_s() for _ in range(40)) < ANSWER_WITHIN_S
     assert sent_bytes < 30_000_000
+
+
+def _step(op: Op, body: bytes) -> bytes:
+    return pack_int(op) + b"\0" + pack_int(-1) + body
+
+
+def _read_the_same_often(one: Client) -> None:
+    one.create("/b", b"x" * 1_000_000)
+    steps = _step(Op.GET_DATA, pack_text("/b") + b"\0") * 500
+    assert one.call(Op.MULTI_READ, steps + MULTI_END).code is Code.MARSHALLING_ERROR
+
+
+def _never_read(one: Client) -> None:
+    one.create("/b", b"x" * 1_000_000)
+    one.socket.sendall(_request(Op.GET_DATA, pack_text("/b") + b"\0") * 500)
+
+
+def _watch_long_paths(one: Client) -> None:
+    for batch in range(100):
+        paths = [pack_text(f"/{batch}-{number}{'w' * 4000}") for number in range(240)]
+        body = pack_long(0) + pack_int(0) * 3 + pack_int(len(paths)) + b"".join(paths) + pack_int(0)
+        one.call(Op.SET_WATCHES2, body)
+
+
+def _be_many(one: Client) -> None:
+    for number in range(80):
+        secret = pack_text(f"{number}{'u' * 900_000}:p")
+        one.socket.sendall(_request(Op.AUTH, pack_int(0) + pack_text("digest") + secret))
+
+
+def _cause_events_nobody_reads(one: Client) -> None:
+    path = f"/{'e' * 4000}"
+    one.create(path)
+    one.call(Op.ADD_WATCH, pack_text(path) + pack_int(0))
+    steps = _step(Op.SET_DATA, pack_text(path) + pack_int(0) + pack_int(-1)) * 250
+    one.socket.settimeout(1)
+    for _ in range(80):
+        one.socket.sendall(_request(Op.MULTI, steps + MULTI_END))
+
+
+GREED = (
+    _read_the_same_often,
+    _never_read,
+    _watch_long_paths,
+    _be_many,
+    _cause_events_nobody_reads,
+)
+
+
+@pytest.mark.parametrize("attack", GREED)
+def test_one_connection_can_not_make_the_server_swallow_memory(
+    tmp_path: Path, attack: Callable[[Client], None]
+) -> None:
+    """A single client would use up the memory of the machine, and with it everybody's workers."""
+    with limited(tmp_path) as server, Client(server) as neighbour, Client(server) as greedy:
+        before_bytes = _peak_bytes(server.pid)
+        with suppress(OSError):  # left in the socket or hung up on, as it deserves
+            attack(greedy)
+        assert neighbour.answer_s() < ANSWER_WITHIN_S
+        assert _peak_bytes(server.pid) - before_bytes < GROWTH_BYTES_MAX
+
+
+def _peak_bytes(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 GARBAGE = {

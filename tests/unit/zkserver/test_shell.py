@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from autohealer.zkserver.machine import Machine
+from autohealer.zkserver.protocol import Op
 from autohealer.zkserver.server import ClientConnection, Shell, read_clocks
 from autohealer.zkserver.settings import ServerSettings
 from autohealer.zkserver.state import State
-from autohealer.zkserver.wire import pack_buffer, pack_frame, pack_int, pack_long
+from autohealer.zkserver.wire import pack_buffer, pack_frame, pack_int, pack_long, pack_text
 
-from .world import FakeLedger
+from .world import FakeLedger, create_body
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -91,6 +92,39 @@ def test_a_connection_without_a_session_is_closed_in_time() -> None:
             assert await _is_closed(silent)
 
     asyncio.run(asyncio.wait_for(scenario(), WITHIN_S))
+
+
+def test_a_turn_ends_when_it_has_made_much_to_send() -> None:
+    """A few hundred bytes of pipelined requests would make the server hold every reply at once."""
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        shell = Shell(Machine(SETTINGS, State(b"secret"), FakeLedger(), read_clocks()), loop)
+        served: list[ClientConnection] = []
+
+        def serve() -> ClientConnection:
+            served.append(ClientConnection(shell))
+            return served[-1]
+
+        listener = await loop.create_server(serve, "127.0.0.1", 0)
+        async with _client(listener.sockets[0].getsockname()[1]) as (reader, writer):
+            writer.write(CONNECT + _request(Op.CREATE, create_body("/b", b"x" * 1_000_000)))
+            await reader.readexactly(41 + 26)
+            writer.write(_request(Op.GET_DATA, pack_text("/b") + b"\0") * 64)
+            while served[0].held_bytes == 0:  # noqa: ASYNC110 - nothing tells when replies wait
+                await asyncio.sleep(0)
+            assert served[0].held_bytes < 2_500_000
+            for _ in range(64):
+                await reader.readexactly(4 + 16 + 4 + 1_000_000 + 68)
+        listener.close()
+        shell.close()
+        await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(scenario(), WITHIN_S))
+
+
+def _request(op: Op, body: bytes) -> bytes:
+    return pack_frame(pack_int(1) + pack_int(op) + body)
 
 
 def test_a_packet_too_large_is_refused_by_its_length_alone() -> None:

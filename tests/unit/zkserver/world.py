@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autohealer.zkserver.effects import Drop, Moment, Send
+from autohealer.zkserver.effects import Drop, Moment, Send, Tell
 from autohealer.zkserver.machine import Machine
 from autohealer.zkserver.protocol import OPEN_ACL, Acl, Code, EventType, Op, Stat
 from autohealer.zkserver.settings import ServerSettings
@@ -130,6 +130,9 @@ class World:
             match effect:
                 case Send(connection, body):
                     self.peers[connection].inbox.append(body)
+                case Tell(connections, body):
+                    for each in connections:
+                        self.peers[each].inbox.append(body)
                 case Drop(connection, reason):
                     self.peers[connection].dropped = reason or "asked for it"
 
