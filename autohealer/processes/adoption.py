@@ -148,6 +148,15 @@ class Evidence:
             return False
         return is_running(record.pid, record.start) is False
 
+    def left_by(self, name: Incarnation, everybody: Sighting) -> Finding | None:
+        """What an incarnation whose registrant is gone has left; None where nothing is, or where its leader lives."""
+        pids = everybody.members(token_of(self._secret, self._group, name))
+        claim = next((claim for pid in pids if (claim := claim_of(pid)) is not None), None)
+        if claim is None:
+            return None
+        finding = self._finding(name, (claim, pids), [])
+        return finding if finding is not None and finding.leader is None else None
+
     def of_registrant(self, name: Incarnation, record: WorkerRecord) -> Finding:
         """Whose the live process behind a registration is; it registered itself or for the leader of its session."""
         stat = stat_of(record.pid)

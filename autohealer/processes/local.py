@@ -23,10 +23,10 @@ from functools import partial
 
 from autohealer.contract import WorkerRecord
 from autohealer.core.events import WorkerAdopted, WorkerExited, WorkerHeld
-from autohealer.core.model import Exit, Incarnation, Standing
+from autohealer.core.model import NEVER, Exit, Incarnation, Standing
 from autohealer.daemon.ports import Post, SpawnError
 from autohealer.processes.adoption import Evidence, Finding, Process
-from autohealer.processes.census import Census
+from autohealer.processes.census import Census, Sighting
 from autohealer.processes.cgroup import WorkerCgroups
 from autohealer.processes.identity import Verdict, age_s, is_running, start_ticks, token_of
 from autohealer.processes.launch import Launcher
@@ -37,6 +37,9 @@ from autohealer.processes.procfs import stat_of
 from autohealer.processes.reaper import Reaper, Watched
 from autohealer.processes.remnants import Ended, Remnant, Remnants
 from autohealer.processes.tree import Leader, signal_group
+
+SIGHTING_S = 0.5
+"""How old a look at all processes may be that tells what dead registrants have left."""
 
 LEDGER_CLOSE_S = 1.0
 """How long the end waits for the last notes to be written."""
@@ -75,6 +78,8 @@ class LocalProcesses:
         self._led: dict[Incarnation, Leader] = {}
         self._held: dict[Incarnation, Watched] = {}
         self._ended: list[Leader] = []
+        self._sighting: Sighting | None = None
+        self._sighted_at = NEVER
         self.last_output: dict[int, list[str]] = {}
 
     # --- the port -----------------------------------------------------------------------------
@@ -122,7 +127,7 @@ class LocalProcesses:
             return Standing.ELSEWHERE
         try:
             if self._evidence.is_dead(record):
-                return Standing.DEAD
+                return self._dead(name)
             return self._stand_by(self._evidence.of_registrant(name, record))
         except OSError:
             return Standing.UNREAD
@@ -183,6 +188,23 @@ class LocalProcesses:
                 self._cgroups.place(leader.name, leader.pid)
 
     # --- adopting -----------------------------------------------------------------------------
+
+    def _dead(self, name: Incarnation) -> Standing | None:
+        """A registrant is gone; what it had started and is not is ended before its slot is used. Raises `OSError`."""
+        if name in self._led or name in self._remnants:
+            return Standing.DEAD
+        left = self._evidence.left_by(name, self._everybody())
+        if left is None:
+            return Standing.DEAD
+        self._end_remnant(left)
+        return None
+
+    def _everybody(self) -> Sighting:
+        """One look for all registrations that are looked into in a row. Raises `OSError`."""
+        now = asyncio.get_running_loop().time()
+        if self._sighting is None or now - self._sighted_at > SIGHTING_S:
+            self._sighting, self._sighted_at = self._census.of_all(), now
+        return self._sighting
 
     def _take_over(self, finding: Finding) -> bool:
         """Whether an incarnation found at a start was adopted. Raises `OSError`."""

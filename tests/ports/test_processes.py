@@ -7,7 +7,6 @@ import errno
 import os
 import resource
 import signal
-import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -208,6 +207,19 @@ async def test_a_next_daemon_adopts_what_is_proven(opened: Opens) -> None:
         assert [fact.name for fact in await stage.told(WorkerExited)] == [NAME]
 
 
+async def test_what_a_dead_registrant_left_is_ended_before_its_slot_is_used(opened: Opens) -> None:
+    """Children of a worker that only its registration shows, and that has died, would serve beside its replacement."""
+    async with opened(Manner.HAS_A_CHILD) as stage:
+        pid = await stage.spawn(NAME)
+        record = stage.record_of(pid)
+        stage.next_daemon()
+        stage.signal(pid, signal.SIGKILL)
+        await eventually_async(lambda: not stage.exists(pid), within_s=WITHIN_S)
+        assert stage.processes.look_into(NAME, record) is None
+        await is_gone(stage, NAME)
+        assert stage.processes.look_into(NAME, record) is Standing.DEAD
+
+
 async def test_a_record_that_does_not_fit_adopts_nothing(opened: Opens) -> None:
     """A worker would be adopted under another's name, or a reused pid would be killed."""
     async with opened(Manner.OBEYS) as stage:
@@ -255,21 +267,6 @@ async def test_workers_are_told_who_they_are(tmp_path: Path) -> None:
             "AUTOHEALER_ZNODE": "/workers/web-3-1",
         }
         assert "NOTIFY_SOCKET" not in shown
-
-
-async def test_a_zombie_that_nobody_reaps_is_dead(tmp_path: Path) -> None:
-    """A worker whose parent is late to collect it would be called an orphan, and its znode stay."""
-    async with real_stage(Manner.OBEYS, tmp_path) as stage:
-        with zombie() as pid:
-            assert stage.processes.look_into(NAME, stage.record_of(pid)) is Standing.DEAD
-
-
-@contextmanager
-def zombie() -> Iterator[int]:
-    """The pid of a process that has ended and is not reaped."""
-    with subprocess.Popen(("true",)) as child:
-        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        yield child.pid
 
 
 async def test_a_worker_leads_a_session_of_its_own(tmp_path: Path) -> None:

@@ -225,6 +225,21 @@ def test_a_hidden_process_is_not_dead() -> None:
     assert done.stdout.split() == ["None", "False"], done.stderr
 
 
+async def test_a_zombie_that_nobody_reaps_is_dead(tmp_path: Path) -> None:
+    """A worker whose parent is late to collect it would be called an orphan, and its znode stay."""
+    async with real_stage(Manner.OBEYS, tmp_path) as stage:
+        with zombie() as pid:
+            assert stage.processes.look_into(NAME, stage.record_of(pid)) is Standing.DEAD
+
+
+@contextmanager
+def zombie() -> Iterator[int]:
+    """The pid of a process that has ended and is not reaped."""
+    with subprocess.Popen(("true",)) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        yield child.pid
+
+
 # --- trees ------------------------------------------------------------------------------------
 
 

@@ -111,7 +111,9 @@ class FakeProcesses:
         process = self.host.processes.get(record.pid)
         started = None if process is None else process.start
         if record.start and record.start != started:
-            return Standing.DEAD
+            left = [p for p in self.host.remnants if p.name == name and name not in self._live]
+            self._end_remnants(left)
+            return None if left else Standing.DEAD
         if name in self._live:
             return None
         if process is None or not process.proven or process.name != name:
@@ -133,9 +135,7 @@ class FakeProcesses:
                 self._hold_back(process)
             else:
                 self._adopt(process)
-        for process in [p for p in self.host.remnants if p.name not in self._live]:
-            self._adopt(process)
-            self.leader_ended(process, Exit())
+        self._end_remnants([p for p in self.host.remnants if p.name not in self._live])
         return len(found)
 
     def process(self, name: Incarnation) -> FakeProcess:
@@ -160,6 +160,11 @@ class FakeProcesses:
         process.holder, process.held = self, True
         self._held[process.name] = process
         self._soon(WorkerHeld(process.name, process.pid, f"pid {process.pid} cannot be read"))
+
+    def _end_remnants(self, remnants: list[FakeProcess]) -> None:
+        for process in remnants:
+            self._adopt(process)
+            self.leader_ended(process, Exit())
 
     def _adopt(self, process: FakeProcess) -> None:
         self._held.pop(process.name, None)
