@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -228,10 +229,9 @@ def test_a_sibling_takes_over_at_once(
     """A pool that recycles its processes would be killed although one of them serves."""
     with scripted(program, zookeeper, tmp_path, session_timeout_s=SHORT_SESSION_S) as worker:
         data, _ = await_znode(zk_client, NAME.path, worker)
-        eventually(lambda: worker.output.count("serves") == 2, within_s=WITHIN_S)
+        eventually(lambda: len(serving(worker)) == 2, within_s=WITHIN_S, view=lambda: worker.output)
         holder = decode_record(data).pid
-        siblings = {int(line.split()[1]) for line in worker.output.splitlines() if "serves" in line}
-        (other,) = siblings - {holder}
+        (other,) = serving(worker) - {holder}
         gone = gone_of(zk_client, NAME.path)
         os.kill(holder, how)
         eventually(lambda: gone, within_s=WITHIN_S, view=lambda: worker.output)
@@ -242,6 +242,11 @@ def test_a_sibling_takes_over_at_once(
         )
         data, _ = zk_client.get(NAME.path)
         assert decode_record(data).pid == other
+
+
+def serving(worker: RunningWorker) -> set[int]:
+    """The processes that have said in a whole line that they serve."""
+    return {int(pid) for pid in re.findall(r"serves (\d+)\n", worker.output)}
 
 
 def gone_of(client: KazooClient, path: str) -> list[object]:
