@@ -30,6 +30,7 @@ from autohealer.processes.identity import (
     is_proven,
     is_running,
     leader_among,
+    start_ticks,
     token_of,
 )
 from autohealer.processes.ledger import Launch
@@ -122,7 +123,9 @@ class Evidence:
             return self._led_by(name, candidate.pid, candidate.verdict, why)
         sessions = [pid for pid in leaf if (s := stat_of(pid)) is not None and s.session == pid]
         if family is None and sessions:
-            return self._led_by(name, min(sessions, key=_start), Verdict.OURS, "")
+            return self._led_by(
+                name, min(sessions, key=lambda pid: start_ticks(pid) or 0), Verdict.OURS, ""
+            )
         return self._left_by(name, relatives)
 
     def _led_by(self, name: Incarnation, pid: int, verdict: Verdict, why: str) -> Finding | None:
@@ -202,8 +205,3 @@ def _process(pid: int) -> Process | None:
     """A live process; None for what has ended."""
     stat = stat_of(pid)
     return Process(pid, stat.start_ticks) if stat is not None and stat.is_alive else None
-
-
-def _start(pid: int) -> int:
-    stat = stat_of(pid)
-    return 0 if stat is None else stat.start_ticks

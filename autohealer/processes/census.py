@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from autohealer.contract import ENV_TOKEN
-from autohealer.processes.identity import parse_environment
+from autohealer.processes.identity import parse_environment, start_ticks
 from autohealer.processes.procfs import (
     Stat,
     all_pids,
@@ -145,7 +145,9 @@ class _Look:
             else:
                 self.tokens[stat.pid] = token
         by_token: dict[str, list[int]] = {}
-        carriers = sorted((_start(pid), pid) for pid, token in self.tokens.items() if token)
+        carriers = sorted(
+            (start_ticks(pid) or 0, pid) for pid, token in self.tokens.items() if token
+        )
         for _, pid in carriers:
             by_token.setdefault(self.tokens[pid], []).append(pid)
         loose = tuple(pid for pid, token in self.tokens.items() if not token)
@@ -178,8 +180,3 @@ def _adopters() -> frozenset[int]:
             break
         pid = stat.parent
     return frozenset(line)
-
-
-def _start(pid: int) -> int:
-    stat = stat_of(pid)
-    return 0 if stat is None else stat.start_ticks

@@ -19,7 +19,6 @@ from pathlib import Path
 
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
-OTHERS = 0o077
 
 
 class NotPrivate(OSError):  # noqa: N818 - says what is the case
