@@ -47,7 +47,8 @@ from benchmarks.idle import measure
 from benchmarks.lab import compiled_environment, say
 from tests.support.apache import ApacheZooKeeper, apache_is_installed
 from tests.support.embedded import EmbeddedZooKeeper
-from tests.support.servers import HOST, ServerProcess, running
+from tests.support.ports import HOST
+from tests.support.servers import ServerProcess, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

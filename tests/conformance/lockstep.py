@@ -24,7 +24,7 @@ from autohealer.zkserver.wire import Reader, pack_acl, pack_bool, pack_buffer, p
 from tests.conformance.lens import Lens
 from tests.conformance.operations import Act, Action, Request
 from tests.conformance.rawclient import End, RawConnection, Reply, Ticket
-from tests.support.servers import HOST
+from tests.support.ports import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

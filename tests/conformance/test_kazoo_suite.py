@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.ports import free_port
 
 from .extzk import NEEDS_A_CLUSTER
 
@@ -34,13 +35,6 @@ MODULES = (
 PASSES = 238
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 @pytest.mark.conformance
 @pytest.mark.timeout(400)
 def test_kazoo_accepts_the_embedded_server(tmp_path: Path) -> None:
@@ -51,7 +45,7 @@ def test_kazoo_accepts_the_embedded_server(tmp_path: Path) -> None:
     environment = {
         **os.environ,
         "EXTZK_COMMAND": f'exec {sys.executable} -m autohealer.zkserver --port $PORT --data-dir "$DATA"',
-        "EXTZK_PORT": str(_free_port()),
+        "EXTZK_PORT": str(free_port()),
         "PYTHONPATH": str(Path(__file__).parent),
         "ZOOKEEPER_VERSION": "3.8.0",
     }

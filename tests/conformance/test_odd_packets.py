@@ -27,8 +27,8 @@ from autohealer.zkserver.wire import (
 from tests.conformance.fuzz import apache_and
 from tests.support.apache import apache_is_installed
 from tests.support.embedded import EmbeddedZooKeeper
+from tests.support.ports import HOST
 from tests.support.require import require
-from tests.support.servers import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,8 @@ import pytest
 from autohealer.telemetry.history import Entry, read_history
 from tests.integration.test_command_line import autohealer
 from tests.support.daemon import Daemon, exists
-from tests.support.servers import ZooKeeperUnderTest, free_port
+from tests.support.ports import free_port
+from tests.support.servers import ZooKeeperUnderTest
 
 
 def deaths(daemon: Daemon) -> list[Entry]:

@@ -12,7 +12,8 @@ import pytest
 
 from tests.support.daemon import Daemon, exists
 from tests.support.eventually import eventually
-from tests.support.servers import HOST, ZooKeeperServer, four_letter_word, free_port
+from tests.support.ports import HOST, free_port
+from tests.support.servers import ZooKeeperServer, four_letter_word
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ from tests.integration.test_embedded_daemon import has_another_server, server_pi
 from tests.integration.test_resource_faults import fill, small_disk
 from tests.support.daemon import Daemon, exists
 from tests.support.eventually import eventually
+from tests.support.ports import HOST, free_port
 from tests.support.require import require
-from tests.support.servers import HOST, four_letter_word, free_port
+from tests.support.servers import four_letter_word
 
 WITHIN_S = 40.0
 

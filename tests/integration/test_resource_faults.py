@@ -21,8 +21,9 @@ from kazoo.exceptions import KazooException
 from tests.support.clients import connected
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
+from tests.support.ports import free_port
 from tests.support.require import require
-from tests.support.servers import ZooKeeperServer, ZooKeeperUnderTest, free_port
+from tests.support.servers import ZooKeeperServer, ZooKeeperUnderTest
 
 WITHIN_S = 30.0
 FAULT_S = 2.0

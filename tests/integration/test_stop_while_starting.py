@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
-from tests.support.servers import HOST, ZooKeeperServer, four_letter_word, free_port
+from tests.support.ports import HOST, free_port
+from tests.support.servers import ZooKeeperServer, four_letter_word
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "term"])

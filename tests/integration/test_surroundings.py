@@ -14,8 +14,9 @@ import pytest
 from tests.support.daemon import Daemon, exists
 from tests.support.embedded import EmbeddedZooKeeper
 from tests.support.eventually import eventually
+from tests.support.ports import free_port
 from tests.support.require import require
-from tests.support.servers import free_port, running
+from tests.support.servers import running
 
 WITHIN_S = 30.0
 AUTOHEALER = (sys.executable, "-m", "autohealer")

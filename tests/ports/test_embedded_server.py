@@ -29,7 +29,8 @@ from autohealer.processes.companion import ENV_COMPANION, Companion
 from autohealer.processes.reaper import Reaper
 from tests.support.daemon import exists
 from tests.support.eventually import eventually, eventually_async
-from tests.support.servers import HOST, four_letter_word, free_port
+from tests.support.ports import HOST, free_port
+from tests.support.servers import four_letter_word
 
 WITHIN_S = 30.0
 SECRET = b"secret"

@@ -10,7 +10,8 @@ from autohealer.coordination.session import Session, ZooKeeperUnreachable
 from autohealer.core.model import Store
 from tests.support.apache import ApacheZooKeeper
 from tests.support.eventually import eventually_async
-from tests.support.servers import ZooKeeperUnderTest, free_port
+from tests.support.ports import free_port
+from tests.support.servers import ZooKeeperUnderTest
 
 WITHIN_S = 20.0
 

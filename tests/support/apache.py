@@ -11,7 +11,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.support.servers import HOST, ServerProcess
+from tests.support.ports import HOST
+from tests.support.servers import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

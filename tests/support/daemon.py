@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 RAMP_WITHIN_S = 60.0
 EXIT_WITHIN_S = 30.0
+ANSWER_WITHIN_S = 20.0
 _MARK = "AUTOHEALER_TEST_STATE_DIR"
 IMMORTAL = ("--mean-life", "inf")
 
@@ -150,32 +151,38 @@ class Daemon:
         return [r for r in records if event is None or r["event"] == event]
 
     def pids(self) -> dict[int, int]:
-        """Slot to pid, of the ready ones."""
-        return {s.slot: s.pid for s in self.slots() if s.ready and s.pid is not None}
+        """Slot to pid, of the ready ones, as soon as the daemon answers."""
+        return ready_pids(eventually(self.status, within_s=ANSWER_WITHIN_S, view=self.view))
 
     def is_whole(self) -> bool:
         """Whether exactly the wanted number of slots is ready and nothing else runs."""
-        status = self.status()
-        if status is None:
-            return False
-        return status.ready == len(status.slots) == status.desired == self.replicas
+        return self._whole() is not None
 
     def becomes_whole(self, within_s: float = RAMP_WITHIN_S) -> dict[int, int]:
         """Wait until every slot is ready; slot to pid."""
-        eventually(self.is_whole, within_s=within_s, view=self.view)
-        return self.pids()
+        return self.replaces({}, within_s)
 
     def replaces(self, old: dict[int, int], within_s: float) -> dict[int, int]:
         """Wait until every slot of `old` is ready with another pid and the group is whole."""
 
-        def all_new() -> bool:
-            now = self.pids()
-            return self.is_whole() and all(
-                now.get(slot) not in {None, pid} for slot, pid in old.items()
-            )
+        def all_new() -> StatusRecord | None:
+            status = self._whole()
+            if status is None:
+                return None
+            now = ready_pids(status)
+            new = all(now.get(slot) not in {None, pid} for slot, pid in old.items())
+            return status if new else None
 
-        eventually(all_new, within_s=within_s, view=self.view)
-        return self.pids()
+        return ready_pids(eventually(all_new, within_s=within_s, view=self.view))
+
+    def _whole(self) -> StatusRecord | None:
+        """The status, if it shows exactly the wanted number of slots, all ready."""
+        status = self.status()
+        if status is None:
+            return None
+        return (
+            status if status.ready == len(status.slots) == status.desired == self.replicas else None
+        )
 
     def view(self) -> str:
         """Everything there is to see, for a failing test."""
@@ -197,6 +204,11 @@ class Daemon:
     def _started(self, environment: dict[str, str]) -> bool:
         ours = environment.get(_MARK) == str(self.state_dir)
         return ours and (ENV_TOKEN in environment or ENV_COMPANION in environment)
+
+
+def ready_pids(status: StatusRecord) -> dict[int, int]:
+    """Slot to pid, of the ready ones."""
+    return {s.slot: s.pid for s in status.slots if s.ready and s.pid is not None}
 
 
 def environment_of(process: psutil.Process) -> dict[str, str]:

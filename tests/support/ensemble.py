@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from tests.support.apache import ApacheZooKeeper
 from tests.support.eventually import eventually
-from tests.support.servers import HOST, four_letter_word, free_port
+from tests.support.ports import HOST, free_port
+from tests.support.servers import four_letter_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -28,7 +28,7 @@ _LONGEST_PAUSE_S = 0.05
 
 
 def eventually(
-    predicate: Callable[[], T],
+    predicate: Callable[[], T | None],
     *,
     within_s: float,
     view: Callable[[], object] | None = None,
@@ -53,7 +53,7 @@ def eventually(
 
 
 async def eventually_async(
-    predicate: Callable[[], T],
+    predicate: Callable[[], T | None],
     *,
     within_s: float,
     view: Callable[[], object] | None = None,

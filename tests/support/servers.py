@@ -23,12 +23,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from tests.support.eventually import eventually
+from tests.support.ports import HOST, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-HOST = "127.0.0.1"
 _READY_WITHIN_S = 20.0
 _STOP_WITHIN_S = 10.0
 _ANSWER_WITHIN_S = 2.0
@@ -178,14 +178,6 @@ def running(server: ServerProcess) -> Iterator[ServerProcess]:
         yield server
     finally:
         server.stop()
-
-
-def free_port() -> int:
-    """A TCP port of the loopback interface that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def four_letter_word(address: str, word: str) -> str:

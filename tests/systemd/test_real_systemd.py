@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.eventually import eventually
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 from tests.support.systemd_machine import SystemdMachine, require_systemd_machine
 from tests.systemd.service import REPLICAS, STATE_DIR, WITHIN_S, Service, install
 

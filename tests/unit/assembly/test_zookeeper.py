@@ -21,7 +21,7 @@ from autohealer.contract import (
     adoption_token,
 )
 from autohealer.settings import AutoTarget, EmbeddedTarget, EnsembleTarget, Settings, Target
-from tests.support.servers import HOST, free_port
+from tests.support.ports import HOST, free_port
 
 SECRET = b"of this state directory"
 GROUP = "web"

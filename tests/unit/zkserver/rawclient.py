@@ -22,7 +22,8 @@ from autohealer.zkserver.wire import (
     pack_text,
 )
 from tests.support.embedded import EmbeddedZooKeeper
-from tests.support.servers import HOST, running
+from tests.support.ports import HOST
+from tests.support.servers import running
 
 from .world import Reply, create_body, read_reply
 

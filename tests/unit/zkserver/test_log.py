@@ -12,7 +12,8 @@ from pathlib import Path
 
 from autohealer.zkserver.log import FILE_BYTES_MAX, KINDS_MAX, PERIOD_S, KindLimit
 from tests.support.eventually import eventually
-from tests.support.servers import HOST, four_letter_word, free_port
+from tests.support.ports import HOST, free_port
+from tests.support.servers import four_letter_word
 
 WITHIN_S = 20.0
 

@@ -19,6 +19,8 @@ from kazoo.client import KazooClient
 from kazoo.exceptions import SystemZookeeperError
 from kazoo.retry import KazooRetry
 
+from tests.support.ports import free_port
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -83,14 +85,6 @@ def command(data_dir: Path, port: int) -> list[str]:
     """How a server is started."""
     options = ["--port", str(port), "--data-dir", str(data_dir)]
     return [sys.executable, "-m", "autohealer.zkserver", *options]
-
-
-def free_port() -> int:
-    """A port nobody listens on."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def read_all(connection: socket.socket) -> bytes:
