@@ -9,6 +9,8 @@ Limits: what a fixture starts it stops, by process id.
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,16 +23,57 @@ from tests.support.require import require
 from tests.support.servers import ServerProcess, ZooKeeperServer, ZooKeeperUnderTest, running
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Generator, Iterator
 
     from kazoo.client import KazooClient
+
+    Plain = (
+        dict[str, "Plain"] | list["Plain"] | tuple["Plain", ...] | str | int | float | bool | None
+    )
 
 # How long one example takes says something about the machine, nothing about the code.
 settings.register_profile("unhurried", deadline=None, print_blob=True)
 settings.load_profile("unhurried")
 
 KINDS = ("embedded", "apache")
+WHOLE_DAEMONS = Path(__file__).with_name("integration")
+
+WORKERS_PER_CORE = 2
+"""Test processes at once: a test waits for other processes more than it works."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """What `-n auto` means here."""
+    return WORKERS_PER_CORE * len(os.sched_getaffinity(0))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Call thorough what runs a whole daemon on Apache ZooKeeper too: the adapters' tests know both servers."""
+    for item in items:
+        if WHOLE_DAEMONS in item.path.parents and "[apache" in item.name:
+            item.add_marker(pytest.mark.thorough)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Plain, Plain]:
+    """Let a report pass between the processes of a test run, whatever hostile text a test has logged."""
+    return _encodable((yield))
+
+
+def _encodable(value: Plain) -> Plain:
+    """The same, with escapes for what no UTF-8 can say."""
+    match value:
+        case dict():
+            return {key: _encodable(item) for key, item in value.items()}
+        case list():
+            return [_encodable(item) for item in value]
+        case tuple():
+            return tuple(_encodable(item) for item in value)
+        case str():
+            return value.encode(errors="backslashreplace").decode()
+        case _:
+            return value
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ FAULTS = int(os.environ.get("AUTOHEALER_CHAOS_FAULTS", "30"))
 MINUTES_AT_MOST = 10
 
 
-@pytest.mark.chaos
+@pytest.mark.thorough
 @pytest.mark.timeout(MINUTES_AT_MOST * 60)
 def test_under_fire_no_invariant_is_broken_and_the_group_is_whole_afterwards(
     own_zookeeper: ZooKeeperServer, tmp_path: Path

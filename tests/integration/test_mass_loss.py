@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from tests.support.servers import ZooKeeperUnderTest
 
-pytestmark = pytest.mark.outage
+pytestmark = pytest.mark.thorough
 
 REPLICAS = 10
 LIMIT = 3

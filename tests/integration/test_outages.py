@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from tests.support.servers import ZooKeeperServer
 
-pytestmark = pytest.mark.outage
+pytestmark = pytest.mark.thorough
 
 REPLICAS = 6
 SESSION_S = 1.0
