@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,12 @@ REJOIN_GRACE_MAX_S = 0.5
 """A worker that lost its session only to a hiccup registers again in some 10 ms; longer means frozen or broken."""
 
 _HOST = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+)(?::(?P<port>\d{1,5}))?")
+
+_RUNS_OTHERS = re.compile(
+    r"(python|pypy|node|nodejs|deno|bun|ruby|perl|php|lua|java|Rscript|sh|bash|dash|zsh|ksh|fish|env|nice|ionice|chrt|"
+    r"taskset|setsid|nohup|stdbuf|numactl|setpriv|catchsegv|strace|tini|dumb-init|uv|poetry|pipenv|npm|npx)[0-9.]*"
+)
+"""What is started for the sake of something else: a group named after it would be called like every other one."""
 
 
 class NoStateDir(Exception):  # noqa: N818 - says what is the case
@@ -145,11 +152,32 @@ def parse_group(text: str) -> str:
     return text
 
 
-def group_of_program(program: str) -> str:
-    """The group a program belongs to unless told: its own name without folder and ending."""
-    stem = Path(program).name.removesuffix(".py").removesuffix(".jar").removesuffix(".sh")
+def group_of_program(program: str, arguments: Sequence[str] = ()) -> str:
+    """The group a program belongs to unless told: its own name without folder and ending.
+
+    Where the program only runs another (`python3 a.py`, `java -jar a.jar`, `nice ./a.sh`), that one gives the name.
+    """
+    named = program
+    if _runs_others(program):
+        named = next(filter(None, map(_named_by, ("", *arguments), arguments)), program)
+    stem = Path(named).name.removesuffix(".py").removesuffix(".jar").removesuffix(".sh")
     cleaned = re.sub(r"[^A-Za-z0-9._-]", "_", stem).lstrip("._-")[:64]
     return cleaned if is_group_name(cleaned) else "workers"
+
+
+def _named_by(before: str, word: str) -> str | None:
+    """What a word of an interpreter's arguments names, if that is what it runs; options' values are no files."""
+    if before in {"-m", "-jar"}:
+        return word
+    try:
+        is_run = Path(word).is_file() and not _runs_others(word)
+    except OSError:
+        return None
+    return word if is_run else None
+
+
+def _runs_others(program: str) -> bool:
+    return _RUNS_OTHERS.fullmatch(Path(program).name) is not None
 
 
 def default_state_dir() -> Path:

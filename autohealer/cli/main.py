@@ -157,11 +157,13 @@ def run(
     """
     from autohealer.processes.program import ProgramError, resolve_program
 
+    words = arguments or []
     try:
+        found = resolve_program(program)
         settings = Settings(
             replicas=parse_replicas(n),
-            argv=(*resolve_program(program), *(arguments or [])),
-            group=parse_group(group) if group is not None else group_of_program(program),
+            argv=(*found.argv, *words),
+            group=group_of_program(program, words) if group is None else parse_group(group),
             target=parse_target(zookeeper),
             state_dir=_state_dir(state_dir),
             session_timeout_s=session_timeout,
@@ -170,10 +172,10 @@ def run(
         )
     except (SettingsError, ProgramError) as error:
         fail(ExitCode.USAGE, error)
-    _keep(settings, log_format)
+    _keep(settings, log_format, found.why)
 
 
-def _keep(settings: Settings, log_format: LogFormat) -> None:
+def _keep(settings: Settings, log_format: LogFormat, why_python: str) -> None:
     """Run the daemon; its libraries are imported only now, so that mistakes and help are quick."""
     from autohealer.assembly.daemon import run_daemon
     from autohealer.assembly.errors import PlatformError, StateDirError, ZooKeeperError
@@ -189,6 +191,8 @@ def _keep(settings: Settings, log_format: LogFormat) -> None:
         on_terminal=screen.terminal.is_terminal,
         colors=screen.terminal.has_colors,
     )
+    if why_python:
+        logger.info("python_chosen", python=settings.argv[0], why=why_python)
     try:
         run_daemon(settings, logger, [screen], screen.redraw)
     except (ZooKeeperError, ZooKeeperUnreachable) as error:

@@ -28,6 +28,7 @@ from autohealer.daemon.ports import Post, SpawnError
 from autohealer.processes.adoption import Evidence, Finding, Process
 from autohealer.processes.census import Census, Sighting
 from autohealer.processes.cgroup import WorkerCgroups
+from autohealer.processes.executable import why_launch_failed
 from autohealer.processes.identity import Verdict, age_s, is_running, start_ticks, token_of
 from autohealer.processes.launch import Launcher
 from autohealer.processes.ledger import Launch, Ledger
@@ -90,7 +91,7 @@ class LocalProcesses:
             pid = self._launcher.launch(name)
             leader = self._lead(name, pid, is_child=True)
         except OSError as error:
-            raise SpawnError(f"{self._launcher.program}: {error.strerror}") from error
+            raise SpawnError(why_launch_failed(self._launcher.program, error)) from error
         # Not now: it takes milliseconds, and the next launch may be waiting.
         asyncio.get_running_loop().call_soon(self._settle_in, leader)
         return pid

@@ -10,19 +10,30 @@ import importlib.util
 import os
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+
+from autohealer.processes.executable import why_not_runnable
+from autohealer.processes.interpreter import Python, python_for
 
 
 class ProgramError(ValueError):
     """The program cannot be run; the message says why and what to do."""
 
 
-def resolve_program(program: str) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class Program:
+    """The command that runs a program; `why` says why it is another Python than ours, where it is."""
+
+    argv: tuple[str, ...]
+    why: str = ""
+
+
+def resolve_program(program: str) -> Program:
     """The command that runs `program`. Raises `ProgramError`.
 
     In this order: a path to an executable, a Python script or a `.jar` (by `java -jar`); an importable module
-    or package with `__main__` (by this interpreter's `-m`, the current folder included as `-m` does); an
-    executable on PATH.
+    or package with `__main__` (by `-m`, the current folder included as `-m` does); an executable on PATH.
     """
     path = Path(program)
     if _is_file(program):
@@ -31,9 +42,10 @@ def resolve_program(program: str) -> tuple[str, ...]:
         what = "is a folder" if path.is_dir() else "does not exist"
         raise ProgramError(f"{program} {what}: give a program to run")
     if is_runnable_module(program):
-        return (*_interpreter(program), "-m", program)
+        return _module_command(program)
     if found := shutil.which(program):
-        return (found,)
+        _check_runnable(Path(found))
+        return Program((found,))
     raise ProgramError(
         f"no program {program!r}: it is not a file here, not a Python module with __main__, and not a command on PATH"
     )
@@ -65,10 +77,16 @@ def _is_file(program: str) -> bool:
         raise ProgramError(f"{program} cannot be looked at: {error.strerror}") from error
 
 
-def _interpreter(module: str) -> tuple[str, ...]:
-    """This Python; our own worker is kept from importing what happens to lie in the current folder."""
-    is_ours = module == "flaky_worker" and _spec_here(module) is None
-    return (sys.executable, "-P") if is_ours else (sys.executable,)
+def _module_command(module: str) -> Program:
+    """Our own worker is kept from importing what happens to lie in the current folder."""
+    if _spec_here(module.partition(".")[0]) is not None:
+        return _by_python(python_for(None), "-m", module)
+    options = ("-P",) if module == "flaky_worker" else ()
+    return Program((sys.executable, *options, "-m", module))
+
+
+def _by_python(python: Python, *rest: str) -> Program:
+    return Program((python.path, *rest), python.why)
 
 
 def _find_spec(name: str) -> importlib.machinery.ModuleSpec | None:
@@ -107,7 +125,7 @@ def _spec_here(top: str) -> importlib.machinery.ModuleSpec | None:
         return None
 
 
-def _file_command(path: Path) -> tuple[str, ...]:
+def _file_command(path: Path) -> Program:
     absolute = str(path.absolute())
     if not os.access(path, os.R_OK, effective_ids=True):
         raise ProgramError(f"{path} cannot be read: check its permissions")
@@ -115,11 +133,24 @@ def _file_command(path: Path) -> tuple[str, ...]:
         java = shutil.which("java")
         if java is None:
             raise ProgramError(f"{path} needs Java, and there is no `java` on PATH")
-        return (java, "-jar", absolute)
-    if os.access(path, os.X_OK, effective_ids=True):
-        return (absolute,)
-    if path.suffix == ".py":
-        return (sys.executable, absolute)
-    raise ProgramError(
-        f"{path} is not executable: chmod +x it, or give the interpreter as the program"
-    )
+        return Program((java, "-jar", absolute))
+    if path.suffix == ".py" and not _asks_to_be_run(path):
+        return _by_python(python_for(path), absolute)
+    _check_runnable(path)
+    return Program((absolute,))
+
+
+def _asks_to_be_run(path: Path) -> bool:
+    """Whether a script is executable and says what is to run it: on many file systems everything is executable."""
+    with path.open("rb") as file:
+        return file.read(2) == b"#!" and os.access(path, os.X_OK, effective_ids=True)
+
+
+def _check_runnable(path: Path) -> None:
+    """Raises `ProgramError` where the kernel could not run a file."""
+    try:
+        trouble = why_not_runnable(path)
+    except OSError:
+        return  # not ours to read, as some programs are: the kernel will tell
+    if trouble is not None:
+        raise ProgramError(f"{path} {trouble}")

@@ -152,6 +152,32 @@ def test_a_group_is_named_after_its_program(program: str, group: str) -> None:
     assert is_group_name(group)
 
 
+@pytest.mark.parametrize(
+    ("command", "group"),
+    [
+        ("python3 a.py", "a"),
+        ("/usr/bin/python3.11 -u a.py --port 1", "a"),
+        ("python3 -W ignore a.py", "a"),
+        ("python -m package.worker", "package.worker"),
+        ("java -Xmx1g -jar a.jar", "a"),
+        ("nice -n 5 python3 a.py", "a"),
+        ("env A=1 ./b.sh", "b"),
+        ("sh -c true", "sh"),
+        ("python3", "python3"),
+        ("flaky_worker a.py", "flaky_worker"),
+    ],
+)
+def test_a_group_is_named_after_what_an_interpreter_runs(
+    command: str, group: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`python3 a.py` and `python3 b.py` would be one group, and the second be refused."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.py", "b.sh"):
+        (tmp_path / name).touch()
+    program, *arguments = command.split()
+    assert group_of_program(program, arguments) == group
+
+
 def _settings(replicas: int, session_timeout_s: float = 4.0) -> Settings:
     return Settings(
         replicas=replicas,

@@ -1,0 +1,82 @@
+"""Choose the Python that runs a script which is not executable itself: one that has what the script imports.
+
+Theory of operation. Who installed autohealer apart (pipx, uv tool) has the libraries of the workers elsewhere: in the
+virtual environment that is active, or in `.venv` beside the work. A `#!` line that names a Python by its path says it
+outright; one that asks `env` names none. What is asked for first is taken if the worker SDK can be imported there;
+this very Python, which has it, is what remains.
+
+Limits: whether the script's other imports can be had is not looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from autohealer.processes.executable import interpreter_of
+
+ASKING_S = 10.0
+"""A Python that takes longer to say what it has is not waited for."""
+
+_HAS_SDK = "import importlib.util as i, sys; sys.exit(not i.find_spec('autohealer'))"
+
+
+@dataclass(frozen=True, slots=True)
+class Python:
+    """An interpreter, and why it is the one; no reason where it is the one that runs this."""
+
+    path: str
+    why: str = ""
+
+
+def python_for(script: Path | None) -> Python:
+    """The Python that is to run a script, or a module that lies in the current folder."""
+    for python in _asked_for(script):
+        if _is_ours(python.path):
+            break
+        if _has_sdk(python.path):
+            return python
+    return Python(sys.executable)
+
+
+def _asked_for(script: Path | None) -> Iterator[Python]:
+    if script is not None and (named := interpreter_of(script)) and _is_python_by_path(script):
+        yield Python(named, f"the #! line of {script.name} names it")
+    if active := os.environ.get("VIRTUAL_ENV"):
+        yield Python(f"{active}/bin/python", "its virtual environment is active")
+    beside = Path(".venv/bin/python").absolute()
+    yield Python(str(beside), "it is in .venv, in the current folder")
+
+
+def _is_python_by_path(script: Path) -> bool:
+    with script.open("rb") as file:
+        line = file.readline(256)
+    return b"python" in line and b"/env " not in line
+
+
+def _is_ours(python: str) -> bool:
+    """Whether it is the one that runs this: the same file in the same folder, since environments link to one file."""
+    asked, ours = Path(python), Path(sys.executable)
+    try:
+        return asked.samefile(ours) and asked.parent.samefile(ours.parent)
+    except OSError:
+        return False
+
+
+def _has_sdk(python: str) -> bool:
+    try:
+        asked = subprocess.run(
+            [python, "-c", _HAS_SDK],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            cwd="/",
+            timeout=ASKING_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return asked.returncode == 0
