@@ -111,6 +111,17 @@ class StoreChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionTimeoutGranted:
+    """The store lets workers' sessions last longer or shorter than they ask for: what follows from that.
+
+    Both are rules of `Policy`.
+    """
+
+    settle_s: float
+    rejoin_grace_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class WorkersListed:
     """A complete list of `/workers`: this group's incarnations, and names no daemon gave out.
 
@@ -178,6 +189,7 @@ Event = (
     | TreeEmptied
     | TreeResists
     | StoreChanged
+    | SessionTimeoutGranted
     | WorkersListed
     | ListFailed
     | RegistryWiped

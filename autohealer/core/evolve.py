@@ -24,6 +24,7 @@ What becomes of a slot, by its phase and the fact about what fills it. The lette
     TreeEmptied             .           bq          vbq         vbq-        .           .           v-
     TreeResists             .           .           .           .           .           .           .
     StoreChanged            .           .           .           .           .           .           .
+    SessionTimeoutGranted   .           .           .           .           .           .           .
     WorkersListed:with      .           r           .           .           vbq         vbq         .
     WorkersListed:without   .           .           .           .           .           .           .
     ListFailed              .           .           .           .           .           .           .
@@ -107,6 +108,8 @@ def evolve(view: View, event: events.Event) -> None:  # noqa: C901, PLR0912 - on
             _tree_resists(view, name, holdouts)
         case events.StoreChanged(store, number):
             storeroom.store_changed(view, store, number)
+        case events.SessionTimeoutGranted(settle_s, rejoin_grace_s):
+            storeroom.timeout_granted(view, settle_s, rejoin_grace_s)
         case events.WorkersListed(ours, strange, asked_at):
             registrations.listed(view, ours, strange, asked_at)
         case events.ListFailed(why):

@@ -12,6 +12,8 @@ Must never know: clocks, I/O, what will be decided.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from autohealer.core.model import Store, View
 
 
@@ -36,6 +38,15 @@ def trust_after_settling(view: View) -> None:
     """Whoever lived through this connection's beginning has one settle time from then on to register again."""
     room = view.room
     room.trust_from = max(room.trust_from, room.store_since + view.policy.settle_s)
+
+
+def timeout_granted(view: View, settle_s: float, rejoin_grace_s: float) -> None:
+    """Sessions last otherwise than was asked for: who is settling now has as long as that takes."""
+    room, was_s = view.room, view.policy.settle_s
+    view.policy = replace(view.policy, settle_s=settle_s, rejoin_grace_s=rejoin_grace_s)
+    if room.trust_from == room.store_since + was_s:
+        room.trust_from = room.store_since + settle_s
+    view.touched |= view.missing
 
 
 def note_found(view: View) -> None:

@@ -89,9 +89,13 @@ class Narrator:
             case events.InvariantBroken(violations):
                 self._logger.critical("invariant_broken", violations=violations)
             case (
-                events.Ticked() | events.ReplicasSet() | events.DetachRequested() | events.Decided()
+                events.Ticked()
+                | events.ReplicasSet()
+                | events.DetachRequested()
+                | events.SessionTimeoutGranted()
+                | events.Decided()
             ):
-                pass
+                pass  # told elsewhere, or not worth a line
             case _:
                 assert_never(fact)
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from autohealer.core.events import (
     InvariantBroken,
+    SessionTimeoutGranted,
     StoreChanged,
     Ticked,
     WorkerAdopted,
@@ -172,3 +173,28 @@ def test_a_frozen_group_holds_up_no_other() -> None:
     for scene in scenes[1:]:
         scene.after(1.0, scene.lists(*names[:2]))
     assert not scenes[1].view.brake.on
+
+
+@pytest.mark.parametrize("granted_s", [2.0, 40.0])
+def test_who_is_settling_has_as_long_as_the_granted_sessions_last(granted_s: float) -> None:
+    """Workers would be ended whose sessions a server keeps for longer, or missed for as long as was asked in vain."""
+    room = StoreRoom()
+    views = _views(room, 2)
+    for view in views:
+        evolve(view, Ticked(100.0))
+        for fact in _told([Store.CONNECTED, Store.SUSPENDED, Store.CONNECTED]):
+            evolve(view, fact)
+    assert room.trust_from == 106.0
+    for view in views:
+        evolve(view, SessionTimeoutGranted(granted_s, 0.1))
+    assert room.trust_from == 100.0 + granted_s
+    assert {view.policy.settle_s for view in views} == {granted_s}
+
+
+def test_a_settle_time_that_is_over_does_not_begin_again() -> None:
+    """Learning of a timeout would stop the healing of a group that is well."""
+    (view,) = _views(StoreRoom(), 1)
+    evolve(view, Ticked(100.0))
+    evolve(view, *_told([Store.CONNECTED]))
+    evolve(view, SessionTimeoutGranted(40.0, 0.1))
+    assert view.room.trust_from < 100.0

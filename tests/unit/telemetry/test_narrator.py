@@ -48,6 +48,7 @@ ONE_OF_EACH: dict[type, tuple[events.Event, str | None]] = {
         "worker_tree_resists",
     ),
     events.StoreChanged: (events.StoreChanged(Store.SUSPENDED), "zookeeper_suspended"),
+    events.SessionTimeoutGranted: (events.SessionTimeoutGranted(42.0, 0.5), None),
     events.WorkersListed: (
         events.WorkersListed(frozenset({NAME}), frozenset()),
         "worker_registered",
