@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
@@ -22,7 +23,7 @@ from autohealer.assembly.unforeseen import Unforeseen
 from autohealer.contract import ENV_SESSION_TIMEOUT_S, ENV_ZOOKEEPER, keeper_id
 from autohealer.control.records import StatusRecord
 from autohealer.control.server import ControlServer
-from autohealer.control.status import About, Health, gather_status
+from autohealer.control.status import About, Health, Remarks, gather_status
 from autohealer.coordination.claim import (
     ClaimRecord,
     ClaimUnavailable,
@@ -46,6 +47,8 @@ from autohealer.daemon.neighbours import Neighbours
 from autohealer.daemon.ports import Observer
 from autohealer.processes import vitals
 from autohealer.processes.cgroup import WorkerCgroups
+from autohealer.processes.executable import interpreter_of
+from autohealer.processes.hints import hint_of, python_of
 from autohealer.processes.identity import boot_id
 from autohealer.processes.ledger import Ledger
 from autohealer.processes.local import LocalProcesses
@@ -121,6 +124,7 @@ class Keeper:
             _about(settings, shared.secret),
             lambda sentence: shared.logger.warning("group_claim", why=sentence),
         )
+        self._python = _python_of(settings.argv)
         self._stop_asked = asyncio.Event()
         self._executor = Executor(
             self._processes, self._registry, self.post, self._mailbox.fail, rng
@@ -131,6 +135,7 @@ class Keeper:
             self._settings.group_dir,
             HISTORY_BYTES,
             self._last_output,
+            self._hint,
             lambda sentence: self._shared.logger.warning("history_lost", why=sentence),
         )
 
@@ -201,7 +206,7 @@ class Keeper:
             executor=self._executor,
             clock=time.monotonic,
             observers=(
-                Narrator(self._shared.logger, self._last_output),
+                Narrator(self._shared.logger, self._last_output, self._hint),
                 self._history,
                 self._remember_holds,
                 self._shared.neighbours.observe,
@@ -213,6 +218,9 @@ class Keeper:
 
     def _last_output(self, slot: int) -> list[str]:
         return self._processes.last_output.get(slot, [])
+
+    def _hint(self, slot: int) -> str:
+        return hint_of(self._last_output(slot), self._python)
 
     def _remember_holds(self, _facts: Sequence[Event], plan: Plan, _view: View) -> None:
         self._holds = plan.holds
@@ -254,7 +262,8 @@ class Keeper:
         about = About(
             self._settings.group, os.getpid(), version("autohealer"), self._shared.connection
         )
-        return await gather_status(about, self._view, time.monotonic, lambda: self._holds, _examine)
+        remarks = Remarks(holds=lambda: self._holds, hint=self._hint)
+        return await gather_status(about, self._view, time.monotonic, remarks, _examine)
 
 
 def _about(settings: Settings, secret: bytes) -> ClaimRecord:
@@ -266,6 +275,13 @@ def _about(settings: Settings, secret: bytes) -> ClaimRecord:
         state_dir=str(settings.state_dir),
         version=version("autohealer"),
     )
+
+
+def _python_of(argv: Sequence[str]) -> str:
+    interpreter = None
+    with suppress(OSError):  # not ours to read: then its hints name no path
+        interpreter = interpreter_of(Path(argv[0]))
+    return python_of(argv, interpreter)
 
 
 def _examine(pid: int) -> Health | None:

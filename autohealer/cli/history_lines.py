@@ -23,4 +23,5 @@ def _told(entry: Entry) -> str:
     pid = entry.pid if entry.slot is not None else entry.daemon_pid
     what = entry.cause or entry.event
     head = f"{at}  {who:<9} {f'pid {pid}' if pid else '':<12} {what:<20} {entry.why}"
-    return "\n".join([printable(head.rstrip()), *quoted_lines(entry.last_output)])
+    hint = [f"    {printable(entry.hint)}"] if entry.hint else []
+    return "\n".join([printable(head.rstrip()), *quoted_lines(entry.last_output), *hint])

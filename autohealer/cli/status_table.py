@@ -29,6 +29,8 @@ def print_status(status: StatusRecord, console: Console) -> None:
     for slot in status.slots:
         table.add_row(*(Text(printable(cell)) for cell in _row(slot)))
     console.print(table)
+    for note in status.notes:
+        _print_sentence(console, f"note: {note}")
     for hold in status.holds:
         _print_sentence(console, f"held back: {hold}")
     for stranger in status.strangers:
@@ -52,7 +54,7 @@ def _row(slot: SlotRecord) -> tuple[str, ...]:
         f"{slot.registration}{_since(slot.registration_age_s)}" if slot.pid else "-",
         slot.health,
         str(slot.restarts),
-        slot.reason,
+        f"{slot.reason}; {slot.hint}" if slot.hint else slot.reason,
     )
 
 

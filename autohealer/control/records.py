@@ -10,7 +10,8 @@ class SlotRecord:
     """One slot. Every fact comes with its age in seconds; None where it was never observed.
 
     `ready` is true only when the worker is registered by a fresh list, its process lives and is not stopped.
-    `registration` is present, absent or unknown; `health` is what the process was doing when asked.
+    `registration` is present, absent or unknown; `health` is what the process was doing when asked. `hint` is what may
+    be done about the last death, where that was recognised and nothing is ready since.
     """
 
     slot: int
@@ -31,6 +32,7 @@ class SlotRecord:
     failures: int
     reason: str
     next_try_s: float | None
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class StrangerRecord:
 
 @dataclass(frozen=True, slots=True)
 class StatusRecord:
-    """One daemon's answer."""
+    """One daemon's answer. `holds` is what is held back and why, `notes` what else the operator should know."""
 
     group: str
     daemon_pid: int
@@ -59,3 +61,4 @@ class StatusRecord:
     holds: tuple[str, ...]
     slots: tuple[SlotRecord, ...]
     strangers: tuple[StrangerRecord, ...]
+    notes: tuple[str, ...] = ()

@@ -42,6 +42,20 @@ NOT_SERVING = frozenset({"stopped", "tracing-stop", "zombie", "dead"})
 Examine = Callable[[int], Health | None]
 """Looks at a process; None when there is none."""
 
+
+@dataclass(frozen=True, slots=True)
+class Remarks:
+    """What the daemon says beyond its view, as of when it is asked.
+
+    `holds` is what the last plan held back, `notes` what else the operator should know, `hint` what may be done about
+    the last death in a slot, or "".
+    """
+
+    holds: Callable[[], tuple[str, ...]] = tuple
+    notes: Callable[[], tuple[str, ...]] = tuple
+    hint: Callable[[int], str] = lambda _slot: ""
+
+
 SLOTS_PER_SLICE = 100
 """A millisecond's worth."""
 
@@ -50,7 +64,7 @@ async def gather_status(
     about: About,
     view: View,
     clock: Callable[[], float],
-    holds: Callable[[], tuple[str, ...]],
+    remarks: Remarks,
     examine: Examine,
 ) -> StatusRecord:
     """The whole status of a live view, however many slots it has, without holding up its loop.
@@ -71,9 +85,9 @@ async def gather_status(
         slots = [
             view.slots[key] for key in keys[start : start + SLOTS_PER_SLICE] if key in view.slots
         ]
-        rows += [_slot_record(slot, view, now, recall, now - began) for slot in slots]
+        rows += [_slot_record(slot, view, now, recall, remarks, now - began) for slot in slots]
         await asyncio.sleep(0)
-    return _whole(about, view, clock(), holds(), rows)
+    return _whole(about, view, clock(), remarks, rows)
 
 
 async def _examine_aside(pids: Sequence[int], examine: Examine) -> dict[int, Health | None]:
@@ -84,15 +98,16 @@ async def _examine_aside(pids: Sequence[int], examine: Examine) -> dict[int, Hea
 
 
 def status_of(
-    about: About, view: View, now: float, holds: tuple[str, ...], examine: Examine
+    about: About, view: View, now: float, remarks: Remarks, examine: Examine
 ) -> StatusRecord:
     """The whole status as of `now`, at once."""
-    rows = [_slot_record(view.slots[key], view, now, examine, 0.0) for key in sorted(view.slots)]
-    return _whole(about, view, now, holds, rows)
+    slots = [view.slots[key] for key in sorted(view.slots)]
+    rows = [_slot_record(slot, view, now, examine, remarks, 0.0) for slot in slots]
+    return _whole(about, view, now, remarks, rows)
 
 
 def _whole(
-    about: About, view: View, now: float, holds: tuple[str, ...], rows: Sequence[SlotRecord]
+    about: About, view: View, now: float, remarks: Remarks, rows: Sequence[SlotRecord]
 ) -> StatusRecord:
     slots = tuple(rows)
     return StatusRecord(
@@ -105,17 +120,23 @@ def _whole(
         desired=view.desired.replicas,
         ready=sum(slot.ready for slot in slots),
         stopping=view.desired.stop is not Stop.NO,
-        holds=tuple(map(encodable, holds)),
+        holds=tuple(map(encodable, remarks.holds())),
         slots=slots,
         strangers=tuple(
             StrangerRecord(s.label, s.standing.value, s.pid, encodable(s.host))
             for s in sorted(view.strangers.values(), key=lambda stranger: stranger.label)
         ),
+        notes=tuple(map(encodable, remarks.notes())),
     )
 
 
 def _slot_record(
-    slot: Slot, view: View, now: float, examine: Examine, health_age_s: float
+    slot: Slot,
+    view: View,
+    now: float,
+    examine: Examine,
+    remarks: Remarks,
+    health_age_s: float,
 ) -> SlotRecord:
     occupant = slot.occupant
     health = examine(occupant.pid) if occupant is not None and occupant.pid is not None else None
@@ -140,6 +161,7 @@ def _slot_record(
         failures=slot.failures,
         reason=encodable(of_holdouts(slot.reason, slot.holdouts)),
         next_try_s=_next_try_s(slot, now),
+        hint="" if slot.phase is Phase.READY else encodable(remarks.hint(slot.key)),
     )
 
 

@@ -66,6 +66,7 @@ class Entry:
     signal: int | None = None
     lived_s: float | None = None
     was_ready: bool | None = None
+    hint: str | None = None
     last_output: tuple[str, ...] = ()
 
 
@@ -103,12 +104,17 @@ class History:
         folder: Path,
         limit_bytes: int,
         last_output: Callable[[int], list[str]],
+        hint: Callable[[int], str],
         warn: Callable[[str], None],
     ) -> None:
-        """`last_output` gives a slot's last lines, `warn` is told once when lines are lost, on any thread."""
+        """`last_output` gives a slot's last lines, `hint` what may be done about its death, or "".
+
+        `warn` is told once when lines are lost, on any thread.
+        """
         self._file = _HistoryFile(folder / HISTORY_NAME, limit_bytes, warn)
         self._scribe = Scribe("history", self._file.write)
         self._last_output = last_output
+        self._hint = hint
         self._braking = False
 
     def close(self) -> None:
@@ -171,6 +177,7 @@ class History:
                 signal=exit_.signal,
                 lived_s=round(now - occupant.since, 3),
                 was_ready=occupant.ready_at is not None,
+                hint=self._hint(occupant.name.slot) or None,
                 last_output=tuple(self._last_output(occupant.name.slot)),
             )
         )

@@ -30,10 +30,15 @@ class Narrator:
     """An observer of decisions that writes log lines; O(facts), never O(N)."""
 
     def __init__(
-        self, logger: structlog.typing.FilteringBoundLogger, last_output: Callable[[int], list[str]]
+        self,
+        logger: structlog.typing.FilteringBoundLogger,
+        last_output: Callable[[int], list[str]],
+        hint: Callable[[int], str],
     ) -> None:
+        """`last_output` gives the last lines of what ended in a slot, `hint` what may be done about it, or ""."""
         self._logger = logger
         self._last_output = last_output
+        self._hint = hint
         self._known = frozenset[Incarnation]()
         self._holds: tuple[str, ...] = ()
         self._launched: frozenset[int] = frozenset()
@@ -107,11 +112,13 @@ class Narrator:
         if slot is None or not view.wants(number) or not self._held(exited.name, slot):
             worker.info("worker_stopped", how=how)
             return
+        hint = self._hint(number)
         worker.warning(
             "worker_exited",
             how=how,
             reason=slot.reason,
             then=_NEXT[slot.phase] if exited.tree_empty else _NEXT[Phase.DRAINING],
+            **({"hint": hint} if hint else {}),
             last_output=self._last_output(number),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -48,3 +49,9 @@ def test_a_program_gets_the_original(capsys: pytest.CaptureFixture[str]) -> None
     assert out.isascii()
     assert json.loads(out)["last_output"] == list(ENTRY.last_output)
     assert json.loads(out)["why"] == ENTRY.why
+
+
+def test_a_hint_stands_below_the_last_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """The operator would be left with a stack trace, or the hint could forge lines."""
+    print_history([replace(ENTRY, hint=f"install it {HOSTILE}")], as_json=False)
+    assert capsys.readouterr().out.splitlines()[-1] == f"    install it {SHOWN}"

@@ -30,6 +30,7 @@ SLOT = SlotRecord(
     failures=0,
     reason="exited with code 3",
     next_try_s=None,
+    hint="install it",
 )
 STATUS = StatusRecord(
     group="web",
@@ -42,6 +43,7 @@ STATUS = StatusRecord(
     ready=1,
     stopping=False,
     holds=("waits for a list",),
+    notes=("a note",),
     slots=(SLOT,),
     strangers=(StrangerRecord("manual-1", "unknown", 7, "there"),),
 )
@@ -74,6 +76,8 @@ EVERY_TEXT = {
     "phase": replace(STATUS, slots=(replace(SLOT, phase=HOSTILE),)),
     "registration": replace(STATUS, slots=(replace(SLOT, registration=HOSTILE),)),
     "health": replace(STATUS, slots=(replace(SLOT, health=HOSTILE),)),
+    "hint": replace(STATUS, slots=(replace(SLOT, hint=HOSTILE),)),
+    "note": replace(STATUS, notes=(HOSTILE,)),
     "reason": replace(STATUS, slots=(replace(SLOT, reason=HOSTILE),)),
     "name": replace(STATUS, strangers=(StrangerRecord(HOSTILE, "unknown", 7, "there"),)),
     "standing": replace(STATUS, strangers=(StrangerRecord("manual-1", HOSTILE, 7, "there"),)),
@@ -99,7 +103,7 @@ def test_every_text_there_is_was_tried() -> None:
         *(name for name, value in _fields(STATUS) if isinstance(value, str)),
         *(name for name, value in _fields(SLOT) if isinstance(value, str)),
         *(name for name, _ in _fields(STATUS.strangers[0]) if name != "pid"),
-        "hold",
+        *("hold", "note"),
     ]
     assert sorted(texts) == sorted(EVERY_TEXT)
 

@@ -11,7 +11,7 @@ import pytest
 
 from autohealer.control.encoding import encoder
 from autohealer.control.records import SlotRecord, StatusRecord
-from autohealer.control.status import About, Health, gather_status, status_of
+from autohealer.control.status import About, Health, Remarks, gather_status, status_of
 from autohealer.core.actions import Drain, Kill, Plan, Spawn
 from autohealer.core.events import (
     Decided,
@@ -73,7 +73,7 @@ def view_after(*facts: Event) -> View:
 
 def status_after(*facts: Event, examine: Examine = ASLEEP, now: float = 100.0) -> StatusRecord:
     """The status once facts were folded."""
-    return status_of(ABOUT, view_after(*facts), now, (), examine)
+    return status_of(ABOUT, view_after(*facts), now, Remarks(), examine)
 
 
 def slot_after(*facts: Event, examine: Examine = ASLEEP, now: float = 100.0) -> SlotRecord:
@@ -208,7 +208,9 @@ def gathered(view: View, examine: Examine, turns: list[int] | None = None) -> St
     """What the daemon answers; `turns` notes how often its loop had a turn meanwhile."""
 
     async def ask() -> StatusRecord:
-        asking = asyncio.ensure_future(gather_status(ABOUT, view, lambda: 100.0, tuple, examine))
+        asking = asyncio.ensure_future(
+            gather_status(ABOUT, view, lambda: 100.0, Remarks(), examine)
+        )
         while not asking.done():
             if turns is not None:
                 turns.append(1)
@@ -221,7 +223,7 @@ def gathered(view: View, examine: Examine, turns: list[int] | None = None) -> St
 def test_a_status_gathered_in_slices_is_the_whole_status() -> None:
     """A large group's status would lack slots, or say other things than a small one's."""
     view = view_after(*FULL)
-    assert gathered(view, ASLEEP) == status_of(ABOUT, view, 100.0, (), ASLEEP)
+    assert gathered(view, ASLEEP) == status_of(ABOUT, view, 100.0, Remarks(), ASLEEP)
 
 
 def test_the_loop_has_its_turns_while_a_large_status_is_made() -> None:
@@ -239,7 +241,9 @@ def test_a_worker_launched_while_processes_are_looked_at_is_looked_at_too() -> N
         return ASLEEP(pid)
 
     async def ask() -> StatusRecord:
-        asking = asyncio.ensure_future(gather_status(ABOUT, view, lambda: 100.0, tuple, examine))
+        asking = asyncio.ensure_future(
+            gather_status(ABOUT, view, lambda: 100.0, Remarks(), examine)
+        )
         await asyncio.sleep(0)
         evolve(view, WorkerSpawned(NAME, PID))
         return await asking
@@ -251,7 +255,9 @@ def test_a_worker_launched_while_processes_are_looked_at_is_looked_at_too() -> N
 @pytest.mark.parametrize("count", [0, 1, 249, 250, 251, MANY])
 def test_json_made_in_slices_is_the_whole_record(count: int) -> None:
     """A program could not read the answer of a large group."""
-    status = status_of(ABOUT, view_after(*FULL), 100.0, ('a hold that says "slots":[]',), ASLEEP)
+    status = status_of(
+        ABOUT, view_after(*FULL), 100.0, Remarks(lambda: ('a hold that says "slots":[]',)), ASLEEP
+    )
     status = replace(status, slots=status.slots[:count])
     body = asyncio.run(as_json(status))
     assert body == pydantic.TypeAdapter(StatusRecord).dump_json(status)
@@ -270,11 +276,22 @@ def test_a_program_gets_what_strangers_said_and_no_text_is_too_strange() -> None
         WorkerExited(NAME, Exit(signal=9), False, 0.0, PID),
         TreeResists(NAME, (f"pid 7 (running, {HOSTILE}\udcff)",)),
     )
-    status = status_of(ABOUT, view_after(*resisting), 100.0, (f"{HOSTILE}\udcff",), ASLEEP)
+    remarks = Remarks(lambda: (f"{HOSTILE}\udcff",), lambda: (f"note {HOSTILE}\udcff",))
+    status = status_of(ABOUT, view_after(*resisting), 100.0, remarks, ASLEEP)
     read = pydantic.TypeAdapter(StatusRecord).validate_json(asyncio.run(as_json(status)))
     assert read.strangers[0].host == f"{HOSTILE}\\ud800"
     assert f"pid 7 (running, {HOSTILE}\\udcff)" in read.slots[0].reason
     assert read.holds == (f"{HOSTILE}\\udcff",)
+    assert read.notes == (f"note {HOSTILE}\\udcff",)
+
+
+def test_a_hint_stands_beside_a_slot_until_it_is_ready() -> None:
+    """What to do about a worker that cannot start would be found in the log only, or outlive the mistake."""
+    remarks = Remarks(hint=lambda slot: f"hint for slot {slot}")
+    died = WorkerExited(NAME, Exit(code=1), True, 0.0, PID)
+    for facts, hint in (((*LAUNCHED, died), "hint for slot 0"), (READY, "")):
+        (slot,) = status_of(ABOUT, view_after(*facts), 100.0, remarks, ASLEEP).slots
+        assert slot.hint == hint
 
 
 async def as_json(status: StatusRecord) -> bytes:

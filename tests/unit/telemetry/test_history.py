@@ -25,9 +25,14 @@ class Keeper:
 
     def __init__(self, folder: Path, limit_bytes: int = 10**6) -> None:
         self.warnings: list[str] = []
+        self.hint = ""
         self.view = View(policy=Policy(), budget=Budget(30.0), now=100.0)
         self._history = History(
-            folder, limit_bytes, lambda slot: [f"last words of slot {slot}"], self.warnings.append
+            folder,
+            limit_bytes,
+            lambda slot: [f"last words of slot {slot}"],
+            lambda _slot: self.hint,
+            self.warnings.append,
         )
         self.round(events.ReplicasSet(4), events.StoreChanged(Store.CONNECTED))
         self.launch()
@@ -232,7 +237,7 @@ def test_the_last_words_are_those_of_the_moment(tmp_path: Path) -> None:
     """A slow disk would put the next worker's words into the mouth of the one before."""
     words = ["first"]
     view = View(policy=Policy(), budget=Budget(30.0), now=100.0)
-    history = History(tmp_path, 10**6, lambda _slot: words, print)
+    history = History(tmp_path, 10**6, lambda _slot: words, lambda _slot: "", print)
     for code, word in enumerate(("first", "second")):
         words[:] = [word]
         launch = Plan((Spawn(0, Incarnation(0, code), "start"),))
@@ -250,3 +255,11 @@ def test_the_last_words_are_those_of_the_moment(tmp_path: Path) -> None:
         evolve(view, events.Decided(Plan()))
     history.close()
     assert [list(death.last_output) for death in deaths(tmp_path)] == [["first"], ["second"]]
+
+
+def test_a_hint_is_kept_with_the_death(tmp_path: Path) -> None:
+    """`why` would show the last words of a worker that cannot start, and not what to do."""
+    keeper = Keeper(tmp_path)
+    keeper.hint = "install it there"
+    keeper.end(Exit(code=1)).close()
+    assert [death.hint for death in deaths(tmp_path)] == ["install it there"]

@@ -71,8 +71,11 @@ class Log:
 
     def __init__(self, log_format: LogFormat = LogFormat.JSON) -> None:
         self.lines: list[str] = []
+        self.hint = ""
         logger = configure(log_format, self.lines.append, on_terminal=False)
-        self.narrator = Narrator(logger, lambda slot: [f"last words of slot {slot}"])
+        self.narrator = Narrator(
+            logger, lambda slot: [f"last words of slot {slot}"], lambda _slot: self.hint
+        )
 
     def of(
         self, *facts: events.Event, view: View, plan: Plan | None = None
@@ -245,3 +248,15 @@ def test_a_dead_workers_last_words_stand_below_its_line() -> None:
     log = Log(LogFormat.CONSOLE)
     log.narrator([ONE_OF_EACH[events.WorkerExited][0]], Plan(), view_after())
     assert log.lines[0].splitlines()[1].strip() == "| last words of slot 3"
+
+
+def test_what_may_be_done_about_a_death_is_told_with_it() -> None:
+    """Who reads the log would see what is missing and not where."""
+    log = Log()
+    log.hint = "install it there"
+    exited = ONE_OF_EACH[events.WorkerExited][0]
+    (record,) = log.of(exited, view=view_after(exited))
+    assert record["hint"] == "install it there"
+    log.hint = ""
+    (record,) = log.of(exited, view=view_after(exited))
+    assert "hint" not in record
