@@ -102,20 +102,32 @@ class Settings:
     def policy(self) -> Policy:
         """The rules of restarting these settings imply.
 
-        The settle time after a reconnect is one session timeout and a tick: by then a worker whose session
-        survived has shown it, and one whose session died has registered again. The restart budget lets the
-        whole group fall three times at once and then once a second, which is what the slots' own rules allow.
+        The restart budget lets the whole group fall three times at once and then once a second, which is what the
+        slots' own rules allow.
         """
         return Policy(
             registration_timeout_s=self.registration_timeout_s,
-            rejoin_grace_s=min(REJOIN_GRACE_MAX_S, self.session_timeout_s / 4),
-            settle_s=self.session_timeout_s + 2.0,
+            rejoin_grace_s=rejoin_grace_s(self.session_timeout_s),
+            settle_s=settle_s(self.session_timeout_s),
             grace_s=self.grace_s,
             budget_burst=10,
             budget_burst_each=3,
             budget_per_s=1.0,
             budget_per_s_each=1.0,
         )
+
+
+def rejoin_grace_s(session_timeout_s: float) -> float:
+    """How long a worker that lost its session has to register again, where sessions last so long."""
+    return min(REJOIN_GRACE_MAX_S, session_timeout_s / 4)
+
+
+def settle_s(session_timeout_s: float) -> float:
+    """One session timeout and a tick: by then a worker whose session survived a reconnect has shown it.
+
+    One whose session died has registered again.
+    """
+    return session_timeout_s + 2.0
 
 
 def parse_target(text: str) -> Target:

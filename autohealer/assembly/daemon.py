@@ -16,10 +16,11 @@ from contextlib import AsyncExitStack
 from structlog.typing import FilteringBoundLogger
 
 from autohealer.assembly.errors import PlatformError, StateDirError
-from autohealer.assembly.keeper import Keeper, Shared
+from autohealer.assembly.keeper import Keeper, Shared, end_task
 from autohealer.assembly.signals import Reactions, brace, listen
 from autohealer.assembly.unforeseen import Unforeseen
 from autohealer.assembly.zookeeper import EmbeddedServers, choose
+from autohealer.coordination.granted import Granted
 from autohealer.coordination.registry import Registry
 from autohealer.coordination.session import Session, ZooKeeperUnreachable
 from autohealer.daemon.neighbours import Neighbours
@@ -122,6 +123,11 @@ async def _keep(
             unforeseen,
         )
         keeper = Keeper(settings, shared, output, hold)
+        granted = Granted(
+            session,
+            lambda: Session(choice.connection, settings.session_timeout_s),
+            keeper.sessions_last,
+        )
         listen(loop, Reactions(keeper.request_stop, redraw, logger))
         servers = EmbeddedServers(choice, settings.state_dir, hold.secret, reaper, logger)
         undo.push_async_callback(_end_servers, servers, keeper, unforeseen)
@@ -130,6 +136,7 @@ async def _keep(
         # Adoption first: whether there are workers decides what it means that ZooKeeper is not there.
         workers = keeper.adopt(undo)
         session.subscribe(servers.store_changed)
+        undo.push_async_callback(end_task, unforeseen.start(granted.watch()))
         await servers.start(workers=workers, patience_s=KEEPERS_PATIENCE_S)
         if await _connect(session, logger, workers):
             await keeper.claim_group()

@@ -32,11 +32,13 @@ from autohealer.coordination.claim import (
 )
 from autohealer.coordination.registry import Registry
 from autohealer.coordination.session import Session
+from autohealer.coordination.turned_away import PATIENCE_S, TurnedAway
 from autohealer.core.actions import Plan
 from autohealer.core.events import (
     DetachRequested,
     Event,
     ReplicasSet,
+    SessionTimeoutGranted,
     StopRequested,
 )
 from autohealer.core.model import Budget, StoreRoom, View
@@ -55,7 +57,7 @@ from autohealer.processes.local import LocalProcesses
 from autohealer.processes.output import OutputFiles
 from autohealer.processes.platform import inherited_environment
 from autohealer.processes.reaper import Reaper
-from autohealer.settings import HISTORY_BYTES, Settings
+from autohealer.settings import HISTORY_BYTES, Settings, rejoin_grace_s, settle_s
 from autohealer.statedir.hold import Hold
 from autohealer.statedir.lock import AlreadyRunning
 from autohealer.telemetry.history import History
@@ -64,6 +66,9 @@ from autohealer.telemetry.systemd import SystemdNotifier, watchdog_heartbeat_s
 
 FLUSH_S = 2.0
 """How long the end waits for the registrations of killed workers to be deleted."""
+
+A_MILLISECOND_S = 0.001
+"""What ZooKeeper counts session timeouts in."""
 
 AS_FIRST_PROCESS = (
     "the daemon is the first process (PID 1) of its container: when it ends, the kernel ends everything in "
@@ -125,6 +130,13 @@ class Keeper:
             lambda sentence: shared.logger.warning("group_claim", why=sentence),
         )
         self._python = _python_of(settings.argv)
+        self._clipped = ""
+        self._turned_away = TurnedAway(
+            shared.session.client.hosts,
+            shared.unforeseen.start,
+            self._tell_turned_away,
+            min(PATIENCE_S, settings.registration_timeout_s / 2),
+        )
         self._stop_asked = asyncio.Event()
         self._executor = Executor(
             self._processes, self._registry, self.post, self._mailbox.fail, rng
@@ -148,6 +160,19 @@ class Keeper:
         """Have everything end; asked again, at once."""
         self._stop_asked.set()
         self.post(StopRequested())
+
+    def sessions_last(self, granted_s: float) -> None:
+        """Workers' sessions last as long as ZooKeeper says, and so does everything that is computed from it."""
+        asked_s = self._settings.session_timeout_s
+        self.post(SessionTimeoutGranted(settle_s(granted_s), rejoin_grace_s(granted_s)))
+        clipped = (
+            ""
+            if abs(granted_s - asked_s) < A_MILLISECOND_S
+            else _told_of_clipped(asked_s, granted_s)
+        )
+        if clipped and clipped != self._clipped:
+            self._shared.logger.warning("session_timeout_clipped", why=clipped)
+        self._clipped = clipped
 
     def adopt(self, undo: AsyncExitStack) -> int:
         """Take over the workers of an earlier daemon; how many live. Raises `PlatformError`."""
@@ -195,8 +220,9 @@ class Keeper:
         async with AsyncExitStack() as undo:
             undo.callback(self._history.close)
             undo.push_async_callback(self._registry.flush, FLUSH_S)
+            undo.callback(self._turned_away.close)
             for work in (self._serve_control(), self._rotate_output()):
-                undo.push_async_callback(_cancel, self._shared.unforeseen.start(work))
+                undo.push_async_callback(end_task, self._shared.unforeseen.start(work))
             await self._loop(observers).run()
 
     def _loop(self, observers: Sequence[Observer]) -> Loop:
@@ -209,6 +235,7 @@ class Keeper:
                 Narrator(self._shared.logger, self._last_output, self._hint),
                 self._history,
                 self._remember_holds,
+                self._turned_away,
                 self._shared.neighbours.observe,
                 SystemdNotifier(os.environ.get("NOTIFY_SOCKET")),
                 *observers,
@@ -221,6 +248,13 @@ class Keeper:
 
     def _hint(self, slot: int) -> str:
         return hint_of(self._last_output(slot), self._python)
+
+    def _tell_turned_away(self, sentence: str) -> None:
+        self._shared.logger.error("workers_turned_away", why=sentence)
+        self._history.note("workers_turned_away", sentence)
+
+    def _notes(self) -> tuple[str, ...]:
+        return tuple(filter(None, (self._turned_away.sentence, self._clipped)))
 
     def _remember_holds(self, _facts: Sequence[Event], plan: Plan, _view: View) -> None:
         self._holds = plan.holds
@@ -262,7 +296,7 @@ class Keeper:
         about = About(
             self._settings.group, os.getpid(), version("autohealer"), self._shared.connection
         )
-        remarks = Remarks(holds=lambda: self._holds, hint=self._hint)
+        remarks = Remarks(holds=lambda: self._holds, notes=self._notes, hint=self._hint)
         return await gather_status(about, self._view, time.monotonic, remarks, _examine)
 
 
@@ -274,6 +308,14 @@ def _about(settings: Settings, secret: bytes) -> ClaimRecord:
         pid=os.getpid(),
         state_dir=str(settings.state_dir),
         version=version("autohealer"),
+    )
+
+
+def _told_of_clipped(asked_s: float, granted_s: float) -> str:
+    limit = "maxSessionTimeout" if granted_s < asked_s else "minSessionTimeout"
+    return (
+        f"ZooKeeper grants workers sessions of {granted_s:g} s ({limit} there), not of the {asked_s:g} s that "
+        f"--session-timeout asks for: a worker that falls silent is given up after {granted_s:g} s"
     )
 
 
@@ -315,6 +357,7 @@ def _worker_environment(
     )
 
 
-async def _cancel(task: asyncio.Task[None]) -> None:
+async def end_task(task: asyncio.Task[None]) -> None:
+    """Cancel a task and wait for its end."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -140,6 +140,10 @@ class History:
                 f"as asked; {len(view.key_of)} workers left running",
             )
 
+    def note(self, event: str, why: str) -> None:
+        """Something befell the daemon that no fact tells of."""
+        self._note(event, why)
+
     def _note_fact(self, fact: events.Event) -> None:
         match fact:
             case events.ReplicasSet(replicas):
