@@ -158,11 +158,17 @@ def _slot_record(
         rss_bytes=health.rss_bytes if health else None,
         cpu_s=health.cpu_s if health else None,
         restarts=slot.restarts,
-        failures=slot.failures,
+        failures=slot.failures if _is_failing(slot, view, now) else 0,
         reason=encodable(of_holdouts(slot.reason, slot.holdouts)),
         next_try_s=_next_try_s(slot, now),
         hint="" if slot.phase is Phase.READY else encodable(remarks.hint(slot.key)),
     )
+
+
+def _is_failing(slot: Slot, view: View, now: float) -> bool:
+    """Whether its failed starts still count; what serves now has ended their row."""
+    served_s = None if slot.occupant is None else slot.occupant.served_s(now)
+    return served_s is None or served_s < view.policy.min_ready_s
 
 
 def _serves(health: Health | None) -> bool:

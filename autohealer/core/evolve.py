@@ -293,8 +293,8 @@ def _cause_of(view: View, slot: Slot, occupant: Occupant, exit_: Exit, *, tree_e
     if slot.phase is Phase.DRAINING:
         return reasons.of_ending(slot.reason, exit_)
     if exit_.code == 0 and occupant.ready_at is None and not tree_empty:
-        return reasons.of_background(occupant, exit_, view.now)
-    return reasons.of_death(occupant, exit_, view.now)
+        return reasons.of_background(occupant, exit_, view)
+    return reasons.of_death(occupant, exit_, view)
 
 
 def _held_exited(view: View, slot: Slot, occupant: Occupant, *, tree_empty: bool) -> None:

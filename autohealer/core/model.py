@@ -107,6 +107,7 @@ class Policy:
     brake_share: float = 0.3
     grace_s: float = 10.0
     kill_retry_s: float = 1.0
+    min_ready_s: float = 1.0
     stable_s: float = 10.0
     backoff_initial_s: float = 0.1
     backoff_max_s: float = 30.0
@@ -164,6 +165,12 @@ class Occupant:
     launch_ok: bool = False
     exit: Exit | None = None
 
+    def served_s(self, now: float) -> float | None:
+        """For how long it has been ready, an adopted one for as long as it lives; None: never."""
+        if self.ready_at is None:
+            return None
+        return now - (self.since if self.adopted else self.ready_at)
+
 
 @dataclass(frozen=True, slots=True)
 class Death:
@@ -192,8 +199,9 @@ class Slot:
     """One place to fill. `deadline` is the single instant it waits for, `reason` why it is where it is.
 
     `ending` is why its incarnation was told to end, if it was; `holdouts` the processes that outlive the kill.
-    `failures` counts launches in a row that never got ready, `quick_restarts` those that came too soon after the ones
-    before, until a stable run. `unregistered_death` is the last death before any list showed the registration.
+    `failures` counts launches in a row that never served: were not ready, or not for `min_ready_s`. `quick_restarts`
+    counts those that came too soon after the ones before, until a stable run. `unregistered_death` is the last death
+    before any list showed the registration.
     """
 
     key: int

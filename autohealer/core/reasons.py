@@ -18,16 +18,22 @@ def of_exit(exit_: Exit) -> str:
     return "exited (status unknown: not a child of this daemon)"
 
 
-def of_death(occupant: Occupant, exit_: Exit, now: float) -> str:
+def of_death(occupant: Occupant, exit_: Exit, view: View) -> str:
     """How and when an incarnation died, and whether it had served."""
-    had_been = "was ready" if occupant.ready_at is not None else "not registered"
-    return f"{of_exit(exit_)} after {now - occupant.since:.1f} s, {had_been}"
+    served_s = occupant.served_s(view.now)
+    if served_s is None:
+        had_been = "not registered"
+    elif served_s < view.policy.min_ready_s:
+        had_been = f"was ready for {served_s:.1f} s only"
+    else:
+        had_been = "was ready"
+    return f"{of_exit(exit_)} after {view.now - occupant.since:.1f} s, {had_been}"
 
 
-def of_background(occupant: Occupant, exit_: Exit, now: float) -> str:
+def of_background(occupant: Occupant, exit_: Exit, view: View) -> str:
     """How an incarnation ended that only started the real one and went away."""
     return (
-        f"{of_death(occupant, exit_, now)}, while what it had started ran on: "
+        f"{of_death(occupant, exit_, view)}, while what it had started ran on: "
         "a program that goes to the background; start it in the foreground"
     )
 

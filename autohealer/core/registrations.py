@@ -86,7 +86,7 @@ def _registered(view: View, slot: Slot, occupant: Occupant) -> None:
         if not occupant.launch_ok:
             view.window = grown(view.window, view.policy)
         note_registered(view, slot.key)
-        slot = replace(slot, phase=Phase.READY, phase_since=view.now, failures=0)
+        slot = replace(slot, phase=Phase.READY, phase_since=view.now)
         occupant = replace(occupant, launch_ok=True, ready_at=view.now)
     elif slot.phase is Phase.HELD:
         view.to_inspect.add(occupant.name)
@@ -165,21 +165,26 @@ def registrant_dead(view: View, name: Incarnation) -> None:
 
 
 def _registered_after_all(view: View, name: Incarnation) -> None:
-    """The list that shows a registration came after its owner's death: judge that death again, as a ready worker's."""
+    """The list that shows a registration came after its owner's death: judge it again, as one that served.
+
+    One that lived too short for that failed in any case.
+    """
     slot = view.slots.get(name.slot)
     if (
         slot is None
         or slot.occupant is not None
         or slot.unregistered_death is None
         or slot.unregistered_death.occupant.name != name
+        or slot.phase_since - slot.unregistered_death.occupant.since < view.policy.min_ready_s
     ):
         return
-    occupant = replace(slot.unregistered_death.occupant, ready_at=view.now)
+    ready_at = view.now - view.policy.min_ready_s
+    occupant = replace(slot.unregistered_death.occupant, ready_at=ready_at)
     death = Death(
         occupant,
         reasons.of_late_registration(slot.unregistered_death.cause),
         slot.unregistered_death.jitter,
     )
-    vacant = replace(slot, phase=Phase.VACANT, deadline=None, failures=0, unregistered_death=None)
+    vacant = replace(slot, phase=Phase.VACANT, deadline=None, unregistered_death=None)
     view.window = grown(view.window, view.policy)
     put(view, after_death(view, vacant, death))

@@ -1,8 +1,8 @@
 """When a slot may be filled again after a death: at once, or after which pause, and in which phase it waits.
 
-At once if it had been ready, unless that happened too often lately; else back-off. A stable run wipes the
-slate. Nothing is ever given up: a slot that keeps failing is quarantined, which is a long pause with a
-loud name.
+At once if it had served, unless that happened too often lately; else back-off. Served means ready for a moment: who
+dies of its first piece of work has only failed a little later. A stable run wipes the slate. Nothing is ever given
+up: a slot that keeps failing is quarantined, which is a long pause with a loud name.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from autohealer.core.model import Death, Phase, Slot, View
 
 
 def after_death(view: View, empty: Slot, death: Death) -> Slot:
-    """At once if it had been ready, unless that gets too frequent; else after a growing pause."""
-    ready_at = death.occupant.ready_at
-    if ready_at is None:
+    """At once if it had served, unless that gets too frequent; else after a growing pause."""
+    served_s = death.occupant.served_s(view.now)
+    if served_s is None or served_s < view.policy.min_ready_s:
         return _after_failed_start(view, empty, death)
-    if view.now - ready_at >= view.policy.stable_s:
+    empty = replace(empty, failures=0)
+    if served_s >= view.policy.stable_s:
         empty = replace(empty, quick_restarts=0)
     restarts = recent(empty.recent_restarts, view.now, view.policy)
     if not empty.quick_restarts and may_restart_at_once(restarts, view.now, view.policy):

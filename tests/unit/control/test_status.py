@@ -116,7 +116,11 @@ def test_one_that_cannot_serve_is_not(state: str) -> None:
             "present",
         ),
         ((*READY, WorkerExited(NAME, Exit(signal=9), False, 0.0, PID)), "draining", "present"),
-        ((*READY, WorkerExited(NAME, Exit(signal=9), True, 0.0, PID)), "vacant", "absent"),
+        (
+            (*READY, Ticked(101.0), WorkerExited(NAME, Exit(signal=9), True, 0.0, PID)),
+            "vacant",
+            "absent",
+        ),
         ((*LAUNCHED, WorkerExited(NAME, Exit(code=1), True, 0.0, PID)), "backoff", "absent"),
         ((*ORDERED, SpawnFailed(NAME, "no such file", 0.0)), "backoff", "absent"),
         ((CONNECTED, EMPTY, ReplicasSet(1), WorkerAdopted(NAME, PID, 60.0)), "starting", "absent"),
@@ -297,3 +301,12 @@ def test_a_hint_stands_beside_a_slot_until_it_is_ready() -> None:
 async def as_json(status: StatusRecord) -> bytes:
     """As the control interface writes it."""
     return await encoder(pydantic)(status)
+
+
+def test_failed_starts_count_until_a_worker_serves() -> None:
+    """A group that is well would be shown with failures, or one that dies at once without."""
+    again = Decided(Plan((Spawn(0, Incarnation(0, 2), "again"),)))
+    listed = WorkersListed(frozenset({Incarnation(0, 2)}), frozenset())
+    died = WorkerExited(NAME, Exit(code=1), True, 0.0, PID)
+    facts = (*LAUNCHED, died, again, listed)
+    assert [slot_after(*facts, now=now).failures for now in (100.5, 101.0)] == [1, 0]

@@ -86,14 +86,36 @@ def test_a_stable_run_wipes_the_slate() -> None:
     assert scene.view.slots[0].failures == 0
 
 
-def test_getting_ready_ends_a_streak_of_failed_starts() -> None:
+def test_serving_ends_a_streak_of_failed_starts() -> None:
     """A worker that had trouble starting would be slow to come back when it crashes later."""
     scene = Scene("0:backoff(0.4s)")
     scene.after(0.5)
     scene.decide(scene.lists(scene.name(0)))
-    assert scene.view.slots[0].failures == 0
     lines = scene.after(1.0, scene.dies(0))
     assert lines[0].startswith("spawn 0")
+    assert scene.view.slots[0].failures == 0
+
+
+def test_a_moment_of_being_ready_is_a_failed_start() -> None:
+    """A worker that registers and dies of its first piece of work would be launched again and again without pause."""
+    scene = Scene("0:starting")
+    waits = []
+    for _ in range(11):
+        scene.after(0.1, scene.lists(scene.name(0)))
+        scene.after(0.9, scene.dies(0))
+        slot = scene.view.slots[0]
+        assert slot.deadline is not None
+        waits.append(round(slot.deadline - scene.view.now, 3))
+        assert "was ready for 0.9 s only; " in scene.reason(0)
+        scene.after(waits[-1])
+    assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0, 30.0]
+    assert slot.phase is Phase.QUARANTINED
+
+
+def test_an_adopted_worker_has_served_for_as_long_as_it_lives() -> None:
+    """Workers that die right after a daemon's upgrade would be taken for ones that cannot start."""
+    scene = Scene("0:ready*(5s)")
+    assert scene.decide(scene.dies(0))[0].startswith("spawn 0")
 
 
 def _serve_and_die(scene: Scene, lived_s: float) -> int:
@@ -107,8 +129,8 @@ def _serve_and_die(scene: Scene, lived_s: float) -> int:
 
 def test_only_a_stable_run_ends_a_streak_of_crashes() -> None:
     """A worker that registers and dies at once would spin for ever without a pause."""
-    scene = Scene("0:ready")
-    assert [_serve_and_die(scene, 0.5) for _ in range(7)][-2:] == [1, 2]
+    scene = Scene("0:ready", policy=Policy(intensity=3))
+    assert [_serve_and_die(scene, 1.0) for _ in range(5)][-2:] == [1, 2]
     assert _serve_and_die(scene, 9.0) == 3
     assert _serve_and_die(scene, 10.0) == 0
 
@@ -133,7 +155,7 @@ def test_a_ready_worker_waits_a_second_until_the_streak_is_long(
 
 def test_a_worker_killed_just_after_it_registered_is_back_at_once() -> None:
     """A death in the moment between registering and being seen would count as a failed start."""
-    scene = Scene("0:starting")
+    scene = Scene("0:starting(1s)")
     name = scene.name(0)
     scene.decide(scene.dies(0))
     assert scene.view.slots[0].phase is Phase.BACKOFF

@@ -222,7 +222,7 @@ def test_the_registration_of_an_adopted_one_that_died_is_ours_too() -> None:
 
 def test_very_old_generations_are_looked_into_like_any_other() -> None:
     """The daemon's memory would grow with every restart."""
-    scene = Scene("0:ready", policy=Policy(budget_burst=10**6, intensity=10**6))
+    scene = Scene("0:ready", policy=Policy(budget_burst=10**6, intensity=10**6, min_ready_s=0.0))
     first = scene.name(0)
     for _ in range(40):
         scene.after(1.0, scene.lists(scene.name(0)))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from autohealer.core import reasons
-from autohealer.core.model import Exit, Incarnation, Occupant, Slot
+from autohealer.core.model import Budget, Exit, Incarnation, Occupant, Policy, Slot, View
 from tests.unit.core.notation import Scene
 
 
@@ -27,11 +27,15 @@ def test_how_a_process_ended(exit_: Exit, sentence: str) -> None:
     assert reasons.of_exit(exit_) == sentence
 
 
-@pytest.mark.parametrize(("ready_at", "ending"), [(1.0, "was ready"), (None, "not registered")])
+@pytest.mark.parametrize(
+    ("ready_at", "ending"),
+    [(21.4, "was ready"), (21.9, "was ready for 0.5 s only"), (None, "not registered")],
+)
 def test_a_death_tells_age_and_service(ready_at: float | None, ending: str) -> None:
     """A crash at start would look like one in service."""
     occupant = Occupant(Incarnation(3, 1), 7, since=10.0, ready_at=ready_at)
-    sentence = reasons.of_death(occupant, Exit(signal=9), 22.4)
+    view = View(policy=Policy(), budget=Budget(0.0), now=22.4)
+    sentence = reasons.of_death(occupant, Exit(signal=9), view)
     assert sentence == f"ended by signal 9 (SIGKILL) after 12.4 s, {ending}"
 
 

@@ -123,7 +123,7 @@ def test_the_double_of_a_draining_incarnation_is_still_insisted_on() -> None:
 def test_a_slot_that_has_to_pause_again_does_not_wait_for_its_turn() -> None:
     """It would be launched at once while its reason says `next try in 1.0 s`."""
     policy = Policy(budget_burst=1, budget_per_s=0.25, intensity=0)
-    scene = Scene("0:starting(0.1s) 1:starting(0.1s)", policy=policy)
+    scene = Scene("0:starting(1s) 1:starting(1s)", policy=policy)
     dead = scene.name(1)
     scene.decide(scene.dies(0), scene.dies(1))
     assert [line.split(":")[0] for line in scene.after(0.2)] == ["spawn 0", "wait 1"]

@@ -81,6 +81,7 @@ def _restarted(scene: Scene, times: int) -> Scene:
         scene.decide(scene.dies(0))
         scene.after(2.0)
         scene.decide(scene.lists(scene.name(0)))
+        scene.after(1.0)
     return scene
 
 
@@ -128,7 +129,7 @@ SCENES: dict[Phase, list[Callable[[], Scene]]] = {
     ],
     Phase.BACKOFF: [
         lambda: _scene("0:backoff(0.1s)"),
-        lambda: _dead(_scene("0:starting")),
+        lambda: _dead(_scene("0:starting(1s)")),
         lambda: _restarted_and_dead(1),
         lambda: _pardonable(1),
         lambda: _pardonable(2),
@@ -153,9 +154,14 @@ def _pardonable(times: int) -> Scene:
     """Restarted before, then dead before a list showed it."""
     scene = _restarted(_scene("0:ready(1s)"), times - 1)
     scene.decide(scene.dies(0))
-    scene.after(2.0)
-    scene.decide(scene.dies(0))
-    return scene
+    _waits_and_lives(scene)
+    return _dead(scene)
+
+
+def _waits_and_lives(scene: Scene) -> None:
+    """Is launched again when its time has come, and lives long enough to have served."""
+    scene.after(1.0)
+    scene.after(1.0)
 
 
 def _dead(scene: Scene) -> Scene:
@@ -164,7 +170,7 @@ def _dead(scene: Scene) -> Scene:
 
 
 def _failed_again(scene: Scene) -> Scene:
-    scene.after(1.0)
+    _waits_and_lives(scene)
     return _dead(scene)
 
 

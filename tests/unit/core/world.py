@@ -320,12 +320,18 @@ class World:
             return
         if (ending := self.view.slots[key].ending) is not None and ending.is_blameless:
             return
-        if process.seen_at is None:
+        if self._served_s(process) < self.policy.min_ready_s:
             process.counted_failed = True
             self.failures[key] += 1
             self.failed_at[key] = self.now
         else:
             self.failures[key] = 0
+
+    def _served_s(self, process: Process) -> float:
+        """For how long it has been known to be ready; an adopted one for as long as it lives."""
+        if process.seen_at is None:
+            return 0.0
+        return self.now - (process.spawned_at if process.adopted else process.seen_at)
 
     def _jitter(self) -> float:
         return self.rng.random()
@@ -377,6 +383,9 @@ class World:
 
     def _pardon(self, process: Process) -> None:
         """The dead had registered after all: its death was no failed start, if it is still the slot's last."""
+        lived_s = self.failed_at[process.name.slot] - process.spawned_at
+        if lived_s < self.policy.min_ready_s:
+            return
         process.counted_failed = False
         newer = any(
             p.name.slot == process.name.slot and p.name.generation > process.name.generation
