@@ -75,8 +75,8 @@ class TurnedAway:
         while any(view.counts[phase] for phase in _UNSETTLED):
             waiting = _starting(view)
             await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, PATIENCE_MAX_S)
             late = len(waiting & _starting(view))
+            pause_s = next_pause_s(pause_s, self._patience_s, waiting=len(waiting), late=late)
             if late and view.store is Store.CONNECTED:
                 self._conclude(view, late, is_shut=await doors_are_shut(self._hosts))
         self.sentence = ""
@@ -96,6 +96,11 @@ def _starting(view: View) -> set[Incarnation]:
     """Who was launched and has not registered."""
     slots = view.slots.values()
     return {s.occupant.name for s in slots if s.phase is Phase.STARTING and s.occupant is not None}
+
+
+def next_pause_s(pause_s: float, patience_s: float, *, waiting: int, late: int) -> float:
+    """Twice the last one, unless those who waited have registered: others may have begun to wait meanwhile."""
+    return patience_s if waiting and not late else min(2 * pause_s, PATIENCE_MAX_S)
 
 
 async def doors_are_shut(hosts: Sequence[tuple[str, int]]) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from autohealer.coordination.turned_away import TurnedAway, doors_are_shut
+from autohealer.coordination.turned_away import TurnedAway, doors_are_shut, next_pause_s
 from autohealer.core.actions import Plan
 from autohealer.core.model import Phase, Store
 from tests.support.eventually import eventually_async
@@ -107,3 +107,11 @@ async def test_nobody_knocks_while_nobody_waits_or_zookeeper_is_away() -> None:
         assert (idle.said, away.said) == ([], [])
         for group in (idle, away, patient):
             group.away.close()
+
+
+def test_who_begins_to_wait_later_is_not_overlooked() -> None:
+    """In a slow start the first worker registers and the last one is turned away: it would be ended without a word."""
+    assert next_pause_s(8.0, 2.0, waiting=1, late=0) == 2.0
+    assert next_pause_s(8.0, 2.0, waiting=1, late=1) == 16.0
+    assert next_pause_s(8.0, 2.0, waiting=0, late=0) == 16.0
+    assert next_pause_s(50.0, 2.0, waiting=9, late=9) == 60.0
