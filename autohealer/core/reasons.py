@@ -24,7 +24,7 @@ def of_death(occupant: Occupant, exit_: Exit, view: View) -> str:
     if served_s is None:
         had_been = "not registered"
     elif served_s < view.policy.min_ready_s:
-        had_been = f"was ready for {served_s:.1f} s only"
+        had_been = f"was ready for {served_s:.2f} s only"
     else:
         had_been = "was ready"
     return f"{of_exit(exit_)} after {view.now - occupant.since:.1f} s, {had_been}"
@@ -53,14 +53,14 @@ def of_held(view: View) -> str:
     )
 
 
-def of_backoff(cause: str, failures: int, delay_s: float) -> str:
-    """Why a slot waits."""
-    return f"{cause}; failure {failures} in a row, next try in {delay_s:.1f} s"
+def of_backoff(cause: str, failures: int) -> str:
+    """Why a slot waits; for how long is its deadline's to say, since the reason outlives the wait."""
+    return f"{cause}; failure {failures} in a row"
 
 
-def of_quick_restarts(cause: str, quick_restarts: int, delay_s: float) -> str:
+def of_quick_restarts(cause: str, quick_restarts: int) -> str:
     """Why even a worker that had been ready waits."""
-    return f"{cause}; restart {quick_restarts} in a row too soon after the last, next try in {delay_s:.1f} s"
+    return f"{cause}; restart {quick_restarts} in a row too soon after the last"
 
 
 def of_late_registration(cause: str) -> str:
@@ -68,11 +68,9 @@ def of_late_registration(cause: str) -> str:
     return f"{cause}; the first list after its death showed that it had been registered"
 
 
-def of_quarantine(cause: str, failures: int, delay_s: float) -> str:
+def of_quarantine(cause: str, failures: int) -> str:
     """Why a slot is parked."""
-    return (
-        f"{cause}; quarantined after {failures} failures in a row, probing again in {delay_s:.1f} s"
-    )
+    return f"{cause}; quarantined after {failures} failures in a row"
 
 
 def of_no_registration(occupant: Occupant, now: float) -> str:

@@ -33,7 +33,7 @@ def after_death(view: View, empty: Slot, death: Death) -> Slot:
     return replace(
         _parked(view, empty, delay_s, parked=parked),
         quick_restarts=quick_restarts,
-        reason=say(death.cause, quick_restarts, delay_s),
+        reason=say(death.cause, quick_restarts),
     )
 
 
@@ -46,7 +46,7 @@ def _after_failed_start(view: View, empty: Slot, death: Death) -> Slot:
         _parked(view, empty, delay_s, parked=parked),
         failures=failures,
         unregistered_death=death,
-        reason=say(death.cause, failures, delay_s),
+        reason=say(death.cause, failures),
     )
 
 

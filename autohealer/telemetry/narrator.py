@@ -117,7 +117,7 @@ class Narrator:
             "worker_exited",
             how=how,
             reason=slot.reason,
-            then=_NEXT[slot.phase] if exited.tree_empty else _NEXT[Phase.DRAINING],
+            then=_next(slot, view.now) if exited.tree_empty else _NEXT[Phase.DRAINING],
             **({"hint": hint} if hint else {}),
             last_output=self._last_output(number),
         )
@@ -182,6 +182,13 @@ class Narrator:
     def _worker(self, name: Incarnation, pid: int | None) -> structlog.typing.FilteringBoundLogger:
         pid_field = {"pid": pid} if pid else {}
         return self._logger.bind(slot=name.slot, **pid_field, generation=name.generation)
+
+
+def _next(slot: Slot, now: float) -> str:
+    """What becomes of a slot after a death, and when."""
+    if slot.phase in {Phase.BACKOFF, Phase.QUARANTINED} and slot.deadline is not None:
+        return f"{_NEXT[slot.phase]}, next try in {slot.deadline - now:.1f} s"
+    return _NEXT[slot.phase]
 
 
 def _occupant(view: View, name: Incarnation) -> Occupant | None:

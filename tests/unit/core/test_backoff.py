@@ -106,7 +106,7 @@ def test_a_moment_of_being_ready_is_a_failed_start() -> None:
         slot = scene.view.slots[0]
         assert slot.deadline is not None
         waits.append(round(slot.deadline - scene.view.now, 3))
-        assert "was ready for 0.9 s only; " in scene.reason(0)
+        assert "was ready for 0.90 s only; " in scene.reason(0)
         scene.after(waits[-1])
     assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0, 30.0]
     assert slot.phase is Phase.QUARANTINED

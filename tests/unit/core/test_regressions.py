@@ -121,14 +121,14 @@ def test_the_double_of_a_draining_incarnation_is_still_insisted_on() -> None:
 
 
 def test_a_slot_that_has_to_pause_again_does_not_wait_for_its_turn() -> None:
-    """It would be launched at once while its reason says `next try in 1.0 s`."""
+    """It would be launched at once while status says that it waits a second."""
     policy = Policy(budget_burst=1, budget_per_s=0.25, intensity=0)
     scene = Scene("0:starting(1s) 1:starting(1s)", policy=policy)
     dead = scene.name(1)
     scene.decide(scene.dies(0), scene.dies(1))
     assert [line.split(":")[0] for line in scene.after(0.2)] == ["spawn 0", "wait 1"]
     scene.after(3.5, scene.lists(dead))
-    assert scene.reason(1).endswith("next try in 1.0 s")
+    assert scene.reason(1).endswith("restart 1 in a row too soon after the last")
     assert not [line for line in scene.after(0.6) if line.startswith("spawn 1")]
     assert [line.split(":")[0] for line in scene.after(0.4)] == ["spawn 1"]
 

@@ -157,7 +157,7 @@ def test_an_exit_says_how_why_and_what_is_next() -> None:
     (record,) = Log().of(fact, view=view)
     assert record["how"] == "exited with code 3"
     assert record["reason"] == view.slots[3].reason
-    assert record["then"] == "waits"
+    assert record["then"] == "waits, next try in 0.1 s"
     assert record["last_output"] == ["last words of slot 3"]
 
 
@@ -260,3 +260,14 @@ def test_what_may_be_done_about_a_death_is_told_with_it() -> None:
     log.hint = ""
     (record,) = log.of(exited, view=view_after(exited))
     assert "hint" not in record
+
+
+def test_a_death_says_when_the_next_try_is_and_the_next_start_does_not() -> None:
+    """A line about a worker that has started would promise a try that is over."""
+    died = events.WorkerExited(NAME, Exit(code=1), tree_empty=True, jitter=0.0, pid=PID)
+    view = view_after(died)
+    (record,) = Log().of(died, view=view)
+    assert record["then"] == "waits, next try in 0.1 s"
+    evolve(view, events.Decided(Plan((Spawn(3, Incarnation(3, 18), view.slots[3].reason),))))
+    (record,) = Log().of(events.WorkerSpawned(Incarnation(3, 18), PID), view=view)
+    assert str(record["reason"]).endswith("; failure 1 in a row")
