@@ -101,6 +101,7 @@ class Keeper:
         self._holds: tuple[str, ...] = ()
         self._adopted = 0
         self._has_run = self._is_blind = False
+        self._began_at = time.monotonic()
         self._view = _view(settings, shared.neighbours.room)
         self._mailbox = Mailbox()
         rng = random.Random()
@@ -135,7 +136,7 @@ class Keeper:
             shared.session.client.hosts,
             shared.unforeseen.start,
             self._tell_turned_away,
-            min(PATIENCE_S, settings.registration_timeout_s / 2),
+            min(PATIENCE_S, settings.registration_timeout_s / 4),
         )
         self._stop_asked = asyncio.Event()
         self._executor = Executor(
@@ -294,7 +295,11 @@ class Keeper:
 
     async def _status(self) -> StatusRecord:
         about = About(
-            self._settings.group, os.getpid(), version("autohealer"), self._shared.connection
+            self._settings.group,
+            os.getpid(),
+            version("autohealer"),
+            self._shared.connection,
+            self._began_at,
         )
         remarks = Remarks(holds=lambda: self._holds, notes=self._notes, hint=self._hint)
         return await gather_status(about, self._view, time.monotonic, remarks, _examine)

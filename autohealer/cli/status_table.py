@@ -1,34 +1,52 @@
 """Show a status to a person: one row per slot, the truth about each with its age.
 
+Theory of operation. Where there is no terminal a row is a line, whatever its length, so that other programs find what
+they look for. A terminal that is too narrow gets fewer columns rather than cells folded into pillars: those go first
+that say least; on the narrowest the reason stands below its row.
+
 Names, hosts and reasons are others' words: nothing in them is taken for markup, or sent to the terminal to be obeyed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from autohealer.control.records import SlotRecord, StatusRecord
 from autohealer.printable import printable
 
-_COLUMNS = ("slot", "state", "pid", "registration", "process", "restarts", "why it is where it is")
+_REASON = "why it is where it is"
+_COLUMNS = ("slot", "state", "pid", "registration", "process", "restarts")
+_LEAST_FIRST = ("process", "registration", "restarts", "pid")
+"""What a narrow terminal does without, in this order."""
+
+_GAP = "  "
+_INDENT = "    "
+REASON_COLUMNS_MIN = 30
+"""In less a sentence is a pillar."""
+
+_STYLES = {
+    "ready": "green",
+    **dict.fromkeys(("backoff", "quarantined", "held"), "red"),
+    **dict.fromkeys(("starting", "draining", "up, not ready"), "yellow"),
+}
+_WELL = frozenset({"running", "sleeping", "idle"})
+"""What the kernel says of a process that does its work, or waits for some."""
 
 
 def print_status(status: StatusRecord, console: Console) -> None:
     """Print the summary, the table and what needs attention."""
+    age = "" if status.daemon_age_s is None else f" up {_duration(status.daemon_age_s)}"
     _print_sentence(
         console,
         f"{status.group}: {status.ready}/{status.desired} ready"
-        f"{', stopping' if status.stopping else ''} · daemon pid {status.daemon_pid} ({status.version})"
+        f"{', stopping' if status.stopping else ''} · daemon pid {status.daemon_pid}{age} ({status.version})"
         f" · ZooKeeper {status.zookeeper} {status.store}{_since(status.store_age_s)}",
     )
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in _COLUMNS:
-        table.add_column(column, overflow="fold")
-    for slot in status.slots:
-        table.add_row(*(Text(printable(cell)) for cell in _row(slot)))
-    console.print(table)
+    _print_table(status.slots, console)
     for note in status.notes:
         _print_sentence(console, f"note: {note}")
     for hold in status.holds:
@@ -41,21 +59,74 @@ def print_status(status: StatusRecord, console: Console) -> None:
 
 
 def _print_sentence(console: Console, text: str) -> None:
-    console.print(printable(text), markup=False, emoji=False, highlight=False)
+    for line in _wrapped(console, printable(text), console.width):
+        console.print(Text(line), overflow="ignore", no_wrap=True, crop=False)
 
 
-def _row(slot: SlotRecord) -> tuple[str, ...]:
-    return (
+# --- the table --------------------------------------------------------------------------------
+
+
+def _print_table(slots: Sequence[SlotRecord], console: Console) -> None:
+    rows = [_row(slot) for slot in slots]
+    widths = {name: max(map(cell_len, (name, *(row[name] for row in rows)))) for name in _COLUMNS}
+    room = _fit(widths, console.width)
+    _print_row(
+        console, Text(_joined({name: name for name in widths}, widths), "bold"), room, _REASON
+    )
+    for slot, row in zip(slots, rows, strict=True):
+        line = Text(_joined(row, widths))
+        begin = widths["slot"] + len(_GAP)
+        line.stylize(_STYLES.get(_state(slot), ""), begin, begin + len(_state(slot)))
+        _print_row(console, line, room, printable(_reason(slot)))
+
+
+def _fit(widths: dict[str, int], columns: int) -> int:
+    """Take columns out until there is room for the reason; how much there is, 0 where it has to go below its row."""
+    for name in (*_LEAST_FIRST, None):
+        room = columns - sum(width + len(_GAP) for width in widths.values())
+        if room >= REASON_COLUMNS_MIN:
+            return room
+        if name is not None:
+            del widths[name]
+    return 0
+
+
+def _joined(row: dict[str, str], widths: dict[str, int]) -> str:
+    return _GAP.join(
+        row[name] + " " * (width - cell_len(row[name])) for name, width in widths.items()
+    )
+
+
+def _print_row(console: Console, line: Text, room: int, reason: str) -> None:
+    if room:
+        first, *more = _wrapped(console, reason, room)
+        indent = " " * (line.cell_len + len(_GAP))
+        line.append_text(Text(_GAP + first))
+    else:
+        more, indent = _wrapped(console, reason, max(1, console.width - len(_INDENT))), _INDENT
+    line.rstrip()
+    console.print(line, overflow="ignore", no_wrap=True, crop=False)
+    for text in more:
+        console.print(Text(indent + text), overflow="ignore", no_wrap=True, crop=False)
+
+
+def _wrapped(console: Console, text: str, columns: int) -> list[str]:
+    """Lines broken between words where that is possible; at least one."""
+    return [line.plain.rstrip() for line in Text(text).wrap(console, columns)] or [""]
+
+
+def _row(slot: SlotRecord) -> dict[str, str]:
+    cells = (
         str(slot.slot) if slot.slot >= 0 else "surplus",
         f"{_state(slot)} {_duration(slot.phase_age_s)}",
         f"{slot.pid} ({_duration(slot.pid_age_s)})"
         if slot.pid and slot.pid_age_s is not None
         else "-",
         f"{slot.registration}{_since(slot.registration_age_s)}" if slot.pid else "-",
-        slot.health,
+        _process(slot),
         str(slot.restarts),
-        f"{slot.reason}; {slot.hint}" if slot.hint else slot.reason,
     )
+    return dict(zip(_COLUMNS, map(printable, cells), strict=True))
 
 
 def _state(slot: SlotRecord) -> str:
@@ -63,6 +134,19 @@ def _state(slot: SlotRecord) -> str:
     if slot.phase == "ready" and not slot.ready:
         return "up, not ready"
     return slot.phase
+
+
+def _process(slot: SlotRecord) -> str:
+    """What matters of the kernel's word: a worker that waits for work is not asleep to its owner."""
+    if slot.rss_bytes is None:
+        return slot.health
+    return f"{'up' if slot.health in _WELL else slot.health} {slot.rss_bytes / 1e6:.0f} MB"
+
+
+def _reason(slot: SlotRecord) -> str:
+    wait = "" if slot.next_try_s is None else f"; next try in {_duration(slot.next_try_s)}"
+    hint = f"; {slot.hint}" if slot.hint else ""
+    return f"{slot.reason}{wait}{hint}"
 
 
 def _since(age_s: float | None) -> str:

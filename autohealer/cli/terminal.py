@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 WIDTH_ELSEWHERE = 100
-"""Columns of tables and help that no terminal shows; in 80 they would be cut."""
+"""Columns of help that no terminal shows; in 80 it would be cut."""
+
+WIDTH_OF_FILES = 100_000
+"""What reads a table from a pipe looks for lines, not for columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +46,11 @@ def columns_of(descriptor: int) -> int:
 
 
 def table_width(environment: Mapping[str, str]) -> int:
-    """How wide tables on standard output may be: as `COLUMNS` says, else as the terminal is."""
+    """How wide tables on standard output may be: as `COLUMNS` says, else as the terminal is, else as they like."""
     told = environment.get("COLUMNS", "")
-    return int(told) if told.isdecimal() and int(told) else columns_of(1)
+    if told.isdecimal() and int(told):
+        return int(told)
+    return columns_of(1) if os.isatty(1) else WIDTH_OF_FILES
 
 
 def help_width(environment: Mapping[str, str]) -> int:

@@ -62,3 +62,4 @@ class StatusRecord:
     slots: tuple[SlotRecord, ...]
     strangers: tuple[StrangerRecord, ...]
     notes: tuple[str, ...] = ()
+    daemon_age_s: float | None = None

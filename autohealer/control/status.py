@@ -34,6 +34,8 @@ class About:
     daemon_pid: int
     version: str
     zookeeper: str
+    since: float = NEVER
+    """When the daemon began, by the same clock as the view's."""
 
 
 NOT_SERVING = frozenset({"stopped", "tracing-stop", "zombie", "dead"})
@@ -127,6 +129,7 @@ def _whole(
             for s in sorted(view.strangers.values(), key=lambda stranger: stranger.label)
         ),
         notes=tuple(map(encodable, remarks.notes())),
+        daemon_age_s=_age(about.since, now),
     )
 
 
@@ -182,4 +185,5 @@ def _next_try_s(slot: Slot, now: float) -> float | None:
 
 
 def _age(since: float, now: float) -> float | None:
-    return None if since == NEVER else max(0.0, now - since)
+    """Milliseconds are what it is known to; further digits would only be read over."""
+    return None if since == NEVER else round(max(0.0, now - since), 3)

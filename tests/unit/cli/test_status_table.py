@@ -6,9 +6,11 @@ import io
 from dataclasses import replace
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from autohealer.cli.status_table import print_status
+from autohealer.cli.terminal import WIDTH_OF_FILES
 from autohealer.control.records import SlotRecord, StatusRecord, StrangerRecord
 
 SLOT = SlotRecord(
@@ -51,14 +53,14 @@ HOSTILE = "[/x][red]:smile:\x1b]0;owned\x07\x9b2J\r\nforged: 1/1 ready\u202e\u20
 SHOWN = r"[/x][red]:smile:\x1b]0;owned\x07\x9b2J\r\nforged: 1/1 ready\u202e\u2028\ud800"
 
 
-def shown(status: StatusRecord, *, on_terminal: bool) -> str:
+def shown(status: StatusRecord, *, on_terminal: bool, columns: int = 2000) -> str:
     """What goes to standard output."""
     screen = io.StringIO()
     print_status(
         status,
         Console(
             file=screen,
-            width=2000,
+            width=columns,
             force_terminal=on_terminal,
             no_color=True,
             legacy_windows=False,
@@ -116,3 +118,61 @@ def test_ordinary_words_of_others_are_readable() -> None:
     """Nobody could read the reason of a worker whose path has umlauts."""
     status = replace(STATUS, slots=(replace(SLOT, reason=r"größer 大 🔥 C:\new"),))
     assert r"größer 大 🔥 C:\new" in shown(status, on_terminal=True)
+
+
+WORKING = replace(
+    SLOT, pid_age_s=7200.0, rss_bytes=25_400_000, reason="exited with code 3 after 6.9 s, was ready"
+)
+LONG = replace(STATUS, slots=(replace(WORKING, hint=""), replace(WORKING, slot=1, hint="")))
+
+
+@pytest.mark.parametrize(
+    ("columns", "headings"),
+    [
+        (2000, "slot state pid registration process restarts why it is where it is"),
+        (95, "slot state pid registration restarts why it is where it is"),
+        (70, "slot state pid why it is where it is"),
+        (50, "slot state why it is where it is"),
+        (20, "slot state"),
+    ],
+)
+def test_a_narrow_terminal_gets_fewer_columns_and_no_pillars(columns: int, headings: str) -> None:
+    """On half a screen one could not read a single row."""
+    lines = shown(LONG, on_terminal=False, columns=columns).splitlines()
+    assert max(map(len, lines)) <= columns
+    assert all(line == line.rstrip() for line in lines)
+    head = next(line for line in lines if line.startswith("slot"))
+    assert " ".join(head.split()) == headings
+    whole = " ".join(" ".join(lines).split())
+    assert whole.count("exited with code 3 after 6.9 s, was ready") == 2
+
+
+def test_without_a_terminal_a_row_is_a_line() -> None:
+    """`autohealer status | grep` would find halves of rows."""
+    lines = shown(LONG, on_terminal=False, columns=WIDTH_OF_FILES).splitlines()
+    (row,) = [line for line in lines if line.startswith("1 ")]
+    assert " ".join(row.split()) == (
+        "1 ready 1.0s 4711 (2.0h) present for 1.0s up 25 MB 3 exited with code 3 after 6.9 s, was ready"
+    )
+
+
+def test_wide_characters_keep_their_columns() -> None:
+    """A reason in Chinese would be cut, or run over the edge of the terminal."""
+    status = replace(STATUS, slots=(replace(SLOT, reason="大" * 60),))
+    lines = shown(status, on_terminal=False, columns=60).splitlines()
+    assert max(map(cell_len, lines)) <= 60
+    assert sum(line.count("大") for line in lines) == 60
+
+
+def test_a_slot_that_waits_says_when_it_is_tried_again_and_what_may_be_done() -> None:
+    """The operator would wait for a quarantined slot without knowing for how long, or why."""
+    slot = replace(SLOT, phase="quarantined", ready=False, next_try_s=12.0, reason="it fell")
+    text = shown(replace(STATUS, slots=(slot,)), on_terminal=False)
+    assert "it fell; next try in 12.0s; install it\n" in text
+
+
+def test_the_summary_tells_for_how_long_the_daemon_has_been_up() -> None:
+    """Nobody would see that the daemon itself was restarted a moment ago."""
+    assert "daemon pid 99 up 2.0h (0.1.0)" in shown(
+        replace(STATUS, daemon_age_s=7200.0), on_terminal=False
+    )
