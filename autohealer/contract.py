@@ -146,6 +146,18 @@ def decode_record(raw: bytes) -> WorkerRecord:
     )
 
 
+def worker_connection(told: str) -> str:
+    """Where a worker finds ZooKeeper: what its daemon told it, or in the words that the daemon's own option takes.
+
+    Somebody who has set AUTOHEALER_ZOOKEEPER for the daemon and starts a worker by hand means the same server.
+    """
+    if told in {"", "auto", "embedded"}:
+        return DEFAULT_ZOOKEEPER
+    if told.startswith("embedded:"):
+        return f"127.0.0.1:{told.removeprefix('embedded:')}"
+    return told
+
+
 def adoption_token(secret: bytes, name: str) -> str:
     """The proof of identity a daemon gives to what it launches: HMAC-SHA256 over the incarnation's name, 32 hex digits.
 

@@ -13,14 +13,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 DEFAULT = "run"
-ABOUT_ITSELF = frozenset({"--help", "--version"})
+ABOUT_ITSELF = frozenset({"-h", "--help", "-V", "--version"})
 INSTEAD = {
     "help": "did you mean --help?",
     "version": "did you mean --version?",
     "start": "to keep workers alive: autohealer N PROGRAM",
-    "stop": "Ctrl-C or TERM stops a daemon, `autohealer detach` leaves its workers running",
+    "stop": "Ctrl-C or TERM stops a daemon (its pid is in `autohealer status`), "
+    "`autohealer detach` ends it and leaves its workers running",
     "restart": "end the daemon and start it again; `autohealer detach` leaves its workers running meanwhile",
-    "logs": "workers' output is in the state directory, their last words in `autohealer why`",
+    "logs": "workers' output is in the state directory (groups/GROUP/output), their last words in `autohealer why`",
 }
 """What users of other supervisors type, and what does it here."""
 
@@ -49,7 +50,7 @@ def arranged(
     """
     taken = _taken_apart(words, with_value, places=1)
     if not taken.others:
-        return [DEFAULT, *words]
+        return [DEFAULT, *_about_run(words, with_value)]
     first = taken.others[0]
     if first in commands and not taken.is_split:
         rest = (*taken.options, *taken.others[1:])
@@ -62,6 +63,8 @@ def arranged(
 def _about_run(words: Sequence[str], with_value: Collection[str]) -> list[str]:
     """Options first, and N and the program behind a `--`, so that nothing of the worker's is taken for ours."""
     taken = _taken_apart(words, with_value, places=2)
+    if len(taken.others) < 2 and _are_known(taken.options, with_value):
+        raise UnknownCommand(_lacking(taken.others))
     return [*taken.options, *(("--",) if taken.others else ()), *taken.others]
 
 
@@ -82,6 +85,18 @@ def _taken_apart(words: Sequence[str], with_value: Collection[str], places: int)
             if word in with_value and rest:
                 options.append(rest.pop(0))
     return Words(tuple(options), (*others, *rest), is_split)
+
+
+def _are_known(options: Sequence[str], with_value: Collection[str]) -> bool:
+    """Whether nothing is wrong with the options, and none of them asks about the program itself."""
+    names = [word.partition("=")[0] for word in options if _is_option(word)]
+    return all(name in with_value for name in names)
+
+
+def _lacking(others: Sequence[str]) -> str:
+    if others and _may_be_a_number(others[0]):
+        return f"say which program is to be kept alive {others[0]} times, as in `autohealer {others[0]} flaky_worker`"
+    return "say how many workers and of which program, as in `autohealer 10 flaky_worker`"
 
 
 def _is_option(word: str) -> bool:

@@ -43,12 +43,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 StateDir = Annotated[
     Path | None,
     typer.Option(
-        help="Where locks, worker output and the embedded server's data live. [default: XDG state home]"
+        readable=False,  # who may not look is told so in our own words
+        help="Where locks, worker output and the embedded server's data live. [default: XDG state home]",
     ),
 ]
 
@@ -86,14 +88,17 @@ def group(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version."
+            "-V", "--version", callback=_print_version, is_eager=True, help="Print the version."
         ),
     ] = False,
 ) -> None:
     """Keep N workers alive, whatever dies.
 
-    `autohealer 10 flaky_worker` is short for `autohealer run 10 flaky_worker`; see `autohealer run --help`
-    for its options, which stand before PROGRAM.
+    \b
+    autohealer 10 flaky_worker      keep ten alive: short for `autohealer run 10 flaky_worker`
+    autohealer status               what runs, and since when
+    autohealer why 3                what befell slot 3, and its last words
+    autohealer run --help           the options, which stand before PROGRAM
     """
 
 
@@ -105,12 +110,13 @@ def run(
     program: Annotated[
         str,
         typer.Argument(
-            help="What to run: a file, a Python module with __main__, or a command on PATH."
+            metavar="PROGRAM",
+            help="What to run: a file, a Python module with __main__, or a command on PATH.",
         ),
     ],
     arguments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ARGS]...", help="Passed on to every worker as they are."),
+        typer.Argument(metavar="ARGS", help="Passed on to every worker as they are."),
     ] = None,
     zookeeper: Annotated[
         str,
@@ -129,19 +135,26 @@ def run(
         typer.Option(
             min=0.5,
             max=600,
+            metavar="SECONDS",
             help="Seconds until ZooKeeper gives up a silent worker; bounds how long a frozen one stays.",
         ),
     ] = DEFAULT_SESSION_TIMEOUT_S,
     registration_timeout: Annotated[
         float,
         typer.Option(
-            min=0.1, max=86400, help="Seconds a new worker has to register before it is replaced."
+            min=0.1,
+            max=86400,
+            metavar="SECONDS",
+            help="Seconds a new worker has to register before it is replaced.",
         ),
     ] = REGISTRATION_TIMEOUT_S,
     grace: Annotated[
         float,
         typer.Option(
-            min=0, max=86400, help="Seconds between TERM and KILL when a worker is stopped."
+            min=0,
+            max=86400,
+            metavar="SECONDS",
+            help="Seconds between TERM and KILL when a worker is stopped.",
         ),
     ] = GRACE_S,
     state_dir: StateDir = None,
@@ -211,7 +224,7 @@ def status(
     json: Annotated[bool, typer.Option("--json", help="The whole answer, for programs.")] = False,
     state_dir: StateDir = None,
 ) -> None:
-    """Show each worker of the running daemon: its state, how old each fact is, and why it last restarted."""
+    """Show each worker: its state, how old each fact is, why it last restarted."""
     from rich.console import Console
 
     from autohealer.cli.daemons import Refused, ask_daemons
@@ -244,7 +257,7 @@ def why(
     json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
     state_dir: StateDir = None,
 ) -> None:
-    """Tell why workers ended, with their last words; also what befell earlier daemons. Needs no running daemon."""
+    """Tell why workers ended, with their last words. Needs no running daemon."""
     from autohealer.cli.daemons import Refused
     from autohealer.cli.histories import histories
     from autohealer.cli.history_lines import print_history
@@ -267,9 +280,9 @@ def detach(
     group: Annotated[str | None, typer.Option(help="Which group, where several run.")] = None,
     state_dir: StateDir = None,
 ) -> None:
-    """End the daemon and leave its workers running: the next daemon of the group adopts them.
+    """End the daemon and leave its workers running for the next one.
 
-    For upgrades: detach, install, start again. No worker is restarted.
+    For upgrades: detach, install, start again: the next daemon of the group adopts them, and none is restarted.
     """
     from autohealer.cli.daemons import Refused, ask_one_daemon
     from autohealer.cli.detaching import why_not

@@ -46,6 +46,10 @@ def resolve_program(program: str) -> Program:
     if found := shutil.which(program):
         _check_runnable(Path(found))
         return Program((found,))
+    if program and _is_folder(path):
+        raise ProgramError(
+            f"{program} is a folder and not a Python module with __main__: give a program to run"
+        )
     raise ProgramError(
         f"no program {program!r}: it is not a file here, not a Python module with __main__, and not a command on PATH"
     )
@@ -75,6 +79,13 @@ def _is_file(program: str) -> bool:
         ):  # in a folder we may not enter: it may still be a module or a command
             return False
         raise ProgramError(f"{program} cannot be looked at: {error.strerror}") from error
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False  # in a folder we may not enter
 
 
 def _module_command(module: str) -> Program:

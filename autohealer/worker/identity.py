@@ -97,7 +97,7 @@ def identify(environ: MutableMapping[str, str], address: str = "") -> Identity:
         path = contract.manual_znode_path(record.host, record.pid, record.start)
         incarnation = None
     return Identity(
-        connection=environ.get(contract.ENV_ZOOKEEPER, contract.DEFAULT_ZOOKEEPER),
+        connection=contract.worker_connection(environ.get(contract.ENV_ZOOKEEPER, "")),
         session_timeout_s=session_timeout_s,
         path=path,
         name=_last_part(path) if path else str(incarnation or "a worker"),

@@ -48,7 +48,11 @@ def autohealer(
         (("--group", "a/b", "3", "flaky_worker"), "'a/b' cannot name a group"),
         (("--no-such-option", "3", "flaky_worker"), "No such option: --no-such-option"),
         (("--grace", "-1", "3", "flaky_worker"), "Invalid value for '--grace'"),
-        (("3",), "Missing argument"),
+        (("3",), "say which program is to be kept alive 3 times"),
+        (("--group", "a"), "say how many workers and of which program"),
+        (("run",), "say how many workers and of which program"),
+        (("3", "crlf.sh"), "crlf.sh has Windows line endings"),
+        (("3", "plain.sh"), "plain.sh has no #! line"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -57,6 +61,9 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
 ) -> None:
     """A typing error would start something, or answer with a traceback."""
     (tmp_path / "plain.txt").write_text("not a program")
+    for name, text in (("crlf.sh", "#!/bin/sh\r\n"), ("plain.sh", "exec sleep 1\n")):
+        (tmp_path / name).write_bytes(text.encode())
+        (tmp_path / name).chmod(0o755)
     state = tmp_path / "state"
     done = autohealer(*args, cwd=tmp_path, XDG_STATE_HOME=str(state))
     assert done.returncode == 2, done.stderr
@@ -78,6 +85,9 @@ def test_a_state_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
 def test_help_names_the_options_and_the_exit_codes() -> None:
     """A newcomer would have to read the source."""
     whole = " ".join(autohealer("--help").stdout.split())
+    assert "..." not in whole.replace("[ARGS]...", ""), "no command's summary is cut"
+    assert autohealer("-h").stdout == autohealer("--help").stdout
+    assert autohealer("status", "-h").stdout == autohealer("status", "--help").stdout
     assert "autohealer 10 flaky_worker" in whole
     run = " ".join(autohealer("run", "--help").stdout.split())
     for option in (
@@ -93,8 +103,9 @@ def test_help_names_the_options_and_the_exit_codes() -> None:
 
 def test_version_is_printed() -> None:
     """A bug report would lack its most useful line."""
-    done = autohealer("--version")
-    assert (done.returncode, done.stdout.strip()) == (0, "0.1.0")
+    for option in ("--version", "-V"):
+        done = autohealer(option)
+        assert (done.returncode, done.stdout.strip()) == (0, "0.1.0")
 
 
 def test_status_without_a_daemon_says_so(tmp_path: Path) -> None:

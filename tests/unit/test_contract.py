@@ -22,6 +22,7 @@ from autohealer.contract import (
     manual_znode_path,
     parse_znode_name,
     registration_proof,
+    worker_connection,
 )
 
 groups = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", fullmatch=True).filter(is_group_name)
@@ -219,3 +220,18 @@ def test_a_proof_is_always_the_same() -> None:
 def test_a_proof_holds_for_one_process_and_one_token(other: tuple[str, int, int, str]) -> None:
     """Who copies a record out of a znode would pass for the worker it speaks of."""
     assert registration_proof(*other) != registration_proof(*PROVEN)
+
+
+@pytest.mark.parametrize(
+    ("told", "connection"),
+    [
+        ("", "127.0.0.1:2181"),
+        ("auto", "127.0.0.1:2181"),
+        ("embedded", "127.0.0.1:2181"),
+        ("embedded:2191", "127.0.0.1:2191"),
+        ("zk1:2181,zk2:2181/app", "zk1:2181,zk2:2181/app"),
+    ],
+)
+def test_a_worker_understands_what_the_daemon_does(told: str, connection: str) -> None:
+    """Started by hand with the daemon's own setting it would look for a host called `embedded`."""
+    assert worker_connection(told) == connection

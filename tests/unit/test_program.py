@@ -229,8 +229,9 @@ def test_a_file_that_cannot_be_read_says_so(here: Path) -> None:
 def test_a_folder_is_not_a_program(here: Path) -> None:
     """A folder would be called missing."""
     (here / "worker").mkdir()
-    with pytest.raises(ProgramError, match="is a folder"):
-        resolve_program("./worker")
+    for program in ("./worker", "worker", "."):
+        with pytest.raises(ProgramError, match="is a folder"):
+            resolve_program(program)
 
 
 @pytest.mark.parametrize("program", ["./absent", "no/such/program"])

@@ -33,8 +33,9 @@ WITH_VALUE = ("--group", "--state-dir", "--grace", "--port")
         ("3 status", "run -- 3 status"),
         ("-3 prog", "run -- -3 prog"),
         ("run -3 prog", "run -- -3 prog"),
-        ("run", "run"),
-        ("--group x", "run --group x"),
+        ("run --help", "run --help"),
+        ("3 -h", "run -h -- 3"),
+        ("3 --no-such", "run --no-such -- 3"),
         ("3 --help", "run --help -- 3"),
         ("--no-such 3 prog", "run --no-such -- 3 prog"),
         ("status --json", "status --json"),
@@ -76,6 +77,23 @@ def test_a_wrong_first_word_is_answered_with_what_was_meant(word: str, sentence:
         arranged([word], COMMANDS, WITH_VALUE)
     assert sentence in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("3", "say which program is to be kept alive 3 times"),
+        ("--group x 3", "say which program is to be kept alive 3 times"),
+        ("run", "say how many workers and of which program"),
+        ("--group x", "say how many workers and of which program"),
+        ("--group=x --grace 1", "say how many workers and of which program"),
+        ("--", "say how many workers and of which program"),
+    ],
+)
+def test_what_is_lacking_is_said_with_an_example(typed: str, sentence: str) -> None:
+    """A newcomer would read of an argument called 'program' below a line of brackets."""
+    with pytest.raises(UnknownCommand, match=sentence):
+        arranged(typed.split(), COMMANDS, WITH_VALUE)
 
 
 @pytest.mark.parametrize("word", ["3x", "1.5", "1e3", "+", "-1", ""])
