@@ -12,7 +12,8 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -302,7 +303,8 @@ class Keeper:
             self._began_at,
         )
         remarks = Remarks(holds=lambda: self._holds, notes=self._notes, hint=self._hint)
-        return await gather_status(about, self._view, time.monotonic, remarks, _examine)
+        record = await gather_status(about, self._view, time.monotonic, remarks, _examine)
+        return replace(record, at=datetime.now(UTC).isoformat(timespec="milliseconds"))
 
 
 def _about(settings: Settings, secret: bytes) -> ClaimRecord:

@@ -285,7 +285,7 @@ def detach(
     For upgrades: detach, install, start again: the next daemon of the group adopts them, and none is restarted.
     """
     from autohealer.cli.daemons import Refused, ask_one_daemon
-    from autohealer.cli.detaching import why_not
+    from autohealer.cli.detaching import left_running, why_not
     from autohealer.control.client import NoAnswer, parse_status
     from autohealer.control.client import detach as ask_to_detach
 
@@ -304,8 +304,7 @@ def detach(
         fail(ExitCode.NO_DAEMON, error)
     left = sum(slot.pid is not None for slot in status.slots)
     print(  # noqa: T201
-        f"{printable(status.group)}: the daemon (pid {status.daemon_pid}) is gone, its {left} workers run on; "
-        "start it again to adopt them"
+        f"{printable(status.group)}: the daemon (pid {status.daemon_pid}) is gone{left_running(left)}"
     )
 
 

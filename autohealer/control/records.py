@@ -47,7 +47,11 @@ class StrangerRecord:
 
 @dataclass(frozen=True, slots=True)
 class StatusRecord:
-    """One daemon's answer. `holds` is what is held back and why, `notes` what else the operator should know."""
+    """One daemon's answer. `holds` is what is held back and why, `notes` what else the operator should know.
+
+    `at` is the time of day to which all ages belong, UTC in ISO form. `v` is the version of this form: it grows when a
+    field goes or means something else. Fields may be added at any time.
+    """
 
     group: str
     daemon_pid: int
@@ -63,3 +67,5 @@ class StatusRecord:
     strangers: tuple[StrangerRecord, ...]
     notes: tuple[str, ...] = ()
     daemon_age_s: float | None = None
+    at: str = ""
+    v: int = 1

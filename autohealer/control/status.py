@@ -159,7 +159,7 @@ def _slot_record(
         health=health.state if health else "no process",
         health_age_s=health_age_s if occupant else None,
         rss_bytes=health.rss_bytes if health else None,
-        cpu_s=health.cpu_s if health else None,
+        cpu_s=round(health.cpu_s, 3) if health else None,
         restarts=slot.restarts,
         failures=slot.failures if _is_failing(slot, view, now) else 0,
         reason=encodable(of_holdouts(slot.reason, slot.holdouts)),
@@ -181,7 +181,7 @@ def _serves(health: Health | None) -> bool:
 def _next_try_s(slot: Slot, now: float) -> float | None:
     if slot.phase not in {Phase.BACKOFF, Phase.QUARANTINED} or slot.deadline is None:
         return None
-    return max(0.0, slot.deadline - now)
+    return round(max(0.0, slot.deadline - now), 3)
 
 
 def _age(since: float, now: float) -> float | None:

@@ -7,6 +7,8 @@ import socket
 import stat
 import subprocess
 import sys
+from datetime import UTC, datetime
+from json import loads
 from pathlib import Path
 
 import pytest
@@ -128,6 +130,9 @@ def test_status_shows_each_slot_with_ages_and_json_says_the_same(
         assert "present for" in table
         json = autohealer("status", "--json", "--state-dir", str(daemon.state_dir)).stdout
         assert f'"pid":{pids[0]}' in json
+        assert '"v":1' in json
+        at = datetime.fromisoformat(str(loads(json)["at"]))
+        assert abs((datetime.now(UTC) - at).total_seconds()) < 60
         socket = daemon.state_dir / "groups/flaky_worker/control.sock"
         assert stat.S_IMODE(socket.stat().st_mode) == 0o600
 

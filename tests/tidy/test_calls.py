@@ -15,7 +15,7 @@ SLEEPS = ("time.sleep", "asyncio.sleep")
 
 PLACES: dict[tuple[str, ...], tuple[str, ...]] = {
     DAY_CLOCKS: (
-        "autohealer/assembly/keeper.py",  # generations are ordered over restarts and reboots
+        "autohealer/assembly/keeper.py",  # generations are ordered over restarts; a status says when it was true
         "autohealer/telemetry/history.py",  # people read it by the time of day
         "autohealer/zkserver/server.py",  # ZooKeeper's ctime and mtime are times of day
         "tests",

@@ -102,7 +102,7 @@ def test_every_text_is_shown_as_it_is_and_obeyed_nowhere(where: str, on_terminal
 def test_every_text_there_is_was_tried() -> None:
     """A text that a later version shows would go through unlooked at."""
     texts = [
-        *(name for name, value in _fields(STATUS) if isinstance(value, str)),
+        *(name for name, value in _fields(STATUS) if isinstance(value, str) and name != "at"),
         *(name for name, value in _fields(SLOT) if isinstance(value, str)),
         *(name for name, _ in _fields(STATUS.strangers[0]) if name != "pid"),
         *("hold", "note"),
