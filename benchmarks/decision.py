@@ -40,7 +40,9 @@ from autohealer.processes.local import LocalProcesses
 from autohealer.processes.output import OutputFiles
 from autohealer.processes.reaper import Reaper
 
-PATIENT = Policy(stable_s=0.0, intensity=10**9, budget_burst=10**9, in_flight_max=10**9)
+PATIENT = Policy(
+    min_ready_s=0.0, stable_s=0.0, intensity=10**9, budget_burst=10**9, in_flight_max=10**9
+)
 
 
 class NoRegistry:
