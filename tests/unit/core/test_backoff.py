@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autohealer.core.backoff import backoff_s, restart_pause_s
-from autohealer.core.model import Phase, Policy
+from autohealer.core.events import WorkerAdopted
+from autohealer.core.model import Incarnation, Phase, Policy
 from tests.unit.core.notation import Scene
 
 POLICY = Policy()
@@ -114,8 +115,10 @@ def test_a_moment_of_being_ready_is_a_failed_start() -> None:
 
 def test_an_adopted_worker_has_served_for_as_long_as_it_lives() -> None:
     """Workers that die right after a daemon's upgrade would be taken for ones that cannot start."""
-    scene = Scene("0:ready*(5s)")
-    assert scene.decide(scene.dies(0))[0].startswith("spawn 0")
+    scene = Scene("0:-")
+    name = Incarnation(0, 7)
+    scene.decide(WorkerAdopted(name, 9, 60.0), scene.lists(name))
+    assert scene.after(0.1, scene.dies(0))[0].startswith("spawn 0")
 
 
 def _serve_and_die(scene: Scene, lived_s: float) -> int:
