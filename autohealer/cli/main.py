@@ -28,7 +28,7 @@ from autohealer.settings import (
     parse_replicas,
     parse_target,
 )
-from autohealer.telemetry.logs import LogFormat
+from autohealer.telemetry.formats import LogFormat
 
 _EPILOG = (
     "Exit codes: 0 done, or stopped as asked; 1 internal error; 2 wrong usage; 3 no ZooKeeper; "

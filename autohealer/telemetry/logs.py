@@ -13,20 +13,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from enum import Enum
 
 import structlog
 
 from autohealer.printable import printable, quoted_lines
-
-
-class LogFormat(str, Enum):  # noqa: UP042 - typer shows the values of a str enum
-    """How log lines look."""
-
-    AUTO = "auto"
-    CONSOLE = "console"
-    JSON = "json"
-
+from autohealer.telemetry.formats import LogFormat
 
 SHOWN_LINES = 5
 """So many of a dead worker's last lines a person sees in the log; `autohealer why` shows all that were kept."""

@@ -11,7 +11,8 @@ import pytest
 import structlog
 
 from autohealer.assembly.unforeseen import Unforeseen
-from autohealer.telemetry.logs import LogFormat, configure
+from autohealer.telemetry.formats import LogFormat
+from autohealer.telemetry.logs import configure
 
 Blow = Callable[[Unforeseen, asyncio.AbstractEventLoop], object]
 

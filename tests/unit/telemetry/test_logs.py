@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from autohealer.telemetry.logs import LogFormat, configure, line_about_missing
+from autohealer.telemetry.formats import LogFormat
+from autohealer.telemetry.logs import configure, line_about_missing
 
 HOSTILE = "\x1b]0;owned\x07\x9b2J\r\n12:00:00 [info] forged\u202e\u2028\ud800"
 SHOWN = r"\x1b]0;owned\x07\x9b2J\r\n12:00:00 [info] forged\u202e\u2028\ud800"

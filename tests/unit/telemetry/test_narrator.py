@@ -23,7 +23,8 @@ from autohealer.core.model import (
     View,
 )
 from autohealer.core.reconcile import reconcile
-from autohealer.telemetry.logs import LogFormat, configure
+from autohealer.telemetry.formats import LogFormat
+from autohealer.telemetry.logs import configure
 from autohealer.telemetry.narrator import Narrator
 
 NAME = Incarnation(3, 17)
