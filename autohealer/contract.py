@@ -6,6 +6,14 @@ znode of a process proven dead can never hit its replacement. The znode's *data*
 process is, for people and for adoption; nothing is decided from it without proof. It can carry one: `proof` shows that
 the process with that pid and start time knew the token, also when its environment cannot be read any more.
 
+A ZooKeeper that wants to know who asks: four variables name files, never what is in them, because an environment gets
+into crash reports and is inherited by whatever a worker starts. `ENV_ZOOKEEPER_AUTH` names one with a line
+`digest:USER:PASSWORD` or `sasl:USER:PASSWORD`, which only its user can read; `ENV_ZOOKEEPER_TLS_CA`, `_CERT` and `_KEY`
+name PEM files. A program with a ZooKeeper client of its own reads the same ones. It proves who it is (for kazoo,
+`auth_data=[("digest", "USER:PASSWORD")]`), speaks TLS where there is a CA, and gives all permissions on what it creates
+to that user and none to anybody else (for kazoo, `default_acl=[make_digest_acl(USER, PASSWORD, all=True)]`).
+`autohealer.worker.kazoo_options` makes these arguments.
+
 Must never know: ZooKeeper clients, processes, clocks. The worker SDK imports this module, so it uses
 nothing that kazoo has not imported already.
 """
@@ -24,6 +32,10 @@ ENV_GROUP = "AUTOHEALER_GROUP"
 ENV_SLOT = "AUTOHEALER_SLOT"
 ENV_GENERATION = "AUTOHEALER_GENERATION"
 ENV_ZOOKEEPER = "AUTOHEALER_ZOOKEEPER"
+ENV_ZOOKEEPER_AUTH = "AUTOHEALER_ZOOKEEPER_AUTH"
+ENV_ZOOKEEPER_TLS_CA = "AUTOHEALER_ZOOKEEPER_TLS_CA"
+ENV_ZOOKEEPER_TLS_CERT = "AUTOHEALER_ZOOKEEPER_TLS_CERT"
+ENV_ZOOKEEPER_TLS_KEY = "AUTOHEALER_ZOOKEEPER_TLS_KEY"
 ENV_ZNODE = "AUTOHEALER_ZNODE"
 ENV_TOKEN = "AUTOHEALER_TOKEN"
 ENV_KEEPER = "AUTOHEALER_KEEPER"

@@ -16,6 +16,13 @@ from pathlib import Path
 
 from autohealer.contract import DEFAULT_SESSION_TIMEOUT_S, is_group_name
 from autohealer.core.model import Policy
+from autohealer.credentials import (
+    NO_CREDENTIALS,
+    Credentials,
+    CredentialsError,
+    Scheme,
+    read_credentials,
+)
 
 REPLICAS_MAX = 10_000
 """What one daemon is built for; a larger number is more likely a typing error than a wish."""
@@ -93,6 +100,7 @@ class Settings:
     session_timeout_s: float = DEFAULT_SESSION_TIMEOUT_S
     registration_timeout_s: float = REGISTRATION_TIMEOUT_S
     grace_s: float = GRACE_S
+    credentials: Credentials = NO_CREDENTIALS
 
     @property
     def group_dir(self) -> Path:
@@ -139,6 +147,37 @@ def parse_target(text: str) -> Target:
     if text.startswith("embedded:"):
         return EmbeddedTarget(_port(text.removeprefix("embedded:"), text))
     return EnsembleTarget(_connection(text))
+
+
+def parse_credentials(
+    target: Target,
+    *,
+    auth: str | None = None,
+    tls_ca: str | None = None,
+    tls_cert: str | None = None,
+    tls_key: str | None = None,
+) -> Credentials:
+    """Read the files of `--zookeeper-auth` and `--zookeeper-tls-*`. Raises `SettingsError`."""
+    try:
+        credentials = read_credentials(auth=auth, tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key)
+        if credentials.tls is not None:
+            from autohealer.zktls import make_context  # who speaks TLS pays for it
+
+            make_context(credentials.tls)
+    except CredentialsError as error:
+        raise SettingsError(str(error)) from None
+    login = credentials.login
+    if isinstance(target, EnsembleTarget):
+        return credentials
+    if credentials.tls is not None:
+        raise SettingsError(
+            "the embedded server speaks no TLS: --zookeeper-tls-ca needs --zookeeper HOST:PORT"
+        )
+    if login is not None and login.scheme is Scheme.SASL:
+        raise SettingsError(
+            f"the embedded server takes no SASL, which {login.file} asks for: use digest, or --zookeeper HOST:PORT"
+        )
+    return credentials
 
 
 def parse_replicas(text: str) -> int:

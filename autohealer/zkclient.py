@@ -10,31 +10,82 @@ nobody reads an older state. After a store came back empty that is every server,
 been dropped for a whole session timeout, the client therefore forgets what it has seen. It keeps its session:
 one that still exists is taken up again, one that does not is lost and replaced.
 
+A connection counts only when the server has accepted who we are. kazoo says CONNECTED before it asks that, and a
+refusal ends its client for good; here it is one more connection that failed, and is tried again. Whatever a
+person has to mend is told in a sentence: a connection that no time will bring.
+
 Must never know: what the session is for.
 
-Limits: this replaces two methods of kazoo, one of them private. After the client forgot, a lagging server may
+Limits: this replaces methods of kazoo, some of them private. After the client forgot, a lagging server may
 show it an older state than it saw before; who cannot bear that calls `sync` before the first read of a connection.
 """
 
 from __future__ import annotations
 
 import logging
+import ssl
 import time
 
 from kazoo.client import KazooClient
-from kazoo.exceptions import ConnectionDropped
+from kazoo.exceptions import (
+    AuthFailedError,
+    ConnectionDropped,
+    SASLException,
+    SessionExpiredError,
+    ZookeeperError,
+)
 from kazoo.handlers.threading import SequentialThreadingHandler
-from kazoo.protocol.serialization import Connect
+from kazoo.protocol.serialization import SASL, Connect
+from kazoo.protocol.states import KeeperState
 from kazoo.retry import KazooRetry
+from kazoo.security import make_acl, make_digest_acl
+
+from autohealer.credentials import NO_CREDENTIALS, Credentials, Login, Scheme, Secret
+from autohealer.zktls import (
+    REFUSES_AFTERWARDS,
+    SPEAKS_TLS,
+    TlsClient,
+    TlsStage,
+    speaks_tls,
+    what_went_wrong,
+)
+
+TYPE_CHECKING = False  # what `typing` says too, and importing it would cost 2 ms
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
 
 PATIENCE_MIN_S = 1.0
 """However short the session, a busy server gets this long to answer."""
 CONNECTS_PER_SESSION = 10
 HANDSHAKES_PER_SESSION = 3
 
+SASL_STEPS_MAX = 8
+"""DIGEST-MD5 takes three; a server that knows nothing of SASL answers for ever, and kazoo would ask for ever."""
+WONDER_AFTER_S = 1.0
+"""A server that drops handshakes for so long is not about to start: it may want TLS, or a certificate."""
 
-def client_for(connection: str, session_timeout_s: float) -> KazooClient:
-    """Prepare a client; nothing is connected yet."""
+_CONNECTED = (KeeperState.CONNECTED, KeeperState.CONNECTED_RO)
+
+
+def _say_nothing(_sentence: str) -> None:
+    """For those who learn by themselves that there is no connection."""
+
+
+def client_for(
+    connection: str,
+    session_timeout_s: float,
+    credentials: Credentials = NO_CREDENTIALS,
+    tell: Callable[[str], None] = _say_nothing,
+) -> KazooClient:
+    """Prepare a client; nothing is connected yet.
+
+    `tell` is called on kazoo's connection thread when it becomes known what a person has to mend before there can be a
+    connection, with a sentence, and with an empty text once there is one.
+
+    Raises:
+        CredentialsError: the TLS files cannot be used.
+    """
     # A dropped connection is nobody's error: kazoo would warn on standard error every second.
     log = logging.getLogger("autohealer.kazoo")
     log.setLevel(logging.ERROR)
@@ -47,41 +98,195 @@ def client_for(connection: str, session_timeout_s: float) -> KazooClient:
         connection_retry=KazooRetry(
             max_tries=-1, delay=0.1, backoff=1.3, max_delay=1.0, max_jitter=0.3
         ),
+        **login_options(credentials.login),
     )
-    _shorten_connect(client, max(PATIENCE_MIN_S, session_timeout_s / CONNECTS_PER_SESSION))
-    _watch_handshakes(client, session_timeout_s)
+    _Entrance(client, session_timeout_s, credentials, tell)
     return client
 
 
-def _shorten_connect(client: KazooClient, at_most_s: float) -> None:
-    """Leave a silent host early; kazoo would spend the whole session timeout on each."""
-    connect = client.handler.create_connection
+def login_options(login: Login | None) -> dict[str, object]:
+    """What makes a `KazooClient` prove to be a user, and give what it creates to that user alone."""
+    if login is None:
+        return {}
+    if login.scheme is Scheme.DIGEST:
+        proof = Secret(f"{login.user}:{login.password}")
+        only_ours = make_digest_acl(login.user, login.password, all=True)
+        return {"auth_data": [(login.scheme.value, proof)], "default_acl": [only_ours]}
+    how = {"mechanism": "DIGEST-MD5", "username": login.user, "password": login.password}
+    only_ours = make_acl(login.scheme.value, login.user, all=True)
+    return {"sasl_options": how, "default_acl": [only_ours]}
 
-    def connect_soon(*args: object, timeout: float, **options: object) -> object:
-        return connect(*args, timeout=min(timeout, at_most_s), **options)
 
-    client.handler.create_connection = connect_soon
+class _Entrance:
+    """One client's way into ZooKeeper; everything here runs on its connection thread."""
 
+    def __init__(
+        self,
+        client: KazooClient,
+        session_timeout_s: float,
+        credentials: Credentials,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._client = client
+        self._session_timeout_s = session_timeout_s
+        self._login = credentials.login
+        self._tls_files = credentials.tls
+        self._tls = None if credentials.tls is None else TlsClient(credentials.tls)
+        self._tell = tell
+        self._told = ""
+        self._address = ("", 0)
+        self._named = ""
+        self._dropped_since_s: float | None = None
+        self._was_asked_for_tls = False
+        self._sasl_steps = 0
+        self._tls_stage = TlsStage.NONE
+        self._patience_s = max(PATIENCE_MIN_S, session_timeout_s / HANDSHAKES_PER_SESSION)
+        self._replace_methods()
 
-def _watch_handshakes(client: KazooClient, session_timeout_s: float) -> None:
-    """Leave a silent server early, where kazoo would wait for the whole session timeout; come to terms with an
-    empty one, which kazoo would ask in vain for ever."""
-    invoke = client._connection._invoke
-    at_most_s = max(PATIENCE_MIN_S, session_timeout_s / HANDSHAKES_PER_SESSION)
-    dropped_since_s: float | None = None
+    def _replace_methods(self) -> None:
+        handler, connection = self._client.handler, self._client._connection
+        self._kazoos_create = handler.create_connection
+        self._kazoos_select = handler.select
+        self._kazoos_connect = connection._connect
+        self._kazoos_invoke = connection._invoke
+        self._kazoos_submit = connection._submit
+        handler.create_connection = self._create_connection
+        connection._connect = self._connect
+        connection._invoke = self._invoke
+        connection._submit = self._submit
+        if self._tls is not None:
+            handler.select = self._select
 
-    def invoke_watched(timeout: float, request: object, **options: object) -> object:
-        nonlocal dropped_since_s
+    # --- what replaces kazoo's methods --------------------------------------------------------
+
+    def _connect(self, host: str, ip: str, port: int) -> object:
+        """Be let in before that is told."""
+        self._address = (ip, port)
+        self._named = f"{host}:{port}" if ":" not in host else f"[{host}]:{port}"
+        self._sasl_steps, self._tls_stage = 0, TlsStage.NONE
+        state_changed = self._client._session_callback
+        to_be_told: list[KeeperState] = []
+
+        def hold_back(state: KeeperState) -> None:
+            if state in _CONNECTED:
+                to_be_told.append(state)
+            else:
+                state_changed(state)
+
+        self._client._session_callback = hold_back
         try:
-            answer = invoke(min(timeout, at_most_s), request, **options)
-        except ConnectionDropped:
-            if isinstance(request, Connect):
-                now_s = time.monotonic()
-                dropped_since_s = now_s if dropped_since_s is None else dropped_since_s
-                if now_s - dropped_since_s > session_timeout_s:
-                    client.last_zxid = 0
+            answer = self._kazoos_connect(host, ip, port)
+        except SessionExpiredError:
             raise
-        dropped_since_s = None
+        except (ZookeeperError, SASLException, RuntimeError) as error:
+            # RuntimeError: an error code that kazoo does not know.
+            self._note(self._refusal(error))
+            raise ConnectionDropped("not let in") from error
+        except ConnectionDropped as error:
+            self._look_into(error)
+            raise
+        finally:
+            self._client._session_callback = state_changed
+        self._note("")
+        for state in to_be_told:
+            state_changed(state)
         return answer
 
-    client._connection._invoke = invoke_watched
+    def _create_connection(self, *args: object, timeout: float, **options: object) -> object:
+        """Leave a silent host early; kazoo would spend the whole session timeout on each."""
+        at_most_s = max(PATIENCE_MIN_S, self._session_timeout_s / CONNECTS_PER_SESSION)
+        plain = self._kazoos_create(*args, timeout=min(timeout, at_most_s), **options)
+        if self._tls is None:
+            return plain
+        host = str(options.get("hostname") or self._address[0])
+        self._tls_stage = TlsStage.SHAKING_HANDS
+        secured = self._tls.secure(plain, host, self._patience_s)
+        self._tls_stage = TlsStage.SECURED
+        return secured
+
+    def _invoke(self, timeout: float, request: object, **options: object) -> object:
+        """Leave a silent server early, where kazoo would wait for the whole session timeout; come to terms with an
+        empty one, which kazoo would ask in vain for ever."""
+        try:
+            answer = self._kazoos_invoke(min(timeout, self._patience_s), request, **options)
+        except ConnectionDropped:
+            if isinstance(request, Connect):
+                self._handshake_was_dropped()
+            raise
+        self._dropped_since_s = None
+        return answer
+
+    def _submit(self, request: object, *args: object, **options: object) -> None:
+        if isinstance(request, SASL):
+            self._sasl_steps += 1
+            if self._sasl_steps > SASL_STEPS_MAX:
+                raise AuthFailedError("no end of SASL")
+        self._kazoos_submit(request, *args, **options)
+
+    def _select(
+        self,
+        readers: Sequence[object],
+        writers: Sequence[object],
+        failing: Sequence[object],
+        timeout: float | None = None,
+    ) -> object:
+        """See also what has been decrypted already: of several answers in one TLS record kazoo would read the first,
+        and each of the others only when something else arrives."""
+        decrypted: list[socket.socket] = [
+            reader for reader in readers if isinstance(reader, ssl.SSLSocket) and reader.pending()
+        ]
+        if not decrypted:
+            return self._kazoos_select(readers, writers, failing, timeout)
+        others, writable, failed = self._kazoos_select(readers, writers, failing, 0)
+        return (
+            [*decrypted, *(other for other in others if other not in decrypted)],
+            writable,
+            failed,
+        )
+
+    # --- what went wrong ----------------------------------------------------------------------
+
+    def _handshake_was_dropped(self) -> None:
+        now_s = time.monotonic()
+        self._dropped_since_s = now_s if self._dropped_since_s is None else self._dropped_since_s
+        if now_s - self._dropped_since_s > self._session_timeout_s:
+            self._client.last_zxid = 0
+
+    def _look_into(self, dropped: ConnectionDropped) -> None:
+        """Note what only a person can mend; a server that is away or starting is not that."""
+        if self._tls_files is not None:
+            wrong = what_went_wrong(dropped.__context__, self._tls_stage, self._tls_files)
+            if wrong is None and self._tls_stage is TlsStage.SECURED and self._is_time_to_wonder():
+                wrong = REFUSES_AFTERWARDS
+            if wrong is not None:
+                self._note(wrong)
+        elif self._is_time_to_wonder() and not self._was_asked_for_tls:
+            self._was_asked_for_tls = True
+            if speaks_tls(self._address, PATIENCE_MIN_S):
+                self._note(SPEAKS_TLS)
+
+    def _is_time_to_wonder(self) -> bool:
+        since_s = self._dropped_since_s
+        return since_s is not None and time.monotonic() - since_s > WONDER_AFTER_S
+
+    def _refusal(self, error: Exception) -> str:
+        if self._login is None:
+            return (
+                f"lets nobody in without credentials ({error!r}): give some with --zookeeper-auth"
+            )
+        is_sasl = self._login.scheme is Scheme.SASL
+        if is_sasl and (
+            self._sasl_steps > SASL_STEPS_MAX or not isinstance(error, AuthFailedError)
+        ):
+            return (
+                f"takes no SASL, which {self._login.file} asks for: use digest there, or set it up"
+            )
+        return f"does not accept the user and password in {self._login.file} ({self._login.scheme.value})"
+
+    def _note(self, wrong: str) -> None:
+        if not wrong:
+            self._was_asked_for_tls = False
+        sentence = wrong and f"ZooKeeper at {self._named} {wrong}"
+        if sentence != self._told:
+            self._told = sentence
+            self._tell(sentence)

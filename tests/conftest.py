@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from tests.support.apache import ApacheZooKeeper, apache_is_installed
+from tests.support.apache import ApacheZooKeeper, SecuredApacheZooKeeper, apache_is_installed
+from tests.support.certificates import Authority, openssl_is_installed
 from tests.support.clients import connected, with_chroot
 from tests.support.embedded import EmbeddedZooKeeper
 from tests.support.require import require
@@ -81,6 +82,25 @@ def shared_apache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerPr
     """The one JVM of the test run; a test must not kill or freeze it."""
     require("Apache ZooKeeper", apache_is_installed())
     with running(ApacheZooKeeper(tmp_path_factory.mktemp("apache"))) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Who signs the certificates of `secured_apache` and its clients."""
+    require("openssl", openssl_is_installed())
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def secured_apache(
+    tmp_path_factory: pytest.TempPathFactory, authority: Authority
+) -> Iterator[SecuredApacheZooKeeper]:
+    """A second JVM, with TLS and SASL; a test must not kill or freeze it."""
+    require("Apache ZooKeeper", apache_is_installed())
+    folder = tmp_path_factory.mktemp("secured")
+    server = SecuredApacheZooKeeper(folder, authority.issue("server"), authority.ca)
+    with running(server):
         yield server
 
 

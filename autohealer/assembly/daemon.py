@@ -15,13 +15,13 @@ from contextlib import AsyncExitStack
 
 from structlog.typing import FilteringBoundLogger
 
-from autohealer.assembly.errors import PlatformError, StateDirError
+from autohealer.assembly.errors import PlatformError, StateDirError, ZooKeeperError
 from autohealer.assembly.keeper import Keeper, Shared, end_task
 from autohealer.assembly.signals import Reactions, brace, listen
 from autohealer.assembly.unforeseen import Unforeseen
 from autohealer.assembly.zookeeper import EmbeddedServers, choose
 from autohealer.coordination.granted import Granted
-from autohealer.coordination.registry import Registry
+from autohealer.coordination.registry import Registry, RegistryForbidden
 from autohealer.coordination.session import Session, ZooKeeperUnreachable
 from autohealer.daemon.neighbours import Neighbours
 from autohealer.daemon.ports import Observer
@@ -108,10 +108,20 @@ async def _keep(
         reaper = Reaper(loop)
         reaper.start()
         undo.callback(reaper.close)
-        session = Session(choice.connection, DAEMON_SESSION_TIMEOUT_S)
+        session = Session(
+            choice.connection,
+            DAEMON_SESSION_TIMEOUT_S,
+            settings.credentials,
+            lambda sentence: logger.warning("zookeeper_refuses", why=sentence),
+        )
         neighbours = Neighbours()
         session.subscribe(neighbours.store_changed)
-        registry = Registry(session, random.Random(), time.monotonic)
+        registry = Registry(
+            session,
+            random.Random(),
+            time.monotonic,
+            lambda sentence: logger.warning("zookeeper_permissions", why=sentence),
+        )
         shared = Shared(
             session,
             neighbours,
@@ -139,6 +149,8 @@ async def _keep(
         undo.push_async_callback(end_task, unforeseen.start(granted.watch()))
         await servers.start(workers=workers, patience_s=KEEPERS_PATIENCE_S)
         if await _connect(session, logger, workers):
+            if not workers:
+                await _be_admitted(registry)
             await keeper.claim_group()
         await keeper.run(observers)
         if not keeper.leaves_workers:
@@ -155,6 +167,14 @@ async def _connect(session: Session, logger: FilteringBoundLogger, workers: int)
         logger.warning("zookeeper_unreachable", why=str(error), workers_kept=workers)
         return False
     return True
+
+
+async def _be_admitted(registry: Registry) -> None:
+    """Where nobody of ours could register there is nothing to begin with. Raises `ZooKeeperError`."""
+    try:
+        await registry.be_admitted(CONNECT_TIMEOUT_S)
+    except RegistryForbidden as error:
+        raise ZooKeeperError(str(error)) from error
 
 
 async def _end_servers(servers: EmbeddedServers, keeper: Keeper, unforeseen: Unforeseen) -> None:

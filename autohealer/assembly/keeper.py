@@ -361,6 +361,7 @@ def _worker_environment(
             ENV_ZOOKEEPER: connection,
             ENV_SESSION_TIMEOUT_S: f"{settings.session_timeout_s:g}",
         }
+        | settings.credentials.environment()
     )
 
 

@@ -13,7 +13,13 @@ from autohealer.cli.default_command import DefaultCommandGroup
 from autohealer.cli.exit_codes import ExitCode
 from autohealer.cli.streams import OutputLost, finish_output, mend_streams, say
 from autohealer.cli.terminal import help_width, table_width, wants_colors
-from autohealer.contract import DEFAULT_SESSION_TIMEOUT_S
+from autohealer.contract import (
+    DEFAULT_SESSION_TIMEOUT_S,
+    ENV_ZOOKEEPER_AUTH,
+    ENV_ZOOKEEPER_TLS_CA,
+    ENV_ZOOKEEPER_TLS_CERT,
+    ENV_ZOOKEEPER_TLS_KEY,
+)
 from autohealer.printable import printable, printable_json
 from autohealer.settings import (
     EMBEDDED_PORT,
@@ -24,6 +30,7 @@ from autohealer.settings import (
     SettingsError,
     default_state_dir,
     group_of_program,
+    parse_credentials,
     parse_group,
     parse_replicas,
     parse_target,
@@ -126,6 +133,37 @@ def run(
             "embedded[:PORT]; or HOST:PORT,HOST:PORT[/chroot].",
         ),
     ] = "auto",
+    zookeeper_auth: Annotated[
+        str | None,
+        typer.Option(
+            envvar=ENV_ZOOKEEPER_AUTH,
+            metavar="FILE",
+            help="Who we are to ZooKeeper: a file, readable for nobody else, with a line digest:USER:PASSWORD or "
+            "sasl:USER:PASSWORD. Registrations are then this user's alone.",
+        ),
+    ] = None,
+    zookeeper_tls_ca: Annotated[
+        str | None,
+        typer.Option(
+            envvar=ENV_ZOOKEEPER_TLS_CA,
+            metavar="FILE",
+            help="Speak TLS; ZooKeeper's certificate has to be signed by one in this file (PEM).",
+        ),
+    ] = None,
+    zookeeper_tls_cert: Annotated[
+        str | None,
+        typer.Option(
+            envvar=ENV_ZOOKEEPER_TLS_CERT, metavar="FILE", help="Our own certificate (PEM)."
+        ),
+    ] = None,
+    zookeeper_tls_key: Annotated[
+        str | None,
+        typer.Option(
+            envvar=ENV_ZOOKEEPER_TLS_KEY,
+            metavar="FILE",
+            help="Its key (PEM), readable for nobody else. [default: in the same file]",
+        ),
+    ] = None,
     group: Annotated[
         str | None,
         typer.Option(help="Name of the group, seen in /workers. [default: the program's name]"),
@@ -172,16 +210,24 @@ def run(
 
     words = arguments or []
     try:
+        target = parse_target(zookeeper)
         found = resolve_program(program)
         settings = Settings(
             replicas=parse_replicas(n),
             argv=(*found.argv, *words),
             group=group_of_program(program, words) if group is None else parse_group(group),
-            target=parse_target(zookeeper),
+            target=target,
             state_dir=_state_dir(state_dir),
             session_timeout_s=session_timeout,
             registration_timeout_s=registration_timeout,
             grace_s=grace,
+            credentials=parse_credentials(
+                target,
+                auth=zookeeper_auth,
+                tls_ca=zookeeper_tls_ca,
+                tls_cert=zookeeper_tls_cert,
+                tls_key=zookeeper_tls_key,
+            ),
         )
     except (SettingsError, ProgramError) as error:
         fail(ExitCode.USAGE, error)

@@ -30,6 +30,7 @@ from kazoo.exceptions import (
     BadVersionError,
     ConnectionLoss,
     KazooException,
+    NoAuthError,
     NodeExistsError,
     NoNodeError,
     RolledBackError,
@@ -38,6 +39,7 @@ from kazoo.exceptions import (
 from kazoo.protocol.states import ZnodeStat
 
 from autohealer.coordination.calls import CONNECTION_ERRORS, call, name_of
+from autohealer.coordination.permissions import close_if_open, remedy
 from autohealer.coordination.session import Session
 from autohealer.core.model import Store
 from autohealer.printable import printable
@@ -198,6 +200,7 @@ class GroupClaim:
             if stat.ephemeralOwner == self._session_id():
                 self._is_ours = self._was_ours = True
                 self._obstacle, self._told = None, ""
+                await self._shut_others_out()
                 return
             if not self._is_a_predecessors(raw, stat):
                 raise GroupTaken(self._taken_by(raw, stat))
@@ -238,6 +241,13 @@ class GroupClaim:
                 result, (*_CHANGED_MEANWHILE, RolledBackError, RuntimeInconsistency)
             ):
                 raise result
+
+    async def _shut_others_out(self) -> None:
+        """Whoever may change the parent could make the claim another's."""
+        try:
+            await close_if_open(self._session, self._parent)
+        except (BadVersionError, NoAuthError, NoNodeError):
+            return  # somebody was faster, and the watch on the claim tells what came of it
 
     def _session_id(self) -> int:
         identity = self._client.client_id
@@ -280,8 +290,8 @@ class GroupClaim:
         where = f"{self._client.chroot}{self._path}"
         return ClaimUnavailable(
             self._sentence(
-                f"cannot be claimed, because ZooKeeper does not let {where} be made or read ({error}): "
-                "give permission, or another daemon that keeps it will not be noticed"
+                f"cannot be claimed, because ZooKeeper does not let {where} be made or read ({error}), and another "
+                f"daemon that keeps it will not be noticed: {remedy(self._session, where)}"
             )
         )
 

@@ -41,6 +41,7 @@ from kazoo.protocol.states import ZnodeStat
 from autohealer.contract import WORKERS_PATH
 from autohealer.coordination.calls import CALL_TIMEOUT_S, CONNECTION_ERRORS, call, name_of
 from autohealer.coordination.names import Listing, Names
+from autohealer.coordination.permissions import remedy
 from autohealer.coordination.session import Session
 from autohealer.core.model import Store
 from autohealer.daemon.ports import Clock
@@ -69,12 +70,10 @@ _Answered = Callable[[asyncio.Future[object]], None]
 
 
 class Cause(Enum):
-    """Why the list cannot be had; the value is how that is said, with `{path}`, `{error}` and `{drops}`."""
+    """Why the list cannot be had; the value is how that is said, with `{path}`, `{error}`, `{drops}`
+    and `{remedy}`."""
 
-    UNREADABLE = (
-        "{path} in ZooKeeper may not be read ({error}): restore its permissions, "
-        "in zkCli with `setAcl {path} world:anyone:cdrwa`"
-    )
+    UNREADABLE = "{path} in ZooKeeper may not be read ({error}): {remedy}"
     UNMAKEABLE = (
         "{path} is missing in ZooKeeper and may not be made ({error}): make it, "
         "in zkCli with `create {path}`, or give permission to create it"
@@ -105,6 +104,7 @@ class Lister:
         rng: random.Random,
         clock: Clock,
     ) -> None:
+        self._session = session
         self._client = session.client
         self._listed = listed
         self._failed = failed
@@ -133,6 +133,11 @@ class Lister:
         self._pause_s = 0.0
         self._not_before = float("-inf")
         session.subscribe(self._store_changed)
+
+    @property
+    def is_forbidden(self) -> bool:
+        """Whether permissions are why there is no list."""
+        return self._cause in {Cause.UNREADABLE, Cause.UNMAKEABLE}
 
     def ask(self) -> None:
         """Have another list, after a `sync`."""
@@ -348,7 +353,9 @@ class Lister:
     def _note(self, cause: Cause, error: str = "") -> None:
         path = f"{self._client.chroot}{WORKERS_PATH}"
         self._cause = cause
-        self._why = cause.value.format(path=path, error=error, drops=self._drops)
+        self._why = cause.value.format(
+            path=path, error=error, drops=self._drops, remedy=remedy(self._session, path)
+        )
 
     def _tell_failure(self) -> None:
         if self._cause is not None:

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 
-from kazoo.exceptions import KazooException, NoNodeError
+from kazoo.exceptions import KazooException, NoAuthError, NoNodeError
 
 from autohealer.contract import (
     WORKERS_PATH,
@@ -29,23 +30,37 @@ from autohealer.contract import (
 from autohealer.coordination.calls import CALL_TIMEOUT_S, CONNECTION_ERRORS, call, name_of
 from autohealer.coordination.listing import RESYNC_S, Lister
 from autohealer.coordination.names import ASKED_FOR_CHARS_MAX, Listing
+from autohealer.coordination.permissions import WorkersGuard
 from autohealer.coordination.session import Session
 from autohealer.core.events import ListFailed, RegistryWiped, WorkersListed
 from autohealer.core.model import NEVER, Incarnation, Store
 from autohealer.daemon.ports import Clock, Gone, Post, Unreadable
 
 
-class Registry:
-    """What all groups of a daemon share; used from the event loop's thread only."""
+class RegistryForbidden(Exception):  # noqa: N818 - says what is the case
+    """`/workers` may not be read, or not be made; the message is one sentence that says what to do."""
 
-    def __init__(self, session: Session, rng: random.Random, clock: Clock) -> None:
+
+class Registry:
+    """What all groups of a daemon share; used from the event loop's thread only.
+
+    `said` is called with a sentence about permissions that somebody has to mend.
+    """
+
+    def __init__(
+        self, session: Session, rng: random.Random, clock: Clock, said: Callable[[str], None]
+    ) -> None:
         self.session = session
+        self.guard = WorkersGuard(session, said)
         self.clock = clock
         self.connection: int | None = None
         """A number for each connection; None while there is none."""
         self._connections = 0
         self._groups: list[GroupRegistry] = []
         self._failure: str | None = None
+        self._looked = asyncio.Event()
+        self._guarded: int | None = None
+        self._guarding: asyncio.Task[None] | None = None
         self._lister = Lister(session, self._listed, self._failed, rng, clock)
         session.subscribe(self._store_changed)
 
@@ -63,6 +78,18 @@ class Registry:
         if port in self._groups:
             self._groups.remove(port)
 
+    async def be_admitted(self, within_s: float) -> None:
+        """Wait for the first list or failure, for so long.
+
+        Raises:
+            RegistryForbidden: it is a failure for want of permission.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._looked.wait()
+        if self._failure is not None and self._lister.is_forbidden:
+            raise RegistryForbidden(self._failure)
+
     def relist(self) -> None:
         """Have another list, after a `sync`."""
         self._lister.ask()
@@ -75,6 +102,8 @@ class Registry:
         """Ask for nothing more."""
         self.connection = None
         self._lister.close()
+        if self._guarding is not None:
+            self._guarding.cancel()
 
     def _store_changed(self, store: Store) -> None:
         self._connections += 1
@@ -85,11 +114,20 @@ class Registry:
 
     def _listed(self, listing: Listing, asked_at: float, wiped: bool) -> None:  # noqa: FBT001
         self._failure = None
+        self._looked.set()
+        if wiped or self._guarded != self.connection:
+            self._look_at_permissions()
         for port in list(self._groups):
             port.listed(listing, asked_at, wiped=wiped)
 
+    def _look_at_permissions(self) -> None:
+        """Once for each connection and each `/workers`, before anybody of ours registers."""
+        self._guarded = self.connection
+        self._guarding = asyncio.get_running_loop().create_task(self.guard.look())
+
     def _failed(self, why: str) -> None:
         self._failure = why
+        self._looked.set()
         for port in list(self._groups):
             port.failed(why)
 
@@ -206,5 +244,7 @@ class GroupRegistry:
         if error is None or isinstance(error, NoNodeError):
             return
         self.need()
-        if not isinstance(error, KazooException):
+        if isinstance(error, NoAuthError):
+            self._registry.guard.deletion_refused(error)
+        elif not isinstance(error, KazooException):
             raise error

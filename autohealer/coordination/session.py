@@ -6,6 +6,9 @@ thread, where any wait is a deadlock, so it only hops to the loop (`call_soon_th
 LOST never comes while no server answers; that is no harm here, because SUSPENDED already means that
 nothing is known.
 
+What stands between us and ZooKeeper and only a person can mend (who we are is not accepted, TLS) is told in a sentence:
+by `start` while that lasts, and once for each outage afterwards.
+
 Limits: how long the session lasts is the server's decision, which kazoo keeps to itself: it is read from the answer
 to the handshake, through a private method.
 """
@@ -21,6 +24,7 @@ from kazoo.client import KazooClient, KazooState
 from kazoo.protocol.serialization import Connect
 
 from autohealer.core.model import Store
+from autohealer.credentials import NO_CREDENTIALS, Credentials
 from autohealer.zkclient import client_for
 
 STOP_TIMEOUT_S = 3.0
@@ -40,15 +44,30 @@ class Session:
     """Owner of the kazoo client; `client` is for the adapters beside it only.
 
     `timeout_s` is how long the session outlives its connection: what was asked for until a server has decided.
+    `said` is called on the loop's thread with what only a person can mend, once `start` is over.
+
+    Raises:
+        CredentialsError: the TLS files cannot be used.
     """
 
-    def __init__(self, connection: str, session_timeout_s: float) -> None:
-        self._connection = connection
+    def __init__(
+        self,
+        connection: str,
+        session_timeout_s: float,
+        credentials: Credentials = NO_CREDENTIALS,
+        said: Callable[[str], None] | None = None,
+    ) -> None:
+        self.connection = connection
+        self.login = credentials.login
+        self._said = said
+        self._trouble = ""
+        self._told = ""
+        self._has_begun = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listeners: list[Callable[[Store], None]] = []
         self._outcome: asyncio.Future[str] | None = None
         self.timeout_s = session_timeout_s
-        self.client = client_for(connection, session_timeout_s)
+        self.client = client_for(connection, session_timeout_s, credentials, self._trouble_changed)
         self._note_timeout(self.client)
 
     def subscribe(self, listener: Callable[[Store], None]) -> None:
@@ -59,7 +78,8 @@ class Session:
         """Connect, now or, when nobody answers in time, as soon as somebody does, until `stop`.
 
         Raises:
-            ZooKeeperUnreachable: nobody has answered yet, or, at once, no name in the connection string resolves.
+            ZooKeeperUnreachable: nobody has answered yet or let us in, or, at once, no name in the connection string
+                resolves.
         """
         self._loop = asyncio.get_running_loop()
         outcome = self._outcome = self._loop.create_future()
@@ -71,13 +91,17 @@ class Session:
             async with asyncio.timeout(timeout_s):
                 unresolved = await outcome
         except TimeoutError:
+            self._told = self._trouble
             raise ZooKeeperUnreachable(
-                f"no ZooKeeper answered at {self._connection} within {timeout_s:g} s: "
+                self._trouble
+                or f"no ZooKeeper answered at {self.connection} within {timeout_s:g} s: "
                 "is the address right and the server running?"
             ) from None
+        finally:
+            self._has_begun = True
         if unresolved:
             raise ZooKeeperUnreachable(
-                f"no ZooKeeper can be asked at {self._connection}: {unresolved}; is it spelled right?"
+                f"no ZooKeeper can be asked at {self.connection}: {unresolved}; is it spelled right?"
             )
 
     async def stop(self) -> None:
@@ -103,6 +127,20 @@ class Session:
         """On kazoo's connection thread: hop and return."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._tell, _STORES[state])
+
+    def _trouble_changed(self, sentence: str) -> None:
+        """On kazoo's connection thread: hop and return."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._note_trouble, sentence)
+
+    def _note_trouble(self, sentence: str) -> None:
+        self._trouble = sentence
+        if not sentence:
+            self._told = ""
+        elif self._has_begun and sentence != self._told:
+            self._told = sentence
+            if self._said is not None:
+                self._said(sentence)
 
     def _note_timeout(self, client: KazooClient) -> None:
         """Learn from each handshake's answer how long the session lasts."""

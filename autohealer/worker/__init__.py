@@ -25,6 +25,7 @@ way, delays the worker's own work by five seconds at most.
 """
 
 from autohealer.worker.lifecycle import EXIT_SUPERSEDED, Worker, run
+from autohealer.worker.options import kazoo_options
 from autohealer.worker.stopping import Stopping
 
-__all__ = ["EXIT_SUPERSEDED", "Stopping", "Worker", "run"]
+__all__ = ["EXIT_SUPERSEDED", "Stopping", "Worker", "kazoo_options", "run"]

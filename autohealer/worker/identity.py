@@ -16,7 +16,8 @@ taken out of `os.environ`, and out of the environment that C code passes on, whe
   is kept for it in a variable of its own that is bound to these two, so that for everybody else it
   says nothing.
 
-Group, slot, generation and the address of ZooKeeper stay where they are: they are information.
+Group, slot, generation, the address of ZooKeeper and the names of files for it stay where they are: they
+are information.
 
 Must never know: ZooKeeper clients. Limits: Linux only; the data written stays far below
 `RECORD_BYTES_MAX`.
@@ -31,6 +32,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autohealer import contract
+from autohealer.credentials import NO_CREDENTIALS, Credentials, credentials_named_in
 
 TYPE_CHECKING = False  # what `typing` says too, and importing it would cost 2 ms
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ class Identity:
     token: str
     incarnation: contract.ZnodeName | None
     record: contract.WorkerRecord
+    credentials: Credentials = NO_CREDENTIALS
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ def identify(environ: MutableMapping[str, str], address: str = "") -> Identity:
 
     Raises:
         ValueError: a variable of the environment cannot be what a daemon gave, or the address is too long.
+        CredentialsError: a file with credentials that the environment names will not do.
         TypeError: the address is not text.
     """
     session_timeout_s = _session_timeout_s(environ)
@@ -104,6 +108,7 @@ def identify(environ: MutableMapping[str, str], address: str = "") -> Identity:
         token=token,
         incarnation=incarnation,
         record=record if given is None else _signed(record, given),
+        credentials=credentials_named_in(environ) if path else NO_CREDENTIALS,
     )
 
 

@@ -39,11 +39,13 @@ from kazoo.exceptions import (
     ConnectionClosedError,
     ConnectionLoss,
     KazooException,
+    NoAuthError,
     OperationTimeoutError,
     SessionExpiredError,
 )
 from kazoo.handlers.threading import KazooTimeoutError
 
+from autohealer.contract import ENV_ZOOKEEPER_AUTH
 from autohealer.worker.claim import Claim, Hold, InTheWayError
 from autohealer.zkclient import client_for
 
@@ -81,7 +83,13 @@ class Registration:
     def __init__(self, identity: Identity, on_superseded: Callable[[], None]) -> None:
         self._identity = identity
         self._on_superseded = on_superseded
-        self._client = client_for(identity.connection, identity.session_timeout_s)
+        self._trouble = ""
+        self._client = client_for(
+            identity.connection,
+            identity.session_timeout_s,
+            identity.credentials,
+            self._on_trouble,
+        )
         self._client.add_listener(self._on_state)
         self._wake = threading.Event()
         self._stands = threading.Event()
@@ -114,7 +122,7 @@ class Registration:
         while not self._stands.wait(RETRY_PAUSE_S) and not self._ended() and not give_up():
             if not self._client.connected:
                 where = self._identity.connection
-                self._complain(f"ZooKeeper at {where} does not answer: waiting")
+                self._complain(self._trouble or f"ZooKeeper at {where} does not answer: waiting")
             if time.monotonic() > until:
                 name = self._identity.name
                 self._complain(f"{name} is not registered yet: it works on and goes on trying")
@@ -155,6 +163,11 @@ class Registration:
         elif state == KazooState.CONNECTED:
             self._wake.set()
 
+    def _on_trouble(self, sentence: str) -> None:
+        """What only a person can mend, or, when it is mended, nothing."""
+        self._trouble = sentence
+        self._wake.set()
+
     def _keep(self) -> None:
         """Look whenever there is a reason to; the life of the thread."""
         failures = 0
@@ -163,7 +176,11 @@ class Registration:
             self._wake.wait(pause_s)
             self._wake.clear()
             pause_s = None
-            if self._ended() or not self._client.connected:
+            if self._ended():
+                continue
+            if not self._client.connected:
+                if self._trouble:
+                    self._complain(self._trouble)
                 continue
             try:
                 self._look()
@@ -209,11 +226,24 @@ class Registration:
         return True
 
     def _say_what_is_in_the_way(self, error: Exception) -> None:
+        if isinstance(error, NoAuthError):
+            self._complain(
+                f"cannot register as {self._identity.name}: ZooKeeper at {self._identity.connection} does not let "
+                f"{self._whoever()} create {self._identity.path} (NoAuthError), so it belongs to somebody else: give "
+                "this worker the credentials of whoever made what is above; the work goes on, and so does trying"
+            )
+            return
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         self._complain(
             f"cannot register as {self._identity.name}: something that is not this worker's is in the way at "
             f"{self._identity.path} ({what}); the work goes on, and so does trying"
         )
+
+    def _whoever(self) -> str:
+        login = self._identity.credentials.login
+        if login is None:
+            return f"a client without credentials ({ENV_ZOOKEEPER_AUTH} names none)"
+        return f"the user in {login.file}"
 
     def _complain(self, sentence: str) -> None:
         """Say something once, however often it happens."""

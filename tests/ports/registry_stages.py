@@ -132,9 +132,10 @@ class RealStage(Stage):
     def __init__(self, connection: str, client: KazooClient) -> None:
         super().__init__()
         self.client = client
+        self.said: list[str] = []
         self.session = Session(connection, 10.0)
         self.session.subscribe(lambda store: self.facts.append(StoreChanged(store)))
-        self.real = Registry(self.session, random.Random(1), time.monotonic)
+        self.real = Registry(self.session, random.Random(1), time.monotonic, self.said.append)
         self.registry = self.real_port = self.real.subscribe(GROUP, self.facts.append)
 
     def create(self, label: str, data: bytes = b"") -> None:

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.support.ports import HOST
+from tests.support.ports import HOST, free_port
 from tests.support.servers import ServerProcess
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ _MAIN = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
 def apache_is_installed() -> bool:
     """Whether this machine has both a Java runtime and ZooKeeper's jar."""
     return shutil.which("java") is not None and (_JARS / "zookeeper.jar").exists()
+
+
+SASL_USER, SASL_PASSWORD = "bob", "builders-yard"
+"""Whom a secured server lets in by SASL."""
 
 
 class ApacheZooKeeper(ServerProcess):
@@ -51,4 +55,38 @@ class ApacheZooKeeper(ServerProcess):
         lines = (f"{key}={value}\n" for key, value in self._settings().items())
         config.write_text("".join(lines))
         class_path = f"{_JARS / 'zookeeper.jar'}:{_JARS}/*"
-        return ("java", *_JVM_OPTIONS, "-cp", class_path, _MAIN, str(config))
+        options = (*_JVM_OPTIONS, *self._more_options())
+        return ("java", *options, "-cp", class_path, _MAIN, str(config))
+
+    def _more_options(self) -> Sequence[str]:
+        """What the JVM is to be told besides."""
+        return ()
+
+
+class SecuredApacheZooKeeper(ApacheZooKeeper):
+    """One that has a second port for TLS, with a certificate asked of its clients, and SASL on both ports."""
+
+    def __init__(self, data_dir: Path, certificate: Path, ca: Path) -> None:
+        super().__init__(data_dir)
+        self._certificate = certificate
+        self._ca = ca
+        self.secure_port = free_port()
+
+    def _settings(self) -> dict[str, object]:
+        return super()._settings() | {
+            "secureClientPort": self.secure_port,
+            "secureClientPortAddress": HOST,
+            "serverCnxnFactory": "org.apache.zookeeper.server.NettyServerCnxnFactory",
+            "ssl.keyStore.location": self._certificate,
+            "ssl.keyStore.type": "PEM",
+            "ssl.trustStore.location": self._ca,
+            "ssl.trustStore.type": "PEM",
+            "ssl.clientAuth": "need",
+            "authProvider.sasl": "org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
+        }
+
+    def _more_options(self) -> Sequence[str]:
+        users = self.data_dir / "jaas.conf"
+        login = "org.apache.zookeeper.server.auth.DigestLoginModule"
+        users.write_text(f'Server {{ {login} required user_{SASL_USER}="{SASL_PASSWORD}"; }};\n')
+        return (f"-Djava.security.auth.login.config={users}",)

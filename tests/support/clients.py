@@ -29,9 +29,14 @@ def connected(
     *,
     client_id: tuple[int, bytes] | None = None,
     timeout_s: float = _SESSION_TIMEOUT_S,
+    digest: str | None = None,
 ) -> Iterator[KazooClient]:
-    """Have a started KazooClient for the duration of a block, in its own session or `client_id`."""
-    client = KazooClient(hosts=connection, timeout=timeout_s, client_id=client_id)
+    """Have a started KazooClient for the duration of a block, in its own session or `client_id`.
+
+    `digest`: the user and password it proves, `USER:PASSWORD`.
+    """
+    auth = None if digest is None else [("digest", digest)]
+    client = KazooClient(hosts=connection, timeout=timeout_s, client_id=client_id, auth_data=auth)
     try:
         client.start(timeout=_CONNECTED_WITHIN_S)
         yield client

@@ -19,13 +19,18 @@ PRINTABLE = "autohealer.printable"
 """How others' words are shown; standard library only, so every adapter may."""
 KAZOO_CLIENT = "autohealer.zkclient"
 """How both the daemon and every worker set up kazoo; part of the contract in all but name."""
+CREDENTIALS = "autohealer.credentials"
+"""What both show to a ZooKeeper that wants to know who asks; part of the contract in all but name, too."""
+TLS = "autohealer.zktls"
 
 DOORS: dict[str, tuple[str, ...]] = {
     "autohealer/core": (CORE,),
     "autohealer/contract.py": (),
     "autohealer/printable.py": (),
-    "autohealer/zkclient.py": (),
-    "autohealer/settings.py": (f"{CORE}.model", CONTRACT),
+    "autohealer/credentials.py": (CONTRACT,),
+    "autohealer/zktls.py": (CREDENTIALS,),
+    "autohealer/zkclient.py": (CREDENTIALS, TLS),
+    "autohealer/settings.py": (f"{CORE}.model", CONTRACT, CREDENTIALS, TLS),
     "autohealer/statedir": (STATE_DIR,),
     "autohealer/daemon": (CORE, CONTRACT, DAEMON),
     "autohealer/processes": (
@@ -33,7 +38,7 @@ DOORS: dict[str, tuple[str, ...]] = {
         "autohealer.processes",
     ),
     "autohealer/coordination": (
-        *(CORE, CONTRACT, PORTS, KAZOO_CLIENT, PRINTABLE),
+        *(CORE, CONTRACT, PORTS, KAZOO_CLIENT, CREDENTIALS, PRINTABLE),
         "autohealer.coordination",
     ),
     "autohealer/embedded": (STATE_DIR, PRINTABLE, "autohealer.embedded"),
@@ -45,7 +50,7 @@ DOORS: dict[str, tuple[str, ...]] = {
         *(CORE, CONTRACT, PORTS, STATE_DIR, PRINTABLE),
         "autohealer.control",
     ),
-    "autohealer/worker": (CONTRACT, KAZOO_CLIENT, "autohealer.worker"),
+    "autohealer/worker": (CONTRACT, KAZOO_CLIENT, CREDENTIALS, "autohealer.worker"),
     "autohealer/zkserver": ("autohealer.zkserver",),
     "flaky_worker": ("autohealer.worker", CONTRACT, "flaky_worker"),
 }
