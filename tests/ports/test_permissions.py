@@ -160,7 +160,7 @@ async def test_other_credentials_are_said_with_what_to_do(
             if other.login is not None:
                 assert f"at {zookeeper.server.address} it is not for the user and" in sentence
                 assert str(other.login.file) in sentence
-                assert "wrong-password" not in sentence.replace(str(other.login.file), "")
+                assert "wrong-password" not in sentence
 
 
 async def test_who_may_list_is_admitted(zookeeper: ZooKeeperUnderTest) -> None:

@@ -19,7 +19,8 @@ def login_file(path: Path, text: str = f"digest:{DIGEST}") -> Path:
 
 def digest_login(folder: Path, password: str = PASSWORD) -> Credentials:
     """The test's user, with this password."""
-    return credentials(auth=login_file(folder / f"auth-{password}", f"digest:{USER}:{password}"))
+    name = "auth" if password == PASSWORD else "auth-other"
+    return credentials(auth=login_file(folder / name, f"digest:{USER}:{password}"))
 
 
 def credentials(
