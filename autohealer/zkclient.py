@@ -40,20 +40,13 @@ from kazoo.protocol.states import KeeperState
 from kazoo.retry import KazooRetry
 from kazoo.security import make_acl, make_digest_acl
 
-from autohealer.credentials import NO_CREDENTIALS, Credentials, Login, Scheme, Secret
-from autohealer.zktls import (
-    REFUSES_AFTERWARDS,
-    SPEAKS_TLS,
-    TlsClient,
-    TlsStage,
-    speaks_tls,
-    what_went_wrong,
-)
-
 TYPE_CHECKING = False  # what `typing` says too, and importing it would cost 2 ms
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
+
+    from autohealer.credentials import Credentials, Login
+    from autohealer.zktls import TlsClient
 
 PATIENCE_MIN_S = 1.0
 """However short the session, a busy server gets this long to answer."""
@@ -75,7 +68,7 @@ def _say_nothing(_sentence: str) -> None:
 def client_for(
     connection: str,
     session_timeout_s: float,
-    credentials: Credentials = NO_CREDENTIALS,
+    credentials: Credentials | None = None,
     tell: Callable[[str], None] = _say_nothing,
 ) -> KazooClient:
     """Prepare a client; nothing is connected yet.
@@ -98,7 +91,7 @@ def client_for(
         connection_retry=KazooRetry(
             max_tries=-1, delay=0.1, backoff=1.3, max_delay=1.0, max_jitter=0.3
         ),
-        **login_options(credentials.login),
+        **login_options(None if credentials is None else credentials.login),
     )
     _Entrance(client, session_timeout_s, credentials, tell)
     return client
@@ -108,6 +101,8 @@ def login_options(login: Login | None) -> dict[str, object]:
     """What makes a `KazooClient` prove to be a user, and give what it creates to that user alone."""
     if login is None:
         return {}
+    from autohealer.credentials import Scheme, Secret  # who has a login pays for it
+
     if login.scheme is Scheme.DIGEST:
         proof = Secret(f"{login.user}:{login.password}")
         only_ours = make_digest_acl(login.user, login.password, all=True)
@@ -117,6 +112,14 @@ def login_options(login: Login | None) -> dict[str, object]:
     return {"sasl_options": how, "default_acl": [only_ours]}
 
 
+def _tls_client(credentials: Credentials | None) -> TlsClient | None:
+    if credentials is None or credentials.tls is None:
+        return None
+    from autohealer.zktls import TlsClient  # who speaks TLS pays for it
+
+    return TlsClient(credentials.tls)
+
+
 class _Entrance:
     """One client's way into ZooKeeper; everything here runs on its connection thread."""
 
@@ -124,14 +127,13 @@ class _Entrance:
         self,
         client: KazooClient,
         session_timeout_s: float,
-        credentials: Credentials,
+        credentials: Credentials | None,
         tell: Callable[[str], None],
     ) -> None:
         self._client = client
         self._session_timeout_s = session_timeout_s
-        self._login = credentials.login
-        self._tls_files = credentials.tls
-        self._tls = None if credentials.tls is None else TlsClient(credentials.tls)
+        self._login = None if credentials is None else credentials.login
+        self._tls = _tls_client(credentials)
         self._tell = tell
         self._told = ""
         self._address = ("", 0)
@@ -139,7 +141,6 @@ class _Entrance:
         self._dropped_since_s: float | None = None
         self._was_asked_for_tls = False
         self._sasl_steps = 0
-        self._tls_stage = TlsStage.NONE
         self._patience_s = max(PATIENCE_MIN_S, session_timeout_s / HANDSHAKES_PER_SESSION)
         self._replace_methods()
 
@@ -163,7 +164,9 @@ class _Entrance:
         """Be let in before that is told."""
         self._address = (ip, port)
         self._named = f"{host}:{port}" if ":" not in host else f"[{host}]:{port}"
-        self._sasl_steps, self._tls_stage = 0, TlsStage.NONE
+        self._sasl_steps = 0
+        if self._tls is not None:
+            self._tls.forget()
         state_changed = self._client._session_callback
         to_be_told: list[KeeperState] = []
 
@@ -199,10 +202,7 @@ class _Entrance:
         if self._tls is None:
             return plain
         host = str(options.get("hostname") or self._address[0])
-        self._tls_stage = TlsStage.SHAKING_HANDS
-        secured = self._tls.secure(plain, host, self._patience_s)
-        self._tls_stage = TlsStage.SECURED
-        return secured
+        return self._tls.secure(plain, host, self._patience_s)
 
     def _invoke(self, timeout: float, request: object, **options: object) -> object:
         """Leave a silent server early, where kazoo would wait for the whole session timeout; come to terms with an
@@ -254,13 +254,16 @@ class _Entrance:
 
     def _look_into(self, dropped: ConnectionDropped) -> None:
         """Note what only a person can mend; a server that is away or starting is not that."""
-        if self._tls_files is not None:
-            wrong = what_went_wrong(dropped.__context__, self._tls_stage, self._tls_files)
-            if wrong is None and self._tls_stage is TlsStage.SECURED and self._is_time_to_wonder():
-                wrong = REFUSES_AFTERWARDS
+        is_time_to_wonder = self._is_time_to_wonder()
+        if self._tls is not None:
+            wrong = self._tls.what_went_wrong(dropped.__context__)
+            if wrong is None and is_time_to_wonder and self._tls.is_secured:
+                wrong = self._tls.refuses_afterwards
             if wrong is not None:
                 self._note(wrong)
-        elif self._is_time_to_wonder() and not self._was_asked_for_tls:
+        elif is_time_to_wonder and not self._was_asked_for_tls:
+            from autohealer.zktls import SPEAKS_TLS, speaks_tls  # nobody else pays for it
+
             self._was_asked_for_tls = True
             if speaks_tls(self._address, PATIENCE_MIN_S):
                 self._note(SPEAKS_TLS)
@@ -274,7 +277,7 @@ class _Entrance:
             return (
                 f"lets nobody in without credentials ({error!r}): give some with --zookeeper-auth"
             )
-        is_sasl = self._login.scheme is Scheme.SASL
+        is_sasl = self._login.scheme.value == "sasl"
         if is_sasl and (
             self._sasl_steps > SASL_STEPS_MAX or not isinstance(error, AuthFailedError)
         ):

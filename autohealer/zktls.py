@@ -13,7 +13,6 @@ from __future__ import annotations
 import socket
 import ssl
 from contextlib import suppress
-from enum import Enum, auto
 
 from autohealer.credentials import CredentialsError
 
@@ -30,38 +29,63 @@ SPEAKS_TLS = (
     f"speaks TLS, and was spoken to without: name its CA with {_CA_OPTION}, or take its other port"
 )
 
-REFUSES_AFTERWARDS = (
-    f"agrees on TLS and then ends each connection: it may want another {_CERT_OPTION}"
-)
-
-
-class TlsStage(Enum):
-    """How far TLS got in a connection."""
-
-    NONE = auto()
-    SHAKING_HANDS = auto()
-    SECURED = auto()
-
 
 class TlsClient:
-    """Makes connections of one set of files secure. Raises `CredentialsError` where these will not do."""
+    """Makes one connection after the other secure. Raises `CredentialsError` where the files will not do."""
 
     def __init__(self, files: TlsFiles) -> None:
         self._files = files
         self._stamp = _stamp(files)
         self._context = make_context(files)
+        self._is_shaking_hands = False
+        self.is_secured = False
+        """Whether the last handshake came to a good end."""
+
+    def forget(self) -> None:
+        """There is to be another connection."""
+        self._is_shaking_hands = self.is_secured = False
 
     def secure(self, plain: socket.socket, host: str, within_s: float) -> ssl.SSLSocket:
         """Shake hands with a server that has to prove to be `host`. Raises `OSError`, and then the socket is closed."""
+        self._is_shaking_hands = True
         if (stamp := _stamp(self._files)) != self._stamp:
             with suppress(CredentialsError):
                 self._context, self._stamp = make_context(self._files), stamp
         plain.settimeout(within_s)
         try:
-            return self._context.wrap_socket(plain, server_hostname=host)
+            secured = self._context.wrap_socket(plain, server_hostname=host)
         except OSError:
             plain.close()
             raise
+        self._is_shaking_hands, self.is_secured = False, True
+        return secured
+
+    @property
+    def refuses_afterwards(self) -> str:
+        """Said of a server that ends each connection after a handshake that came to a good end."""
+        return f"agrees on TLS and then ends each connection: it may want another {_CERT_OPTION}, {self._ours}"
+
+    @property
+    def _ours(self) -> str:
+        cert = self._files.cert
+        return "none was given" if cert is None else f"which is {cert}"
+
+    def what_went_wrong(self, error: BaseException | None) -> str | None:
+        """The mistake behind a connection that failed, said of the server; None when TLS has no part in it."""
+        match error:
+            case ssl.SSLCertVerificationError():
+                return (
+                    f"shows a certificate that is not accepted ({error.verify_message}): "
+                    f"mend that, or {_CA_OPTION}, which is {self._files.ca}"
+                )
+            case ssl.SSLError(reason=str(reason)) if "ALERT" in reason:
+                # Of a client's certificate TLS 1.3 says only afterwards what it thinks.
+                alert = reason.partition("ALERT_")[2].replace("_", " ").lower()
+                return f"refuses the TLS connection ({alert}); it may want another {_CERT_OPTION}, {self._ours}"
+            case OSError() if self._is_shaking_hands:
+                return f"does not answer in TLS: take its secure port, or leave out {_CA_OPTION}"
+            case _:
+                return None
 
 
 def make_context(files: TlsFiles) -> ssl.SSLContext:
@@ -79,27 +103,6 @@ def make_context(files: TlsFiles) -> ssl.SSLContext:
             which = files.cert if files.key is None else f"{files.cert} and {files.key}"
             raise _unusable(which, f"{what} (PEM) that belong together", error) from None
     return context
-
-
-def what_went_wrong(error: BaseException | None, stage: TlsStage, files: TlsFiles) -> str | None:
-    """The mistake behind a connection that failed, said of the server; None when TLS has no part in it."""
-    match error:
-        case ssl.SSLCertVerificationError():
-            return (
-                f"shows a certificate that is not accepted ({error.verify_message}): "
-                f"mend that, or {_CA_OPTION}, which is {files.ca}"
-            )
-        case ssl.SSLError(reason=str(reason)) if "ALERT" in reason:
-            # Of a client's certificate TLS 1.3 says only afterwards what it thinks.
-            ours = "none was given" if files.cert is None else f"which is {files.cert}"
-            alert = reason.partition("ALERT_")[2].replace("_", " ").lower()
-            return (
-                f"refuses the TLS connection ({alert}); it may want another {_CERT_OPTION}, {ours}"
-            )
-        case OSError() if stage is TlsStage.SHAKING_HANDS:
-            return f"does not answer in TLS: take its secure port, or no {_CA_OPTION}"
-        case _:
-            return None
 
 
 def speaks_tls(address: tuple[str, int], within_s: float) -> bool:

@@ -32,11 +32,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autohealer import contract
-from autohealer.credentials import NO_CREDENTIALS, Credentials, credentials_named_in
 
 TYPE_CHECKING = False  # what `typing` says too, and importing it would cost 2 ms
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
+
+    from autohealer.credentials import Credentials
 
 ENV_AGAIN = "AUTOHEALER_AGAIN"
 """`<pid> <start> <znode>`: what this very process finds when it has replaced its program."""
@@ -64,7 +65,7 @@ class Identity:
     token: str
     incarnation: contract.ZnodeName | None
     record: contract.WorkerRecord
-    credentials: Credentials = NO_CREDENTIALS
+    credentials: Credentials | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def identify(environ: MutableMapping[str, str], address: str = "") -> Identity:
         token=token,
         incarnation=incarnation,
         record=record if given is None else _signed(record, given),
-        credentials=credentials_named_in(environ) if path else NO_CREDENTIALS,
+        credentials=_credentials(environ) if path else None,
     )
 
 
@@ -174,6 +175,14 @@ def _last_part(path: str) -> str:
 def _parents_name(environ: MutableMapping[str, str]) -> contract.ZnodeName | None:
     parts = (contract.ENV_GROUP, contract.ENV_SLOT, contract.ENV_GENERATION)
     return contract.parse_znode_name("-".join(environ.get(part, "") for part in parts))
+
+
+def _credentials(environ: MutableMapping[str, str]) -> Credentials | None:
+    if not any(environ.get(name) for name in contract.ENV_OF_CREDENTIALS):
+        return None
+    from autohealer.credentials import credentials_named_in  # who shows some pays for it
+
+    return credentials_named_in(environ)
 
 
 def _session_timeout_s(environ: MutableMapping[str, str]) -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 
 from autohealer import contract
-from autohealer.credentials import credentials_named_in
 from autohealer.zkclient import login_options
 
 TYPE_CHECKING = False  # what `typing` says too, and importing it would cost 2 ms
@@ -24,6 +23,8 @@ def kazoo_options() -> dict[str, Any]:
     Raises:
         CredentialsError: a file with credentials that the environment names will not do.
     """
+    from autohealer.credentials import credentials_named_in  # who asks pays for it
+
     credentials = credentials_named_in(os.environ)
     hosts = os.environ.get(contract.ENV_ZOOKEEPER, contract.DEFAULT_ZOOKEEPER)
     options: dict[str, Any] = {"hosts": hosts, **login_options(credentials.login)}

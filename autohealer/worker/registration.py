@@ -240,10 +240,10 @@ class Registration:
         )
 
     def _whoever(self) -> str:
-        login = self._identity.credentials.login
-        if login is None:
+        credentials = self._identity.credentials
+        if credentials is None or credentials.login is None:
             return f"a client without credentials ({ENV_ZOOKEEPER_AUTH} names none)"
-        return f"the user in {login.file}"
+        return f"the user in {credentials.login.file}"
 
     def _complain(self, sentence: str) -> None:
         """Say something once, however often it happens."""

@@ -1,6 +1,6 @@
 """A server that does nothing but shake hands in TLS, for what a real one would have to be restarted for.
 
-Limits: one connection at a time; it says nothing after the handshake, and ends with its block.
+Limits: one connection at a time; after the handshake it says one byte, hears one request, and ends the connection.
 """
 
 from __future__ import annotations
@@ -44,4 +44,5 @@ def _serve(door: socket.socket, context: ssl.SSLContext) -> None:
             return  # the block is over
         plain.settimeout(5.0)
         with plain, suppress(OSError), context.wrap_socket(plain, server_side=True) as secured:
+            secured.sendall(b"!")
             secured.recv(1024)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from autohealer.credentials import CredentialsError, TlsFiles
-from autohealer.zktls import TlsClient, TlsStage, make_context, speaks_tls, what_went_wrong
+from autohealer.zktls import TlsClient, make_context, speaks_tls
 from tests.support.certificates import Authority
 from tests.support.ports import HOST, free_port
 from tests.support.tlsserver import shaking_hands
@@ -29,9 +29,10 @@ def shake(client: TlsClient, port: int, host: str = HOST) -> None:
 
 def mistake(files: TlsFiles, port: int, host: str = HOST) -> str:
     """What is said of a server that no connection comes about with."""
+    client = TlsClient(files)
     with pytest.raises(OSError) as caught:  # noqa: PT011 - which one is for `what_went_wrong` to tell
-        shake(TlsClient(files), port, host)
-    said = what_went_wrong(caught.value, TlsStage.SHAKING_HANDS, files)
+        shake(client, port, host)
+    said = client.what_went_wrong(caught.value)
     assert said is not None
     return said
 
@@ -87,17 +88,24 @@ def test_a_server_without_tls_is_said(authority: Authority) -> None:
         client = TlsClient(TlsFiles(authority.ca))
         with pytest.raises(TimeoutError) as caught:
             client.secure(plain, HOST, 0.2)
-    said = what_went_wrong(caught.value, TlsStage.SHAKING_HANDS, TlsFiles(authority.ca))
+    said = client.what_went_wrong(caught.value)
     assert said is not None
     assert said.startswith("does not answer in TLS")
 
 
 def test_what_is_not_about_tls_is_not_blamed_on_it(authority: Authority) -> None:
     """A server that is restarted would be said to speak no TLS."""
-    files = TlsFiles(authority.ca)
-    for error in (ConnectionResetError(), TimeoutError(), ssl.SSLEOFError(), None):
-        assert what_went_wrong(error, TlsStage.NONE, files) is None
-        assert what_went_wrong(error, TlsStage.SECURED, files) is None
+    client = TlsClient(TlsFiles(authority.ca))
+    errors = (ConnectionResetError(), TimeoutError(), ssl.SSLEOFError(), None)
+    assert [client.what_went_wrong(error) for error in errors] == [None] * 4
+    with shaking_hands(authority.issue("server")) as port:
+        shake(client, port)
+        assert client.is_secured
+        assert [client.what_went_wrong(error) for error in errors] == [None] * 4
+        with pytest.raises(ssl.SSLCertVerificationError):
+            shake(client, port, "elsewhere.example")
+    client.forget()
+    assert client.what_went_wrong(errors[0]) is None
 
 
 def test_a_tls_server_is_recognised(authority: Authority) -> None:
