@@ -31,11 +31,12 @@ from kazoo.exceptions import (
     AuthFailedError,
     ConnectionDropped,
     SASLException,
+    SessionClosedRequireSaslError,
     SessionExpiredError,
     ZookeeperError,
 )
 from kazoo.handlers.threading import SequentialThreadingHandler
-from kazoo.protocol.serialization import SASL, Connect
+from kazoo.protocol.serialization import SASL, Connect, Exists
 from kazoo.protocol.states import KeeperState
 from kazoo.retry import KazooRetry
 from kazoo.security import make_acl, make_digest_acl
@@ -44,6 +45,8 @@ TYPE_CHECKING = False  # what `typing` says too, and importing it would cost 2 m
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
+
+    from kazoo.protocol.serialization import ReplyHeader
 
     from autohealer.credentials import Credentials, Login
     from autohealer.zktls import TlsClient
@@ -141,6 +144,7 @@ class _Entrance:
         self._dropped_since_s: float | None = None
         self._was_asked_for_tls = False
         self._sasl_steps = 0
+        self._is_more_wanted = False
         self._patience_s = max(PATIENCE_MIN_S, session_timeout_s / HANDSHAKES_PER_SESSION)
         self._replace_methods()
 
@@ -151,10 +155,12 @@ class _Entrance:
         self._kazoos_connect = connection._connect
         self._kazoos_invoke = connection._invoke
         self._kazoos_submit = connection._submit
+        self._kazoos_read_response = connection._read_response
         handler.create_connection = self._create_connection
         connection._connect = self._connect
         connection._invoke = self._invoke
         connection._submit = self._submit
+        connection._read_response = self._read_response
         if self._tls is not None:
             handler.select = self._select
 
@@ -179,6 +185,8 @@ class _Entrance:
         self._client._session_callback = hold_back
         try:
             answer = self._kazoos_connect(host, ip, port)
+            if self._is_more_wanted:
+                self._kazoos_invoke(self._patience_s, Exists("/", None), xid=1)
         except SessionExpiredError:
             raise
         except (ZookeeperError, SASLException, RuntimeError) as error:
@@ -222,6 +230,13 @@ class _Entrance:
             if self._sasl_steps > SASL_STEPS_MAX:
                 raise AuthFailedError("no end of SASL")
         self._kazoos_submit(request, *args, **options)
+
+    def _read_response(self, header: ReplyHeader, *args: object) -> object:
+        """Notice that this server lets everybody connect, and then only some do anything: there is no connection until
+        a request is answered."""
+        if header.err == SessionClosedRequireSaslError.code:
+            self._is_more_wanted = True
+        return self._kazoos_read_response(header, *args)
 
     def _select(
         self,
@@ -275,8 +290,11 @@ class _Entrance:
     def _refusal(self, error: Exception) -> str:
         if self._login is None:
             return (
-                f"lets nobody in without credentials ({error!r}): give some with --zookeeper-auth"
+                f"lets nobody in without credentials ({type(error).__name__}): "
+                "give some with --zookeeper-auth (AUTOHEALER_ZOOKEEPER_AUTH)"
             )
+        if isinstance(error, SessionClosedRequireSaslError):
+            return f"wants another proof than the user and password in {self._login.file}, such as SASL"
         is_sasl = self._login.scheme.value == "sasl"
         if is_sasl and (
             self._sasl_steps > SASL_STEPS_MAX or not isinstance(error, AuthFailedError)

@@ -16,6 +16,7 @@ from kazoo.exceptions import (
     ConnectionLoss,
     KazooException,
     OperationTimeoutError,
+    SessionClosedRequireSaslError,
     SessionExpiredError,
 )
 from kazoo.interfaces import IAsyncResult
@@ -26,6 +27,7 @@ CONNECTION_ERRORS = (
     ConnectionClosedError,
     ConnectionLoss,
     OperationTimeoutError,
+    SessionClosedRequireSaslError,
     SessionExpiredError,
 )
 """The outcome is unknown, and says nothing of what was asked for: ask again when there is a connection."""

@@ -82,13 +82,15 @@ class Registry:
         """Wait for the first list or failure, for so long.
 
         Raises:
-            RegistryForbidden: it is a failure for want of permission.
+            RegistryForbidden: it is a failure for want of permission, or ZooKeeper lets us in no more.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await self._looked.wait()
         if self._failure is not None and self._lister.is_forbidden:
             raise RegistryForbidden(self._failure)
+        if self.session.trouble:
+            raise RegistryForbidden(self.session.trouble)
 
     def relist(self) -> None:
         """Have another list, after a `sync`."""

@@ -44,6 +44,7 @@ class Session:
     """Owner of the kazoo client; `client` is for the adapters beside it only.
 
     `timeout_s` is how long the session outlives its connection: what was asked for until a server has decided.
+    `trouble` is what only a person can mend, while there is no connection because of it; empty otherwise.
     `said` is called on the loop's thread with what only a person can mend, once `start` is over.
 
     Raises:
@@ -60,7 +61,7 @@ class Session:
         self.connection = connection
         self.login = credentials.login
         self._said = said
-        self._trouble = ""
+        self.trouble = ""
         self._told = ""
         self._has_begun = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -91,9 +92,9 @@ class Session:
             async with asyncio.timeout(timeout_s):
                 unresolved = await outcome
         except TimeoutError:
-            self._told = self._trouble
+            self._told = self.trouble
             raise ZooKeeperUnreachable(
-                self._trouble
+                self.trouble
                 or f"no ZooKeeper answered at {self.connection} within {timeout_s:g} s: "
                 "is the address right and the server running?"
             ) from None
@@ -134,7 +135,7 @@ class Session:
             self._loop.call_soon_threadsafe(self._note_trouble, sentence)
 
     def _note_trouble(self, sentence: str) -> None:
-        self._trouble = sentence
+        self.trouble = sentence
         if not sentence:
             self._told = ""
         elif self._has_begun and sentence != self._told:

@@ -41,6 +41,7 @@ from kazoo.exceptions import (
     KazooException,
     NoAuthError,
     OperationTimeoutError,
+    SessionClosedRequireSaslError,
     SessionExpiredError,
 )
 from kazoo.handlers.threading import KazooTimeoutError
@@ -71,6 +72,7 @@ _TRANSIENT = (
     ConnectionLoss,
     KazooTimeoutError,
     OperationTimeoutError,
+    SessionClosedRequireSaslError,
     SessionExpiredError,
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import shutil
 import time
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ import pytest
 from kazoo.client import KazooClient
 
 from autohealer.coordination.calls import call
+from autohealer.coordination.registry import Registry, RegistryForbidden
 from autohealer.coordination.session import Session, ZooKeeperUnreachable
 from autohealer.core.model import Store
 from autohealer.credentials import NO_CREDENTIALS, Credentials
@@ -26,7 +28,7 @@ from tests.support.clients import connected
 from tests.support.eventually import eventually_async
 from tests.support.logins import credentials, login_file
 from tests.support.ports import HOST
-from tests.support.servers import ZooKeeperServer, ZooKeeperUnderTest
+from tests.support.servers import ZooKeeperServer, ZooKeeperUnderTest, running
 from tests.support.tlsserver import shaking_hands
 
 WITHIN_S = 20.0
@@ -188,6 +190,37 @@ async def test_a_server_without_sasl_is_said(zookeeper: ZooKeeperUnderTest, tmp_
     """The client would ask for ever, at the cost of a processor, or its thread end with a traceback."""
     said = await refusal(zookeeper.server.address, sasl(tmp_path))
     assert "takes no SASL" in said
+
+
+async def test_a_server_that_wants_sasl_is_said_and_left_in_peace(
+    authority: Authority, tmp_path: Path
+) -> None:
+    """The daemon would connect dozens of times a second, be refused at its first request, and name a wrong reason."""
+    server = SecuredApacheZooKeeper(
+        tmp_path / "server", authority.issue("server"), authority.ca, wants_sasl=True
+    )
+    said: list[str] = []
+    shown = credentials(auth=login_file(tmp_path / "auth"))
+    with running(server):
+        async with session_on(server.address, shown, said) as session:
+            told: list[Store] = []
+            session.subscribe(told.append)
+            registry = Registry(session, random.Random(1), time.monotonic, said.append)
+            await session.start(WITHIN_S)
+            with pytest.raises(RegistryForbidden, match="wants another proof than") as refused:
+                await registry.be_admitted(PATIENCE_S)
+            registry.close()
+        assert said == [str(refused.value)]
+        assert told.count(Store.CONNECTED) == 1
+        async with session_on(server.address, NO_CREDENTIALS) as session:
+            registry = Registry(session, random.Random(1), time.monotonic, said.append)
+            await session.start(WITHIN_S)
+            with pytest.raises(RegistryForbidden, match="lets nobody in without credentials"):
+                await registry.be_admitted(PATIENCE_S)
+            registry.close()
+        async with session_on(server.address, sasl(tmp_path)) as session:
+            await session.start(WITHIN_S)
+            assert await call(session.client.exists_async, "/")
 
 
 async def test_who_we_are_is_said_again_at_each_connection(

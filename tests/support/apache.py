@@ -64,10 +64,16 @@ class ApacheZooKeeper(ServerProcess):
 
 
 class SecuredApacheZooKeeper(ApacheZooKeeper):
-    """One that has a second port for TLS, with a certificate asked of its clients, and SASL on both ports."""
+    """One that has a second port for TLS, with a certificate asked of its clients, and SASL on both ports.
 
-    def __init__(self, data_dir: Path, certificate: Path, ca: Path) -> None:
+    With `wants_sasl`, everybody may connect, and who has not proven who it is by SASL may do nothing.
+    """
+
+    def __init__(
+        self, data_dir: Path, certificate: Path, ca: Path, *, wants_sasl: bool = False
+    ) -> None:
         super().__init__(data_dir)
+        self._wants_sasl = wants_sasl
         self._certificate = certificate
         self._ca = ca
         self.secure_port = free_port()
@@ -82,6 +88,7 @@ class SecuredApacheZooKeeper(ApacheZooKeeper):
             "ssl.trustStore.location": self._ca,
             "ssl.trustStore.type": "PEM",
             "ssl.clientAuth": "need",
+            "sessionRequireClientSASLAuth": str(self._wants_sasl).lower(),
             "authProvider.sasl": "org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
         }
 
