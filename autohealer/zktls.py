@@ -82,6 +82,8 @@ class TlsClient:
                 # Of a client's certificate TLS 1.3 says only afterwards what it thinks.
                 alert = reason.partition("ALERT_")[2].replace("_", " ").lower()
                 return f"refuses the TLS connection ({alert}); it may want another {_CERT_OPTION}, {self._ours}"
+            case TimeoutError() if self._is_shaking_hands:
+                return "does not come to an end with the TLS handshake: it is overloaded, or this is no port for TLS"
             case OSError() if self._is_shaking_hands:
                 return f"does not answer in TLS: take its secure port, or leave out {_CA_OPTION}"
             case _:

@@ -11,6 +11,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autohealer.zktls import speaks_tls
+from tests.support.eventually import eventually
 from tests.support.ports import HOST, free_port
 from tests.support.servers import ServerProcess
 
@@ -26,6 +28,8 @@ def apache_is_installed() -> bool:
     """Whether this machine has both a Java runtime and ZooKeeper's jar."""
     return shutil.which("java") is not None and (_JARS / "zookeeper.jar").exists()
 
+
+_FIRST_HANDSHAKE_S = 30.0
 
 SASL_USER, SASL_PASSWORD = "bob", "builders-yard"
 """Whom a secured server lets in by SASL."""
@@ -91,6 +95,12 @@ class SecuredApacheZooKeeper(ApacheZooKeeper):
             "sessionRequireClientSASLAuth": str(self._wants_sasl).lower(),
             "authProvider.sasl": "org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
         }
+
+    def await_answer(self) -> None:
+        """Wait until it answers on both ports: a JVM's first TLS handshake takes seconds on a busy machine."""
+        super().await_answer()
+        secure = (HOST, self.secure_port)
+        eventually(lambda: speaks_tls(secure, _FIRST_HANDSHAKE_S), within_s=_FIRST_HANDSHAKE_S)
 
     def _more_options(self) -> Sequence[str]:
         users = self.data_dir / "jaas.conf"

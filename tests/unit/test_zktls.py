@@ -7,6 +7,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,15 @@ def test_a_server_without_tls_is_said(authority: Authority) -> None:
             client.secure(plain, HOST, 0.2)
     said = client.what_went_wrong(caught.value)
     assert said is not None
+    assert "overloaded, or this is no port for TLS" in said
+    with socket.create_server((HOST, 0)) as short, ThreadPoolExecutor(1) as pool:
+
+        def hang_up() -> None:
+            short.accept()[0].close()
+
+        hanging_up = pool.submit(hang_up)
+        said = mistake(TlsFiles(authority.ca), short.getsockname()[1])
+        hanging_up.result()
     assert said.startswith("does not answer in TLS")
 
 
