@@ -25,10 +25,12 @@ from tests.support.apache import (
 )
 from tests.support.certificates import Authority
 from tests.support.clients import connected
+from tests.support.embedded import EmbeddedZooKeeper
 from tests.support.eventually import eventually_async
 from tests.support.logins import credentials, login_file
 from tests.support.ports import HOST
 from tests.support.servers import ZooKeeperServer, ZooKeeperUnderTest, running
+from tests.support.tlsproxy import ending_tls
 from tests.support.tlsserver import shaking_hands
 
 WITHIN_S = 20.0
@@ -40,10 +42,14 @@ ANSWERS = 300
 
 @asynccontextmanager
 async def session_on(
-    connection: str, shown: Credentials, said: list[str] | None = None
+    connection: str,
+    shown: Credentials,
+    said: list[str] | None = None,
+    *,
+    timeout_s: float = 10.0,
 ) -> AsyncIterator[Session]:
-    """Have a session that has begun to connect for a block."""
-    session = Session(connection, 10.0, shown, None if said is None else said.append)
+    """Have a session for a block, which is yet to begin."""
+    session = Session(connection, timeout_s, shown, None if said is None else said.append)
     try:
         yield session
     finally:
@@ -78,13 +84,19 @@ async def test_tls_with_a_certificate_of_our_own(secure: str, authority: Authori
         assert await call(session.client.exists_async, "/")
 
 
-async def test_answers_that_come_together_are_all_read(secure: str, authority: Authority) -> None:
+async def test_answers_that_come_together_are_all_read(
+    tmp_path: Path, authority: Authority
+) -> None:
     """Of several answers in one TLS record all but the first would wait for a third of the session timeout."""
-    shown = credentials(ca=authority.ca, cert=authority.issue("client"))
-    async with session_on(secure, shown) as session:
-        await session.start(WITHIN_S)
-        async with asyncio.timeout(WITHIN_S):
-            await asyncio.gather(*[call(session.client.exists_async, "/") for _ in range(ANSWERS)])
+    with running(EmbeddedZooKeeper(tmp_path / "server")) as server:
+        async with (
+            ending_tls(authority.issue("proxy"), server.address) as address,
+            session_on(address, credentials(ca=authority.ca), timeout_s=60.0) as session,
+        ):
+            await session.start(WITHIN_S)
+            async with asyncio.timeout(WITHIN_S / 2):
+                exist = session.client.exists_async
+                await asyncio.gather(*[call(exist, "/") for _ in range(ANSWERS)])
 
 
 async def test_no_certificate_where_one_is_wanted_is_said(
