@@ -21,7 +21,14 @@ from tests.support.certificates import Authority
 from tests.support.clients import connected, with_chroot
 from tests.support.daemon import Daemon, environment_of, exists
 from tests.support.eventually import eventually
-from tests.support.logins import DIGEST, PASSWORD, credentials, digest_login, login_file
+from tests.support.logins import (
+    DIGEST,
+    PASSWORD,
+    credentials,
+    digest_login,
+    login_file,
+    require_sasl,
+)
 from tests.support.ports import HOST
 from tests.support.servers import ZooKeeperServer, ZooKeeperUnderTest
 from tests.support.workers import launched
@@ -101,7 +108,7 @@ def test_tls_from_end_to_end(
     secured_apache: SecuredApacheZooKeeper, authority: Authority, tmp_path: Path, scheme: str
 ) -> None:
     """An ensemble that lets in TLS alone could not be used, by the daemon or by its workers."""
-    pytest.importorskip("puresasl")
+    require_sasl()
     text = f"digest:{DIGEST}" if scheme == "digest" else f"sasl:{SASL_USER}:{SASL_PASSWORD}"
     auth = login_file(tmp_path / f"auth-{scheme}", text)
     shown = credentials(auth=auth, ca=authority.ca, cert=authority.issue("client"))
@@ -215,7 +222,7 @@ def test_the_embedded_server_takes_no_tls_and_no_sasl(
     authority: Authority, tmp_path: Path, zookeeper_option: str
 ) -> None:
     """The daemon would wait for an answer that its own server never gives."""
-    pytest.importorskip("puresasl")
+    require_sasl()
     sasl = credentials(auth=login_file(tmp_path / "auth-sasl", "sasl:a:b"))
     for shown, words in (
         (credentials(ca=authority.ca), "the embedded server speaks no TLS"),
@@ -276,7 +283,7 @@ def test_a_worker_says_what_only_a_person_can_mend(
     secured_apache: SecuredApacheZooKeeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refused worker would say that ZooKeeper does not answer, or end with a traceback of kazoo's."""
-    pytest.importorskip("puresasl")
+    require_sasl()
     auth = login_file(tmp_path / "auth", f"sasl:{SASL_USER}:not-it")
     monkeypatch.setenv(ENV_ZOOKEEPER_AUTH, str(auth))
     with launched(("-c", WORKS), secured_apache.address, tmp_path / "out", name=NAME) as worker:

@@ -27,7 +27,7 @@ from tests.support.certificates import Authority
 from tests.support.clients import connected
 from tests.support.embedded import EmbeddedZooKeeper
 from tests.support.eventually import eventually_async
-from tests.support.logins import credentials, login_file
+from tests.support.logins import credentials, login_file, require_sasl
 from tests.support.ports import HOST
 from tests.support.servers import ZooKeeperServer, ZooKeeperUnderTest, running
 from tests.support.tlsproxy import ending_tls
@@ -165,7 +165,7 @@ async def test_trouble_is_said_once_and_ends_with_its_cause(
 
 def sasl(folder: Path, password: str = SASL_PASSWORD) -> Credentials:
     """A user of the secured server's."""
-    pytest.importorskip("puresasl")
+    require_sasl()
     return credentials(auth=login_file(folder / "auth", f"sasl:{SASL_USER}:{password}"))
 
 
@@ -274,7 +274,7 @@ def test_a_users_own_client_is_let_in(
     from autohealer.worker import kazoo_options
 
     for auth in ("digest:ada:x", f"sasl:{SASL_USER}:{SASL_PASSWORD}"):
-        pytest.importorskip("puresasl")
+        require_sasl()
         shown = credentials(
             auth=login_file(tmp_path / "auth", auth),
             ca=authority.ca,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from autohealer.credentials import Credentials, read_credentials
+from tests.support.require import require
 
 USER, PASSWORD = "ada", "lovelace-1815"
 DIGEST = f"{USER}:{PASSWORD}"
@@ -15,6 +17,11 @@ def login_file(path: Path, text: str = f"digest:{DIGEST}") -> Path:
     path.touch(0o600)
     path.write_text(f"{text}\n")
     return path
+
+
+def require_sasl() -> None:
+    """Skip the running test where kazoo cannot speak SASL."""
+    require("pure-sasl", find_spec("puresasl") is not None)
 
 
 def digest_login(folder: Path, password: str = PASSWORD) -> Credentials:
