@@ -135,7 +135,7 @@ async def _keep(
         keeper = Keeper(settings, shared, output, hold)
         granted = Granted(
             session,
-            lambda: Session(choice.connection, settings.session_timeout_s),
+            lambda: Session(choice.connection, settings.session_timeout_s, settings.credentials),
             keeper.sessions_last,
         )
         listen(loop, Reactions(keeper.request_stop, redraw, logger))

@@ -114,8 +114,12 @@ def test_tls_from_end_to_end(
     shown = credentials(auth=auth, ca=authority.ca, cert=authority.issue("client"))
     chroot = with_chroot(secured_apache).connection.removeprefix(secured_apache.address)
     zookeeper = f"localhost:{secured_apache.secure_port}{chroot}"
-    with daemon_with(tmp_path / "state", zookeeper, shown, 2) as daemon:
+    options = [*options_of(shown), "--session-timeout", "600"]
+    with Daemon(tmp_path / "state", zookeeper, replicas=2, options=options) as daemon:
         pids = daemon.becomes_whole()
+        eventually(
+            lambda: daemon.log("session_timeout_clipped"), within_s=WITHIN_S, view=daemon.view
+        )
         with connected(secured_apache.address) as stranger, pytest.raises(NoAuthError):
             stranger.get_children(f"{chroot}{WORKERS_PATH}")
         psutil.Process(pids[0]).kill()
