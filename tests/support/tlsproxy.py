@@ -41,8 +41,11 @@ async def ending_tls(certificate: Path, behind: str) -> AsyncIterator[str]:
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         while piece := await reader.read(_PIECE_BYTES):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_TOGETHER_S):
+                    while more := await reader.read(_PIECE_BYTES - len(piece)):
+                        piece += more
             writer.write(piece)
             await writer.drain()
-            await asyncio.sleep(_TOGETHER_S)
     finally:
         writer.close()
