@@ -135,7 +135,7 @@ def _login(name: str) -> Login:
     if login.scheme is Scheme.SASL and not _sasl_is_there():
         raise CredentialsError(
             f"{path} asks for SASL, for which the package pure-sasl is missing: "
-            "`pip install 'kazoo[sasl]'`, or use digest"
+            "`pip install 'autohealer[sasl]'`, or use digest"
         )
     return login
 

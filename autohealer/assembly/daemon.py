@@ -108,20 +108,7 @@ async def _keep(
         reaper = Reaper(loop)
         reaper.start()
         undo.callback(reaper.close)
-        session = Session(
-            choice.connection,
-            DAEMON_SESSION_TIMEOUT_S,
-            settings.credentials,
-            lambda sentence: logger.warning("zookeeper_refuses", why=sentence),
-        )
-        neighbours = Neighbours()
-        session.subscribe(neighbours.store_changed)
-        registry = Registry(
-            session,
-            random.Random(),
-            time.monotonic,
-            lambda sentence: logger.warning("zookeeper_permissions", why=sentence),
-        )
+        session, neighbours, registry = _store(choice.connection, settings, logger)
         shared = Shared(
             session,
             neighbours,
@@ -155,6 +142,27 @@ async def _keep(
         await keeper.run(observers)
         if not keeper.leaves_workers:
             await reaper.end_strays(STRAYS_S)
+
+
+def _store(
+    connection: str, settings: Settings, logger: FilteringBoundLogger
+) -> tuple[Session, Neighbours, Registry]:
+    """What all groups have of ZooKeeper: a session, who hears of it, and the list of `/workers`."""
+    session = Session(
+        connection,
+        DAEMON_SESSION_TIMEOUT_S,
+        settings.credentials,
+        lambda sentence: logger.warning("zookeeper_refuses", why=sentence),
+    )
+    neighbours = Neighbours()
+    session.subscribe(neighbours.store_changed)
+    registry = Registry(
+        session,
+        random.Random(),
+        time.monotonic,
+        lambda sentence: logger.warning("zookeeper_permissions", why=sentence),
+    )
+    return session, neighbours, registry
 
 
 async def _connect(session: Session, logger: FilteringBoundLogger, workers: int) -> bool:
