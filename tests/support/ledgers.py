@@ -40,10 +40,10 @@ class Rules:
 class Life:
     """What is known of one incarnation.
 
-    `ailments` are the lasting faults it suffers from, `well_from` is when it is healthy (again), `serves_from` when
-    the daemon can have known that it serves, `doomed` says that a fault ends it, `signalled` that the daemon does,
-    `asked_at` when this daemon asked it to end, `unprovable` that no later daemon can tell that it is ours,
-    `overlooked` that the next daemon does not find it among processes.
+    `lost_at` is when its registration went last, `ailments` are the lasting faults it suffers from, `well_from` is when
+    it is healthy (again), `serves_from` when the daemon can have known that it serves, `doomed` says that a fault ends
+    it, `signalled` that the daemon does, `asked_at` when this daemon asked it to end, `unprovable` that no later daemon
+    can tell that it is ours, `overlooked` that the next daemon does not find it among processes.
     """
 
     name: Incarnation
@@ -51,6 +51,7 @@ class Life:
     found: bool
     alive: bool = True
     registered_at: float | None = None
+    lost_at: float = NEVER
     was_registered: bool = False
     doomed: bool = False
     signalled: bool = False

@@ -86,6 +86,7 @@ class _Judge:
         self._stop_asked_at: float | None = None
         self._patience_s = 0.0
         self._store_up: bool | None = None
+        self._was_up = False
         self._store_since = NEVER
         self._trusted_from = NEVER
         self._impaired: set[tuple[str, Incarnation | None]] = set()
@@ -247,7 +248,10 @@ class _Judge:
 
     def _gone(self, life: Life) -> None:
         life.alive = False
-        self._impaired = {(kind, target) for kind, target in self._impaired if target != life.name}
+        impaired = {(kind, target) for kind, target in self._impaired if target != life.name}
+        if impaired != self._impaired:
+            self._impaired = impaired
+            self._disturb()
         self._census.remove(life)
         for new in [n for n, (old, _) in self._overlaps.items() if life.name in {n, old}]:
             self._judge_overlap(new, *self._overlaps.pop(new))
@@ -313,7 +317,7 @@ class _Judge:
             return
         settled = self._at - life.registered_at > 2 * self._rules.policy.probation_s
         settled = settled and not life.unprovable
-        life.registered_at = None
+        life.registered_at, life.lost_at = None, self._at
         if life.alive and not life.signalled and not life.doomed and settled:
             self._look_for_mass_loss(name)
 
@@ -354,6 +358,17 @@ class _Judge:
         if not self._rules.clock_s and len(missing) > loss_limit(policy, self._replicas):
             self._loss = MassLoss(policy, self._at, missing)
 
+    def _look_for_hidden_loss(self) -> None:
+        """Many live workers lost their registrations while the daemon could not see the store."""
+        policy = self._rules.policy
+        missing = {life.name for life in self._census.unregistered() if self._was_lost_unseen(life)}
+        if not self._rules.clock_s and len(missing) > loss_limit(policy, self._replicas):
+            self._loss = MassLoss(policy, self._at, missing)
+
+    def _was_lost_unseen(self, life: Life) -> bool:
+        served = life.serves_from is not None and not life.signalled and not life.doomed
+        return served and life.lost_at > self._store_since and not self._is_surplus(life)
+
     def _note_service(self) -> None:
         """From when the daemon can know of each worker that it is well, and that it serves."""
         can_see = self._daemon_up and self._store_up is not False
@@ -373,15 +388,30 @@ class _Judge:
     def _store_is(self, up: bool) -> None:
         if up is self._store_up:
             return
-        if up and (self._store_up is False or self._census.present):
-            self._trusted_from = self._at + self._rules.policy.settle_s
-        if up and self._store_up is None:
-            self._look_for_earlier_loss()
-        for life in () if up else self._census.all_present():
-            life.unless_seen_by(self._at)
+        if up:
+            self._store_came()
+        else:
+            self._store_went()
         self._store_up, self._store_since = up, self._at
         self._note_service()
         self._disturb()
+
+    def _store_came(self) -> None:
+        """Who lived through it has time to register again; nobody did where the first connection finds none."""
+        if self._was_up or self._census.present:
+            self._trusted_from = self._at + self._rules.policy.settle_s
+        if self._store_up is None:
+            self._look_for_earlier_loss()
+        elif self._was_up:
+            self._look_for_hidden_loss()
+        self._was_up = True
+
+    def _store_went(self) -> None:
+        """What the daemon cannot have seen yet it does not know; a mass loss it will see then, if it still is one."""
+        for life in self._census.all_present():
+            life.unless_seen_by(self._at)
+        if self._loss is not None and self._at <= self._loss.began + self._rules.sight_s:
+            self._loss = None
 
     def _daemon_started(self) -> None:
         self._daemon_up = True
@@ -396,7 +426,7 @@ class _Judge:
     def _daemon_ended(self, farewell: Farewell) -> None:
         self._daemon_up = False
         self._loss = None
-        self._store_up = None
+        self._store_up, self._was_up = None, False
         self._trusted_from = NEVER
         self._due.clear()
         for life in self._census.all_present():
