@@ -11,7 +11,8 @@ Must never know: stages, the oracle.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, is_dataclass
 
 from autohealer.core.model import Exit
 from tests.simulation.faults import (
@@ -101,13 +102,13 @@ class Deck:
         """Several or nobody."""
         return self.some() if self.rng.random() < chance else ()
 
-    def deadline_s(self) -> float:
-        """About as long as something is waited for."""
-        return max(0.0, self.rng.choice(DEADLINES_S) + self.rng.choice(NUDGES_S))
+    def about_s(self, of: Sequence[float] = DEADLINES_S) -> float:
+        """About one of several times: exactly, or a little sooner or later."""
+        return max(0.0, self.rng.choice(of) + self.rng.choice(NUDGES_S))
 
     def lasts_s(self, low: float, high: float) -> float:
         """A time between two, often near a deadline."""
-        drawn_s = self.deadline_s() if self.rng.random() < 0.5 else self.rng.uniform(low, high)
+        drawn_s = self.about_s() if self.rng.random() < 0.5 else self.rng.uniform(low, high)
         return min(max(low, drawn_s), high)
 
     def each(self, low: float, high: float) -> tuple[float, ...]:
@@ -296,9 +297,21 @@ def _in_a_row(deck: Deck, names: Sequence[str], weights: Sequence[float]) -> lis
     return troubles
 
 
+def _ends_s(trouble: object) -> Iterator[float]:
+    """After what times a trouble does something again: its end, a daemon that is back."""
+    if not is_dataclass(trouble):
+        return
+    for field in fields(trouble):
+        value = getattr(trouble, field.name)
+        if field.name.endswith("_s"):
+            yield from (at for at in (value if isinstance(value, tuple) else (value,)) if at)
+
+
 def _soon_s(deck: Deck, troubles: Sequence[At]) -> tuple[float, float, float]:
     """When the next one may strike: at once, close, or when something that an earlier one set off is due."""
     rng, last_s = deck.rng, troubles[-1].at_s
     close_s = rng.choice((1e-4, 0.02, rng.uniform(0.0, 0.5)))
-    due_s = rng.choice(troubles[-3:]).at_s + deck.deadline_s()
+    earlier = rng.choice(troubles[-3:])
+    ends_s = tuple(_ends_s(earlier.trouble))
+    due_s = earlier.at_s + deck.about_s(ends_s if ends_s and rng.random() < 0.5 else DEADLINES_S)
     return (last_s, last_s + close_s, max(last_s, due_s))

@@ -20,7 +20,7 @@ from autohealer.core import (
     storeroom,
 )
 from autohealer.core.actions import Action, Discard, Drain, Plan
-from autohealer.core.brake import review_losses
+from autohealer.core.brake import release_if_whole, review_losses
 from autohealer.core.events import WorkerAdopted
 from autohealer.core.firstfill import Gate
 from autohealer.core.intensity import Rate, rate_of
@@ -183,6 +183,14 @@ def _forgets_the_brake(view: View, store: Store, number: int) -> None:
     view.room.brake = Brake()
 
 
+def _never_begins_anew(view: View) -> None:
+    """Takes as many gone again while the brake is on for what has begun already."""
+    if view.brake.on:
+        release_if_whole(view)
+    else:
+        review_losses(view)
+
+
 def _counts_only_what_it_saw_go(view: View) -> None:
     """Takes who is missing since before its connection for no part of a loss."""
     if view.brake.on or view.brake.losses:
@@ -244,6 +252,7 @@ MUTANTS: dict[str, list[Patch]] = {
         (storeroom, "store_changed", _forgets_the_brake),
         (registrations, "review_losses", _counts_only_what_it_saw_go),
     ],
+    "does not hold again for as many again": [(registrations, "review_losses", _never_begins_anew)],
     "does not brake what a cut has hidden": [
         (registrations, "review_losses", _never_brakes_after_a_cut)
     ],

@@ -205,7 +205,8 @@ class MassLoss:
     """Registrations that vanished together while their processes lived, and what has been done about it since.
 
     A witness that polls may see a replacement's registration later than the daemon does, or never; where the record is
-    not `exact`, its launch stands for it. The first replacement is followed by a hold of its own.
+    not `exact`, its launch stands for it. The first replacement is followed by a hold of its own. As many lost together
+    meanwhile begin it anew: `latest` are the last that did, `latest_at` when.
     """
 
     policy: Policy
@@ -215,9 +216,23 @@ class MassLoss:
     ended_at: dict[int, float] = field(default_factory=dict)
     replaced: int = 0
     hold_until: float = field(init=False)
+    latest: set[Incarnation] = field(init=False)
+    latest_at: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.hold_until = self._first_hold_until
+        self.latest, self.latest_at = self.missing, self.began
+
+    def begin_anew(self, at: float, together: set[Incarnation]) -> None:
+        """As many again are lost: hold again, and then one at a time."""
+        self.latest, self.latest_at = set(together), at
+        self.missing |= together
+        self.hold_until, self.replaced = at + self.policy.settle_s, 0
+
+    def forget(self, name: Incarnation) -> None:
+        """One is missing no more."""
+        self.missing.discard(name)
+        self.latest.discard(name)
 
     @property
     def _first_hold_until(self) -> float:

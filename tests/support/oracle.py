@@ -325,10 +325,14 @@ class _Judge:
         """Who died or registered again; before the daemon could see it missing, it is no part of a mass loss at all."""
         if self._loss is None or life.name not in self._loss.missing:
             return
-        self._loss.missing.discard(life.name)
-        unseen = self._at <= self._loss.began + self._rules.sight_s
-        if unseen and len(self._loss.missing) <= loss_limit(self._rules.policy, self._replicas):
+        self._loss.forget(life.name)
+        left = len(self._loss.latest)
+        if self._is_loss_unseen() and left <= loss_limit(self._rules.policy, self._replicas):
             self._loss = None
+
+    def _is_loss_unseen(self) -> bool:
+        """Whether it is so new that the daemon need not have seen it."""
+        return self._loss is not None and self._at <= self._loss.latest_at + self._rules.sight_s
 
     def _look_for_mass_loss(self, name: Incarnation) -> None:
         """Many live workers' registrations gone together, which the daemon saw in peace."""
@@ -346,9 +350,12 @@ class _Judge:
         calm = self._daemon_up and not self._hidden and self._store_up is not False
         calm = calm and self._stop_asked_at is None  # else it is the stop that ends registrations
         steady = self._at > self._trusted_from and self._at - self._store_since > policy.settle_s
+        many = calm and steady and len(together) > loss_limit(policy, self._replicas)
         if self._loss is not None:
             self._loss.missing.add(name)
-        elif calm and steady and alone and len(together) > loss_limit(policy, self._replicas):
+            if many and not self._rules.clock_s:
+                self._loss.begin_anew(self._at, together)
+        elif many and alone:
             self._loss = MassLoss(policy, self._at, together, exact=not self._rules.clock_s)
 
     def _look_for_earlier_loss(self) -> None:
@@ -410,7 +417,7 @@ class _Judge:
         """What the daemon cannot have seen yet it does not know; a mass loss it will see then, if it still is one."""
         for life in self._census.all_present():
             life.unless_seen_by(self._at)
-        if self._loss is not None and self._at <= self._loss.began + self._rules.sight_s:
+        if self._is_loss_unseen():
             self._loss = None
 
     def _daemon_started(self) -> None:
