@@ -98,6 +98,13 @@ class Deck:
         most = max(1, round(self.sizes[1] * share_max))
         return tuple(self.rng.sample(range(self.sizes[1]), self.rng.randint(1, most)))
 
+    def most(self) -> Whom:
+        """More than may be lost together before that is a mass loss, by far."""
+        everybody = range(self.sizes[1])
+        return tuple(
+            self.rng.sample(everybody, self.rng.randint(len(everybody) // 3 + 1, len(everybody)))
+        )
+
     def maybe(self, chance: float) -> Whom:
         """Several or nobody."""
         return self.some() if self.rng.random() < chance else ()
@@ -134,6 +141,12 @@ def _freeze_several(deck: Deck) -> Trouble:
     return Freeze(deck.some(), deck.rng.choice(((None,), thaws, (None, *thaws))))
 
 
+def _freeze_most(deck: Deck) -> Trouble:
+    """None or few of them come back before they are missed."""
+    thaws = deck.each(SESSION_S, THAW_MAX_S)
+    return Freeze(deck.most(), deck.rng.choice(((None,), (None, *thaws))))
+
+
 def _temper(deck: Deck) -> Temper:
     rng = deck.rng
     return rng.choice(
@@ -145,6 +158,7 @@ def _temper(deck: Deck) -> Temper:
             Temper(dies_after_s=deck.lasts_s(0.3, 20.0)),
             Temper(tree=rng.randint(1, 3)),
             Temper(tree=1, resists_s=deck.lasts_s(1.0, 37.5)),
+            Temper(tree=1, lingers=True),
             Temper(tree=2, lingers=True),
             Temper(tree=1, ignores_term=True, dies_after_s=deck.lasts_s(0.0, 5.0)),
         )
@@ -193,25 +207,26 @@ def _strange(deck: Deck) -> Trouble:
 Draw = Callable[[Deck], Trouble]
 
 KINDS: dict[str, tuple[int, Draw]] = {
-    "crash": (8, _crash),
+    "crash": (5, _crash),
     "crash several": (4, lambda deck: Crash(deck.some())),
     "storm": (1, lambda deck: Storm(5, deck.rng.uniform(0.3, 0.6))),
     "crash newborn": (3, lambda deck: CrashNewborn((deck.one(),))),
-    "freeze": (6, _freeze),
-    "freeze several": (6, _freeze_several),
-    "lose session": (3, lambda d: LoseSessions((d.one(),), d.each(0.05, REJOINS_WITHIN_S))),
-    "lose many sessions": (5, lambda d: LoseSessions(d.some(), d.each(0.05, REJOINS_WITHIN_S))),
-    "ill births": (5, _ill_births),
+    "freeze": (4, _freeze),
+    "freeze several": (4, _freeze_several),
+    "freeze most": (8, _freeze_most),
+    "lose session": (4, lambda d: LoseSessions((d.one(),), d.each(0.05, REJOINS_WITHIN_S))),
+    "lose many sessions": (6, lambda d: LoseSessions(d.some(), d.each(0.05, REJOINS_WITHIN_S))),
+    "ill births": (6, _ill_births),
     "broken program": (1, _broken_program),
     "fork failure": (2, lambda deck: ForkFailure(deck.lasts_s(0.05, 20.0), deck.maybe(0.7))),
-    "outage": (5, _outage),
-    "cut daemon": (5, _cut),
-    "lose watch": (4, lambda deck: LoseWatch(deck.lasts_s(*LASTS_S))),
+    "outage": (6, _outage),
+    "cut daemon": (7, _cut),
+    "lose watch": (8, lambda deck: LoseWatch(deck.lasts_s(*LASTS_S))),
     "late lists": (4, lambda deck: LateLists(deck.rng.uniform(0.0, LAG_MAX_S))),
-    "repeat list": (2, lambda _deck: RepeatList()),
-    "kill daemon": (3, _kill_daemon),
+    "repeat list": (1, lambda _deck: RepeatList()),
+    "kill daemon": (4, _kill_daemon),
     "cut plan short": (
-        5,
+        4,
         lambda d: CutPlanShort(d.rng.randint(0, 4), d.back_s(), d.maybe(0.9)),
     ),
     "reuse pid": (2, _reuse_pid),
@@ -224,7 +239,7 @@ KINDS: dict[str, tuple[int, Draw]] = {
     ),
     "list fails": (1, lambda deck: ListFails(deck.lasts_s(*LASTS_S))),
     "wipe registry": (1, lambda _deck: WipeRegistry()),
-    "scale": (2, lambda deck: Scale(deck.size())),
+    "scale": (3, lambda deck: Scale(deck.size())),
     "detach": (2, lambda deck: Detach(deck.rng.choice((0.1, 1.0, 6.0)))),
 }
 """Each kind with how often it comes compared with the others, where a story has them all."""
@@ -239,7 +254,7 @@ def drawn(seed: int) -> Script:
     """The story of a seed."""
     rng = random.Random(seed)
     deck = Deck(rng, rng.choices([size for size, _ in SIZES], [often for _, often in SIZES])[0])
-    tell = rng.choices((_everything, _swarm, _rounds), (25, 40, 35))[0]
+    tell = rng.choices((_everything, _swarm, _rounds), (15, 30, 55))[0]
     return Script(
         replicas=deck.size(),
         troubles=tuple(tell(deck)),
@@ -264,10 +279,10 @@ def _swarm(deck: Deck) -> list[At]:
 def _rounds(deck: Deck) -> list[At]:
     """Two or three kinds close together, again and again, with time to become whole in between."""
     rng = deck.rng
-    few = _few(deck, rng.randint(2, 3))
+    few = _few(deck, rng.choice((2, 2, 3)))
     troubles: list[At] = []
     at_s = rng.choice(STARTS_S)
-    for _ in range(rng.randint(2, 8)):
+    for _ in range(rng.randint(3, 8)):
         for name in few:
             troubles.append(At(at_s, KINDS[name][1](deck)))
             at_s = rng.choice(_soon_s(deck, troubles))
