@@ -71,8 +71,6 @@ def in_python(value: object) -> str:
     match value:
         case Enum():
             return f"{type(value).__name__}.{value.name}"
-        case float():
-            return repr(round(value, 9))
         case Script(troubles=troubles) if troubles:
             told = "".join(f"\n        {in_python(trouble)}," for trouble in troubles)
             rest = _arguments([f for f in fields(value) if f.name != "troubles"], value)

@@ -100,7 +100,7 @@ def _sooner(troubles: tuple[At, ...]) -> Iterator[tuple[At, ...]]:
         pause_s = at - before_s
         for plain_s in _plainer_numbers(pause_s):
             shift_s = plain_s - pause_s
-            later = (At(t.at_s + shift_s, t.trouble) for t in troubles[number:])
+            later = (At(round(t.at_s + shift_s, 9), t.trouble) for t in troubles[number:])
             yield (*troubles[:number], *later)
 
 
