@@ -1,7 +1,7 @@
 """Run the simulation: `python -m tests.simulation --seeds 50000`, or `--seed 12345` for one story to read.
 
-A failing seed is printed with what it broke, the faults are added up, and the exit code says whether every seed was
-clean.
+The first failing seed ends the run: its story is cut down to the few troubles it takes and printed, to be read
+(`--seed N`), mended and pasted into `kept.py`. The exit code says whether every seed was clean.
 """
 
 from __future__ import annotations
@@ -11,6 +11,11 @@ import time
 from collections import Counter
 
 from tests.simulation.campaign import play_all
+from tests.simulation.drawing import drawn
+from tests.simulation.kept import KEPT
+from tests.simulation.script import Script, in_python
+from tests.simulation.shrinking import shrunk
+from tests.simulation.story import play
 from tests.simulation.transcript import transcript_of
 
 
@@ -18,40 +23,64 @@ def main() -> int:
     """Parse the command line and run; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation")
     parser.add_argument("--seed", type=int, help="play one seed and print its transcript")
+    parser.add_argument("--kept", help="the same of the first kept story whose sentence has this")
+    parser.add_argument("--shrink", action="store_true", help="cut that story down first")
     parser.add_argument("--seeds", type=int, default=10_000, help="how many seeds to play")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
+    parser.add_argument("--processes", type=int, help="how many at once; default: one a processor")
+    parser.add_argument("--keep-going", action="store_true", help="name every failing seed")
     options = parser.parse_args()
+    if options.kept is not None:
+        return _show(next(it for what, it in KEPT.items() if options.kept in what), options.shrink)
     if options.seed is not None:
-        return _show(options.seed)
-    return _run(range(options.first, options.first + options.seeds))
+        return _show(drawn(options.seed), options.shrink)
+    seeds = range(options.first, options.first + options.seeds)
+    return _run(seeds, options.processes, keep_going=options.keep_going)
 
 
-def _show(seed: int) -> int:
-    outcome, lines = transcript_of(seed)
+def _show(script: Script, shrink: bool) -> int:
+    script = shrunk(script) if shrink else script
+    outcome, lines = transcript_of(script)
     for line in lines:
         print(line)
+    print(in_python(script))
     for violation in outcome.violations:
         print(f"VIOLATION {violation}")
     return 1 if outcome.violations else 0
 
 
-def _run(seeds: range) -> int:
+def _run(seeds: range, processes: int | None, *, keep_going: bool) -> int:
     began = time.monotonic()
-    faults: Counter[str] = Counter()
-    failed = 0
-    for tally in play_all(seeds):
-        faults += tally.faults
-        failed += len(tally.failures)
+    troubles: Counter[str] = Counter()
+    played = 0
+    failed: list[int] = []
+    for tally in play_all(seeds, processes):
+        troubles += tally.troubles
+        played += tally.seeds
+        failed += tally.failures
         for seed, violations in tally.failures.items():
             print(f"seed {seed}: {'; '.join(violations)}", flush=True)
+        if failed and not keep_going:
+            break
     took_s = time.monotonic() - began
-    for name, count in faults.most_common():
+    for name, count in troubles.most_common():
         print(f"{count:9,} {name}")
     print(
-        f"{len(seeds):,} seeds, {faults.total():,} faults, {took_s:.0f} s, "
-        f"{len(seeds) / took_s:.0f} seeds/s, {failed} failed"
+        f"{played:,} seeds, {troubles.total():,} troubles, {took_s:.0f} s, "
+        f"{played / took_s:.0f} seeds/s, {len(failed)} failed",
+        flush=True,
     )
+    if failed and not keep_going:
+        _explain(failed[0])
     return 1 if failed else 0
+
+
+def _explain(seed: int) -> None:
+    script = shrunk(drawn(seed))
+    print(f"seed {seed} comes down to")
+    print(in_python(script))
+    for violation in play(script).violations:
+        print(f"VIOLATION {violation}")
 
 
 if __name__ == "__main__":

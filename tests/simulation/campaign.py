@@ -1,4 +1,4 @@
-"""Many seeds at once: dealt out in lots to one process per processor, and added up."""
+"""Many seeds at once: dealt out in lots to processes, and added up; and what a failing one comes down to."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from multiprocessing import get_context
 
+from tests.simulation.drawing import drawn
 from tests.simulation.story import play
 
 LOT = 100
@@ -16,27 +18,36 @@ LOT = 100
 
 @dataclass(slots=True)
 class Tally:
-    """How many faults struck, and which seeds broke what."""
+    """How many troubles struck, and which seeds broke what."""
 
-    faults: Counter[str] = field(default_factory=Counter)
+    seeds: int = 0
+    troubles: Counter[str] = field(default_factory=Counter)
     failures: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
 
-def play_all(seeds: range) -> Iterator[Tally]:
-    """One tally per lot, in order."""
-    lots = (
+def play_all(seeds: range, processes: int | None = None) -> Iterator[Tally]:
+    """One tally per lot, in order; who has enough stops asking. As many processes as processors, unless told."""
+    processes = processes or os.cpu_count() or 1
+    lots = iter(
         range(first, min(first + LOT, seeds.stop)) for first in range(seeds.start, seeds.stop, LOT)
     )
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        yield from pool.map(play_lot, lots)
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        under_way = [pool.submit(play_lot, lot) for lot in islice(lots, 2 * processes)]
+        try:
+            while under_way:
+                yield under_way.pop(0).result()
+                under_way += [pool.submit(play_lot, lot) for lot in islice(lots, 1)]
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def play_lot(seeds: range) -> Tally:
     """Play some seeds here, one after another."""
     tally = Tally()
     for seed in seeds:
-        outcome = play(seed)
-        tally.faults += outcome.faults
+        outcome = play(drawn(seed))
+        tally.seeds += 1
+        tally.troubles += outcome.troubles
         if outcome.violations:
             tally.failures[seed] = outcome.violations
     return tally

@@ -95,12 +95,15 @@ class _Processes(FakeProcesses):
 
     def _soon(self, fact: Event) -> None:
         loop = asyncio.get_running_loop()
-        late_s = 0.0 if self._starting else self._world.rng.choice(LATE_S)
+        late_s = 0.0 if self._starting else self._late_s(fact)
         self._told_at = max(self._told_at, loop.time() + late_s)
         if self._told_at <= loop.time():
             super()._soon(fact)
         else:
             loop.call_at(self._told_at, self._post, fact)
+
+    def _late_s(self, fact: Event) -> float:
+        return self._world.luck.one_of(LATE_S, "late", type(fact), getattr(fact, "name", None))
 
 
 class _Registry(FakeRegistry):
@@ -189,7 +192,7 @@ class SimulatedDaemon:
         if not self._world.store_up:
             self._world.tell(StoreIs(self._world.now, up=False))
             self.processes.adopt_all()
-        elif self._world.rng.random() < 0.5:
+        elif self._world.luck.share("adopts first", self.view.generation_base) < 0.5:
             self.processes.adopt_all()
             self.registry.connect()
         else:

@@ -20,12 +20,13 @@ from autohealer.core import (
     storeroom,
 )
 from autohealer.core.actions import Action, Discard, Drain, Plan
-from autohealer.core.brake import review_losses
+from autohealer.core.brake import release_if_whole, review_losses
 from autohealer.core.events import WorkerAdopted
 from autohealer.core.firstfill import Gate
 from autohealer.core.intensity import Rate, rate_of
 from autohealer.core.model import (
     NEVER,
+    Brake,
     Budget,
     Death,
     Ending,
@@ -49,6 +50,7 @@ from tests.unit.core.test_mutants import Patch
 EXITED = evolve._exited
 ENDING = reconcile._ending
 LAUNCH_ORDERED = evolve._launch_ordered
+STORE_CHANGED = storeroom.store_changed
 
 
 def _checks_nothing(view: View, plan: Plan) -> tuple[str, ...]:
@@ -175,6 +177,39 @@ def _ignores_the_wipe(view: View) -> None:
     """Misses at once whoever was registered in a registry that was deleted."""
 
 
+def _forgets_the_brake(view: View, store: Store, number: int) -> None:
+    """Takes a mass loss for over when its own connection goes."""
+    STORE_CHANGED(view, store, number)
+    view.room.brake = Brake()
+
+
+def _never_begins_anew(view: View) -> None:
+    """Takes as many gone again while the brake is on for what has begun already."""
+    if view.brake.on:
+        release_if_whole(view)
+    else:
+        review_losses(view)
+
+
+def _counts_only_what_it_saw_go(view: View) -> None:
+    """Takes who is missing since before its connection for no part of a loss."""
+    if view.brake.on or view.brake.losses:
+        review_losses(view)
+
+
+def _never_brakes_after_a_cut(view: View) -> None:
+    """Takes what the first list of a connection lacks for as many losses as there are, not for one."""
+    if view.now - view.store_since > 2 * view.policy.settle_s:
+        review_losses(view)
+
+
+def _settles_after_reconnects_only(view: View, store: Store, number: int) -> None:
+    """Gives nobody time at its first connection, though workers that it found lived through an outage."""
+    found, view.key_of = view.key_of, {}
+    STORE_CHANGED(view, store, number)
+    view.key_of = found
+
+
 MUTANTS: dict[str, list[Patch]] = {
     "restarts while the store is away": OF_THE_CORE["ignores freshness"],
     "does not settle after a reconnect": OF_THE_CORE["knows no settle time"],
@@ -213,6 +248,15 @@ MUTANTS: dict[str, list[Patch]] = {
     "haunts by interval": [(registrations, "is_own", _haunts_by_interval)],
     "kills what a drained leader left": [(evolve, "_exited", _hurries_what_its_leader_left)],
     "misses everybody after a wipe": [(storeroom, "registry_wiped", _ignores_the_wipe)],
+    "forgets a mass loss with its connection": [
+        (storeroom, "store_changed", _forgets_the_brake),
+        (registrations, "review_losses", _counts_only_what_it_saw_go),
+    ],
+    "does not hold again for as many again": [(registrations, "review_losses", _never_begins_anew)],
+    "does not brake what a cut has hidden": [
+        (registrations, "review_losses", _never_brakes_after_a_cut)
+    ],
+    "settles after reconnects only": [(storeroom, "store_changed", _settles_after_reconnects_only)],
     "adopts without proof": [(Executor, "_inspect", _adopts_without_proof)],
 }
 

@@ -19,10 +19,10 @@ from tests.simulation.world import SESSION_S, World
 from tests.support.history import DaemonEnded, Farewell, Fault, Harm, Relief, StopAsked, Wanted
 
 if TYPE_CHECKING:
-    import random
     from collections.abc import Sequence
 
     from autohealer.daemon.ports import Observer
+    from tests.simulation.luck import Luck
 
 POLICY = Policy(
     settle_s=SESSION_S + 2.0,
@@ -41,9 +41,8 @@ RETRY_S = 1.0
 class Stage:
     """The world and whoever acts in it besides workers."""
 
-    def __init__(self, rng: random.Random, replicas: int, observers: Sequence[Observer]) -> None:
-        self.world = World(rng)
-        self.rng = rng
+    def __init__(self, luck: Luck, replicas: int, observers: Sequence[Observer]) -> None:
+        self.world = World(luck)
         self.replicas = replicas
         self.daemon: SimulatedDaemon | None = None
         self.is_cut = False
@@ -51,6 +50,7 @@ class Stage:
         self.accidents: list[str] = []
         self._observers = observers
         self._daemons = 0
+        self._back_s = 0.0
         self.world.tell(Wanted(self.world.now, replicas))
 
     @property
@@ -89,11 +89,18 @@ class Stage:
         self.daemon = daemon
         daemon.task.add_done_callback(lambda task: self._daemon_done(daemon, task))
 
-    def kill_daemon(self) -> None:
-        """Kill -9."""
+    def kill_daemon(self, back_s: float) -> None:
+        """Kill -9; the next one comes in a while."""
+        self._back_s = back_s
         if self.daemon is not None:
             self.daemon.die()
             self._daemon_killed()
+
+    def cut_plan_short(self, actions: int, back_s: float) -> None:
+        """The daemon is killed when it has taken so many more actions; the next one comes in a while."""
+        self._back_s = back_s
+        if self.daemon is not None:
+            self.daemon.fuse.actions_left = actions
 
     def _daemon_killed(self) -> None:
         """It is gone this very moment; the next one comes in a while."""
@@ -102,7 +109,7 @@ class Stage:
         self.daemon.let_go()
         self.daemon = None
         self.world.tell(DaemonEnded(self.now, Farewell.CRASHED))
-        self.world.later(self.rng.choice((0.0, 0.1, 1.0, 6.0, 20.0)), self.start_daemon)
+        self.world.later(self._back_s, self.start_daemon)
 
     def _daemon_done(self, daemon: SimulatedDaemon, task: asyncio.Task[None]) -> None:
         if task.cancelled():
@@ -133,12 +140,12 @@ class Stage:
             self.world.tell(StopAsked(self.now, force))
             self.daemon.mailbox.put(StopRequested(force))
 
-    def detach(self) -> None:
+    def detach(self, back_s: float) -> None:
         """The daemon shall be gone and leave its workers; the next one comes in a while."""
         if self.daemon is not None and self.farewell is Farewell.CRASHED:
             self.farewell = Farewell.DETACHED
             self.daemon.mailbox.put(DetachRequested())
-            self.world.later(self.rng.choice((0.1, 1.0, 6.0)), self.start_daemon)
+            self.world.later(back_s, self.start_daemon)
 
     # --- the store ------------------------------------------------------------------------------
 
@@ -173,4 +180,4 @@ class Stage:
     def store_returns(self) -> None:
         """Servers answer again; the daemon's client notices within a second."""
         self.world.store_returns()
-        self.world.later(self.rng.uniform(0.0, 1.0), self.reconnect)
+        self.world.later(self.world.luck.share("reconnects", self._daemons), self.reconnect)

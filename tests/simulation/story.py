@@ -1,46 +1,34 @@
-"""A story: one seed's faults, the calm after them, an ending, and the oracle's verdict.
+"""A story: a script's troubles, the calm after them, an ending, and the oracle's verdict.
 
-Theory of operation. The seed decides everything. Faults come in bursts and with pauses, some of them long
-enough for the group to be whole in between. Then no fault comes any more, newborns behave, and what lasts passes; the
-bound is waited for, and quiet after it. At the end the daemon stays, is detached, stopped, or stopped twice. The
-history written meanwhile goes to `tests.support.oracle`, with no tolerance but the age a list may have.
+Theory of operation. The script decides everything. Troubles strike at their times. Then none comes any more, newborns
+behave, and what lasts passes; the bound is waited for, and quiet after it. At the end the daemon stays, is detached,
+stopped, or stopped twice; a hasty end does not wait for calm. The history written meanwhile goes to
+`tests.support.oracle`, with no tolerance but the age a list may have.
 """
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from autohealer.daemon.ports import Observer
-from tests.simulation.faults import DEAF_S, FAULTS, LAG_MAX_S, REPLICAS_MAX, recovery_bound_s
+from tests.simulation.drawing import LAG_MAX_S, LASTS_S
+from tests.simulation.luck import Luck
+from tests.simulation.script import Ending, Script, in_python
 from tests.simulation.stage import POLICY, Stage
+from tests.simulation.surroundings import Scale
+from tests.simulation.world import REJOINS_WITHIN_S, SESSION_S
 from tests.support.history import Closed, Record
 from tests.support.ledgers import Rules
 from tests.support.oracle import violations_of
 from tests.support.virtual_time import pass_time, run_virtually
 
-PAUSES_S = (0.0, 0.0, 0.0001, 0.02, 0.5, 0.6, 1.5, 4.3, 6.2, 15.0)
-LONG_PAUSE_S = 60.0
 QUIET_S = 40.0
 FACT_LATE_S = 0.031
 """A fact about a process comes within this (see `daemons.LATE_S`)."""
-LASTS_S = max(DEAF_S)
-"""No fault lasts longer than this, except of workers, which are replaced."""
-
-BOUND_S = recovery_bound_s(REPLICAS_MAX)
-RULES = Rules(
-    policy=POLICY,
-    whole_within_s=BOUND_S,
-    stop_within_s=POLICY.grace_s + 3 * POLICY.kill_retry_s,
-    prompt_s=FACT_LATE_S,
-    quiet_s=QUIET_S,
-    sight_s=LAG_MAX_S,
-)
-
-_NAMES = list(FAULTS)
-_WEIGHTS = [weight for weight, _ in FAULTS.values()]
+STOPPED_S = 100.0
+"""A stop is over by then, whatever resists."""
 
 Tell = Callable[[float, str], None]
 """Somebody who is told what strikes when."""
@@ -48,74 +36,124 @@ Tell = Callable[[float, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a seed."""
+    """What came of a script."""
 
-    seed: int
+    script: Script
     violations: tuple[str, ...]
-    faults: Counter[str]
+    troubles: Counter[str]
     history: tuple[Record, ...]
 
 
 def play(
-    seed: int, observers: Sequence[Observer] = (), tell: Tell = lambda _at, _what: None
+    script: Script, observers: Sequence[Observer] = (), tell: Tell = lambda _at, _what: None
 ) -> Outcome:
-    """Play one seed to its end and judge it."""
-    return run_virtually(_Story(seed, observers, tell).run())
+    """Play one to its end and judge it."""
+    return run_virtually(_played(script, observers, tell))
+
+
+async def _played(script: Script, observers: Sequence[Observer], tell: Tell) -> Outcome:
+    return await _Story(script, observers, tell).run()
 
 
 class _Story:
-    def __init__(self, seed: int, observers: Sequence[Observer], tell: Tell) -> None:
-        self._seed = seed
-        self._rng = random.Random(seed)
+    def __init__(self, script: Script, observers: Sequence[Observer], tell: Tell) -> None:
+        self._script = script
         self._tell = tell
-        self._observers = observers
-        self._faults: Counter[str] = Counter()
+        self._bound_s = recovery_bound_s(_replicas_max(script))
+        self._stage = Stage(Luck(script.luck), script.replicas, observers)
 
     async def run(self) -> Outcome:
-        rng = self._rng
-        world_rng = random.Random(rng.random())
-        stage = Stage(world_rng, rng.randint(1, REPLICAS_MAX), self._observers)
+        stage, script = self._stage, self._script
+        began = stage.now
         stage.start_daemon()
-        await pass_time(rng.choice((0.0, 0.1, 5.0, LONG_PAUSE_S)))
-        for _ in range(rng.randint(1, 25)):
-            self._strike(stage, rng.choices(_NAMES, _WEIGHTS)[0])
-            pause_s = LONG_PAUSE_S if rng.random() < 0.05 else rng.choice(PAUSES_S)
-            await pass_time(pause_s)
-        await self._calm(stage)
-        await self._end(stage)
+        for at in sorted(script.troubles, key=lambda at: at.at_s):
+            await _until(stage, began + at.at_s)
+            self._tell(stage.now, f"TROUBLE {in_python(at.trouble)}")
+            at.trouble.strike(stage)
+        if not script.hasty:
+            await self._calm()
+        await self._end()
         stage.world.tell(Closed(stage.now))
         if stage.daemon is not None:
             stage.daemon.die()
         history = tuple(stage.world.history)
-        violations = (*stage.accidents, *violations_of(history, RULES))
-        return Outcome(self._seed, violations, self._faults, history)
+        violations = (*stage.accidents, *violations_of(history, rules(self._bound_s)))
+        names = Counter(type(at.trouble).__name__ for at in script.troubles)
+        return Outcome(script, violations, names, history)
 
-    def _strike(self, stage: Stage, name: str) -> None:
-        self._faults[name] += 1
-        self._tell(stage.now, f"FAULT {name}")
-        _, strike = FAULTS[name]
-        strike(stage, self._rng)
+    async def _calm(self) -> None:
+        """No trouble comes any more; what lasts passes, then the bound and the quiet."""
+        self._no_more_troubles()
+        await pass_time(LASTS_S[1] + self._bound_s + QUIET_S + 1.0)
 
-    async def _calm(self, stage: Stage) -> None:
-        """No fault comes any more; what lasts passes, then the bound and the quiet."""
+    def _no_more_troubles(self) -> None:
+        stage = self._stage
         stage.world.tempers.clear()
         if stage.daemon is not None:
             stage.daemon.fuse.actions_left = None
-        self._tell(stage.now, "no more faults")
-        await pass_time(LASTS_S + BOUND_S + QUIET_S + 1.0)
+        self._tell(stage.now, "no more troubles")
 
-    async def _end(self, stage: Stage) -> None:
-        ending = self._rng.choice(("stay", "detach", "stop", "stop twice"))
-        self._tell(stage.now, f"the operator wants: {ending}")
-        match ending:
-            case "detach":
-                stage.detach()
-                await pass_time(BOUND_S + QUIET_S)
-            case "stop":
+    async def _end(self) -> None:
+        stage, script = self._stage, self._script
+        self._tell(stage.now, f"the operator wants: {script.ending.value}")
+        match script.ending:
+            case Ending.STAY:
+                pass
+            case Ending.DETACH:
+                stage.detach(1.0)
+            case Ending.STOP:
                 stage.stop()
-                await pass_time(60.0)
-            case "stop twice":
+            case Ending.STOP_TWICE | Ending.STOP_BY_FORCE:
                 stage.stop()
-                await pass_time(self._rng.uniform(0.0, 3.0))
-                stage.stop(force=self._rng.random() < 0.5)
-                await pass_time(60.0)
+                await pass_time(script.again_after_s)
+                stage.stop(force=script.ending is Ending.STOP_BY_FORCE)
+        if script.hasty or script.ending in {Ending.STAY, Ending.DETACH}:
+            await self._calm()
+        else:
+            await pass_time(STOPPED_S)
+
+
+async def _until(stage: Stage, at: float) -> None:
+    if at > stage.now:
+        await pass_time(at - stage.now)
+
+
+def _replicas_max(script: Script) -> int:
+    scaled = [t.trouble.replicas for t in script.troubles if isinstance(t.trouble, Scale)]
+    return max(script.replicas, *scaled) if scaled else script.replicas
+
+
+def rules(bound_s: float) -> Rules:
+    """What every story is held to; `bound_s` is how long healing may take."""
+    return Rules(
+        policy=POLICY,
+        whole_within_s=bound_s,
+        stop_within_s=POLICY.grace_s + 3 * POLICY.kill_retry_s,
+        prompt_s=FACT_LATE_S,
+        quiet_s=QUIET_S,
+        sight_s=LAG_MAX_S,
+    )
+
+
+def recovery_bound_s(replicas: int) -> float:
+    """How long healing may take once troubles have stopped and newborns behave.
+
+    A frozen worker's session ends; after a reconnect or a mass loss there is a settle time each; what never
+    registered has its timeout, what failed its longest back-off, what is told to go its grace and two more kills;
+    launches share one window (a second each at worst) and one budget; a resisting tree has been relieved by then.
+    """
+    policy = POLICY
+    restarts_per_s = max(policy.budget_per_s, policy.budget_per_s_each * replicas)
+    launches_s = (
+        replicas * policy.probation_s + (2 * replicas + policy.budget_burst) / restarts_per_s
+    )
+    waits_s = policy.registration_timeout_s + policy.backoff_max_s + 2 * policy.settle_s
+    return (
+        SESSION_S
+        + waits_s
+        + policy.rejoin_grace_s
+        + policy.grace_s
+        + 2 * policy.kill_retry_s
+        + launches_s
+        + 2 * REJOINS_WITHIN_S
+    )

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Relist, Spawn
 from autohealer.core.events import Event, WorkersListed
 from autohealer.core.model import Incarnation, Phase, View
+from tests.simulation.script import Script
 from tests.simulation.story import Outcome, play
 from tests.support.history import Record
 from tests.support.virtual_time import START_S
@@ -19,8 +20,8 @@ from tests.support.virtual_time import START_S
 Line = tuple[float, str]
 
 
-def transcript_of(seed: int) -> tuple[Outcome, Iterator[str]]:
-    """Play a seed; its outcome, and line by line what happened."""
+def transcript_of(script: Script) -> tuple[Outcome, Iterator[str]]:
+    """Play a story; its outcome, and line by line what happened."""
     lines: list[Line] = []
 
     def observe(facts: Sequence[Event], plan: Plan, view: View) -> None:
@@ -30,7 +31,7 @@ def transcript_of(seed: int) -> tuple[Outcome, Iterator[str]]:
             holds = f"   holds: {'; '.join(plan.holds)}" if plan.holds else ""
             lines.append((view.now, f"  view    {picture(view)}{holds}"))
 
-    outcome = play(seed, [observe], lambda at, what: lines.append((at, what)))
+    outcome = play(script, [observe], lambda at, what: lines.append((at, what)))
     told = [(record.at, f"  true    {_record(record)}") for record in outcome.history]
     # Stable: at one instant what is true stands before what was made of it.
     ordered = sorted([*told, *lines], key=lambda line: line[0])

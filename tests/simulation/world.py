@@ -12,7 +12,6 @@ Must never know: the daemon's view, plans, the oracle.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -39,6 +38,8 @@ from tests.support.history import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tests.simulation.luck import Luck
+
 SESSION_S = 4.0
 CLEAN_END_S = 0.003
 REJOINS_WITHIN_S = 1.5
@@ -60,8 +61,8 @@ class Temper:
 class World(HostWitness):
     """What is true, and its history."""
 
-    def __init__(self, rng: random.Random) -> None:
-        self.rng = rng
+    def __init__(self, luck: Luck) -> None:
+        self.luck = luck
         self.history: list[Record] = []
         self.host = FakeHost(witness=self)
         self.store = _WitnessedStore(self)
@@ -73,6 +74,7 @@ class World(HostWitness):
         self._silent_since: dict[Incarnation, float] = {}
         self._overdue: set[Incarnation] = set()
         self._said_term: set[Incarnation] = set()
+        self._told: dict[int, bytes] = {}
 
     @property
     def now(self) -> float:
@@ -104,7 +106,7 @@ class World(HostWitness):
             return
         self.tell(Ended(self.now, process.name, process.tree))
         if process.lingers:
-            self.later(self.rng.uniform(0.1, 15.0), process.kill_rest)
+            self.later(self.luck.between(0.1, 15.0, "lingers", process.name), process.kill_rest)
         self._unregistered.discard(process.name)
         if process.name in self._said_term and self.store_up:
             self.later(CLEAN_END_S, lambda: self.unregister(process.name))
@@ -116,7 +118,7 @@ class World(HostWitness):
 
     def born(self, process: FakeProcess) -> None:
         """A daemon launched a worker."""
-        temper = self.tempers.popleft() if self.tempers else self._good_temper()
+        temper = self.tempers.popleft() if self.tempers else self._good_temper(process.name)
         name = process.name
         self.tell(Launched(self.now, name, process.pid))
         process.ignores_term, process.tree = temper.ignores_term, temper.tree
@@ -134,8 +136,8 @@ class World(HostWitness):
         if temper.dies_after_s is not None:
             self.later(temper.dies_after_s, lambda: self.crash(process))
 
-    def _good_temper(self) -> Temper:
-        return Temper(registers_after_s=self.rng.uniform(0.02, 0.4))
+    def _good_temper(self, name: Incarnation) -> Temper:
+        return Temper(registers_after_s=self.luck.between(0.02, 0.4, "registers", name))
 
     def _give_in(self, process: FakeProcess) -> None:
         process.give_in()
@@ -183,14 +185,14 @@ class World(HostWitness):
         """From now on no other daemon can prove whose a worker is; its registration may, some time."""
         process.unreadable = True
         process.tree = 0
-        process.record_proves = self.rng.random() < 0.3
+        process.record_proves = self.luck.share("record proves", process.name) < 0.3
         self.tell(Fault(self.now, UNPROVABLE, Harm.IMPAIRS, process.name))
 
     def unblind(self, process: FakeProcess) -> None:
         """Its registration comes to prove whose it is, or it ends without a proof."""
-        if process.alive and not process.frozen and self.rng.random() < 0.5:
+        if process.alive and not process.frozen and self._comes_to_prove(process):
             process.record_proves = True
-            self.lose_session(process)
+            self.lose_session(process, self._back_s(process))
         self.later(REJOINS_WITHIN_S + 1.0, lambda: self._proven_or_over(process))
 
     def _proven_or_over(self, process: FakeProcess) -> None:
@@ -199,21 +201,27 @@ class World(HostWitness):
         process.unreadable = False
         self.tell(Relief(self.now, UNPROVABLE, process.name))
 
-    def lose_session(self, process: FakeProcess) -> None:
+    def _comes_to_prove(self, process: FakeProcess) -> bool:
+        return self.luck.share("comes to prove", process.name) < 0.5
+
+    def lose_session(self, process: FakeProcess, back_s: float) -> None:
         """A worker's session ends although the worker is well; not of one that only its registration shows."""
         if process.overlooked:
             return
         self.tell(Fault(self.now, "session lost", Harm.UNREGISTERS, process.name))
         self.unregister(process.name)
         self.tell(Relief(self.now, "session lost", process.name))
-        self.rejoin_after(process, self.rng.uniform(0.05, REJOINS_WITHIN_S))
+        self.rejoin_after(process, back_s)
 
     def rejoin_after(self, process: FakeProcess, delay_s: float) -> None:
         """A worker that lost its session registers again in a while."""
         self.later(delay_s, lambda: self.register(process))
 
     def _rejoin_soon(self, process: FakeProcess) -> None:
-        self.rejoin_after(process, self.rng.uniform(0.02, 0.3))
+        self.rejoin_after(process, self.luck.between(0.02, 0.3, "rejoins", process.name))
+
+    def _back_s(self, process: FakeProcess) -> float:
+        return self.luck.between(0.05, REJOINS_WITHIN_S, "is back", process.name)
 
     def strange_process(self, pid: int, name: Incarnation) -> FakeProcess:
         """Somebody else's process gets a pid that a worker had."""
@@ -226,7 +234,10 @@ class World(HostWitness):
         return self.store.children.get(_label(process.name)) == self._data_of(process)
 
     def _data_of(self, process: FakeProcess) -> bytes:
-        return encode_record(self.host.record_of(process))
+        told = self._told.get(process.start)
+        if told is None:
+            told = self._told[process.start] = encode_record(self.host.record_of(process))
+        return told
 
     def register(self, process: FakeProcess) -> None:
         """A worker creates its znode, or does so when it can."""
@@ -294,7 +305,7 @@ class World(HostWitness):
                 if process.frozen:
                     self._unregistered.add(process.name)
                 else:
-                    self.rejoin_after(process, self.rng.uniform(0.05, REJOINS_WITHIN_S))
+                    self.rejoin_after(process, self._back_s(process))
 
     def wipe(self) -> None:
         """The store has forgotten everything."""

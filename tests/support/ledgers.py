@@ -1,7 +1,7 @@
-"""The books the oracle keeps over a history: each incarnation's life, all of them, the restart budget, a mass loss.
+"""The books the oracle keeps over a history: each incarnation's life, all of them, the restart budget.
 
 Theory of operation. Each ledger is told what happened, in order, and answers one question: is this worker healthy,
-was this restart paid for, whose turn is it after a mass loss. They are written from the promises in
+was this restart paid for. They are written from the promises in
 the documents, not from the code that keeps them, so that a fault in one does not excuse itself in the other.
 
 Must never know: the daemon's view, its decisions, how records are gathered.
@@ -40,10 +40,10 @@ class Rules:
 class Life:
     """What is known of one incarnation.
 
-    `ailments` are the lasting faults it suffers from, `well_from` is when it is healthy (again), `serves_from` when
-    the daemon can have known that it serves, `doomed` says that a fault ends it, `signalled` that the daemon does,
-    `asked_at` when this daemon asked it to end, `unprovable` that no later daemon can tell that it is ours,
-    `overlooked` that the next daemon does not find it among processes.
+    `lost_at` is when its registration went last, `ailments` are the lasting faults it suffers from, `well_from` is when
+    it is healthy (again), `serves_from` when the daemon can have known that it serves, `doomed` says that a fault ends
+    it, `signalled` that the daemon does, `asked_at` when this daemon asked it to end, `unprovable` that no later daemon
+    can tell that it is ours, `overlooked` that the next daemon does not find it among processes.
     """
 
     name: Incarnation
@@ -51,6 +51,7 @@ class Life:
     found: bool
     alive: bool = True
     registered_at: float | None = None
+    lost_at: float = NEVER
     was_registered: bool = False
     doomed: bool = False
     signalled: bool = False
@@ -197,65 +198,3 @@ class RestartLedger:
     def balance(self, at: float) -> float:
         """How many restarts could be paid for."""
         return min(self.burst, self.tokens + (at - self.at) * self.per_s)
-
-
-@dataclass(slots=True)
-class MassLoss:
-    """Registrations that vanished together while their processes lived, and what has been done about it since.
-
-    A witness that polls may see a replacement's registration later than the daemon does, or never; where the record is
-    not `exact`, its launch stands for it. The first replacement is followed by a hold of its own.
-    """
-
-    policy: Policy
-    began: float
-    missing: set[Incarnation]
-    exact: bool = True
-    ended_at: dict[int, float] = field(default_factory=dict)
-    replaced: int = 0
-    hold_until: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.hold_until = self._first_hold_until
-
-    @property
-    def _first_hold_until(self) -> float:
-        return self.began + self.policy.settle_s
-
-    def end(self, name: Incarnation, at: float) -> str | None:
-        """One of the missing is ended; what is wrong with that, if anything is."""
-        self.missing.discard(name)
-        if at < self.hold_until:
-            return "while the mass-loss brake had to hold"
-        timeout_s = self.policy.registration_timeout_s
-        waiting = sum(at - ended_at < timeout_s for ended_at in self.ended_at.values())
-        self.ended_at[name.slot] = at
-        if waiting > self.replaced:
-            return (
-                f"beside {waiting} others after a mass loss, of which {self.replaced} were replaced"
-            )
-        return None
-
-    def register(self, life: Life, at: float) -> None:
-        """One is registered (again); a replacement's registration lets one more be ended."""
-        self.missing.discard(life.name)
-        if self.exact:
-            self._replace(life, at)
-
-    def arrive(self, life: Life, at: float) -> None:
-        """One is launched."""
-        if not self.exact:
-            self._replace(life, at)
-
-    def _replace(self, life: Life, at: float) -> None:
-        was_ended = self.ended_at.pop(life.name.slot, None) is not None
-        if was_ended and not self.replaced:
-            self.hold_until = at + self.policy.settle_s
-        # When the hold began and ended is not exact either: then it counts that one of the slot's was ended.
-        if life.since >= self._first_hold_until if self.exact else was_ended:
-            self.replaced += 1
-
-
-def loss_limit(policy: Policy, replicas: int) -> int:
-    """How many may vanish together before it is a mass loss."""
-    return max(policy.brake_min, int(policy.brake_share * replicas))

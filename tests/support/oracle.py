@@ -54,11 +54,10 @@ from tests.support.ledgers import (
     NEVER,
     Census,
     Life,
-    MassLoss,
     RestartLedger,
     Rules,
-    loss_limit,
 )
+from tests.support.losses import MassLosses
 
 
 def violations_of(history: Iterable[Record], rules: Rules) -> list[str]:
@@ -86,6 +85,7 @@ class _Judge:
         self._stop_asked_at: float | None = None
         self._patience_s = 0.0
         self._store_up: bool | None = None
+        self._was_up = False
         self._store_since = NEVER
         self._trusted_from = NEVER
         self._impaired: set[tuple[str, Incarnation | None]] = set()
@@ -96,9 +96,7 @@ class _Judge:
         self._complained = False
         self._due: dict[int, float] = {}
         self._ledger = RestartLedger(rules.policy, slack_s=rules.clock_s)
-        self._vanished: list[tuple[float, Incarnation]] = []
-        self._loss: MassLoss | None = None
-        self._changed_at = NEVER
+        self._losses = MassLosses(rules, self._census)
 
     def witness(self, record: Record) -> None:  # noqa: C901, PLR0912 - one arm per record
         """Judge what was true until this record, then take it in."""
@@ -207,8 +205,7 @@ class _Judge:
             if not self._rules.overlap_s:
                 self._say("I1", f"{life.name} was launched beside {others[-1]}")
         self._census.add(life)
-        if self._loss is not None:
-            self._loss.arrive(life, self._at)
+        self._losses.arrive(life, self._at)
 
     def _judge_overlap(self, new: Incarnation, old: Incarnation, began: float) -> None:
         if self._rules.overlap_s and self._at - began > self._rules.overlap_s:
@@ -218,8 +215,7 @@ class _Judge:
         if not life.signalled and not life.doomed:
             self._judge_ending(life)
         life.alive = False
-        self._changed_at = self._at
-        self._is_missing_no_more(life)
+        self._losses.miss_no_more(life, self._at, self._replicas)
         self._due.clear()  # deaths together may have to wait for each other
         if not left:
             prompt = life.doomed and not life.signalled and self._is_replaced_at_once(life)
@@ -247,7 +243,10 @@ class _Judge:
 
     def _gone(self, life: Life) -> None:
         life.alive = False
-        self._impaired = {(kind, target) for kind, target in self._impaired if target != life.name}
+        impaired = {(kind, target) for kind, target in self._impaired if target != life.name}
+        if impaired != self._impaired:
+            self._impaired = impaired
+            self._disturb()
         self._census.remove(life)
         for new in [n for n, (old, _) in self._overlaps.items() if life.name in {n, old}]:
             self._judge_overlap(new, *self._overlaps.pop(new))
@@ -272,8 +271,7 @@ class _Judge:
         """The daemon ends a live incarnation, or nobody knows who did."""
         if self._stop_asked_at is not None or self._is_surplus(life):
             return
-        loss, at = self._loss, self._at + self._rules.clock_s
-        if loss and life.name in loss.missing and (wrong := loss.end(life.name, at)):
+        if wrong := self._losses.end(life.name, self._at):
             self._say("I4", f"{life.name} was ended {wrong}")
         if self._store_up is False and self._at > self._store_since + self._rules.clock_s:
             self._say("I3", f"{life.name} was ended while the store was away")
@@ -300,11 +298,8 @@ class _Judge:
         if life is None:
             return
         life.registered_at, life.was_registered = self._at, True
-        self._changed_at = self._at
         self._note_service()
-        self._is_missing_no_more(life)
-        if self._loss is not None:
-            self._loss.register(life, self._at)
+        self._losses.register(life, self._at, self._replicas)
 
     def _did_deregister(self, name: Incarnation) -> None:
         self._census.registered.discard(name)
@@ -313,46 +308,20 @@ class _Judge:
             return
         settled = self._at - life.registered_at > 2 * self._rules.policy.probation_s
         settled = settled and not life.unprovable
-        life.registered_at = None
+        life.registered_at, life.lost_at = None, self._at
         if life.alive and not life.signalled and not life.doomed and settled:
-            self._look_for_mass_loss(name)
+            self._losses.vanished(name, self._at, self._replicas, in_peace=self._is_peace())
 
-    def _is_missing_no_more(self, life: Life) -> None:
-        """Who died or registered again; before the daemon could see it missing, it is no part of a mass loss at all."""
-        if self._loss is None or life.name not in self._loss.missing:
-            return
-        self._loss.missing.discard(life.name)
-        unseen = self._at <= self._loss.began + self._rules.sight_s
-        if unseen and len(self._loss.missing) <= loss_limit(self._rules.policy, self._replicas):
-            self._loss = None
-
-    def _look_for_mass_loss(self, name: Incarnation) -> None:
-        """Many live workers' registrations gone together, which the daemon saw in peace."""
-        policy = self._rules.policy
-        self._vanished = [v for v in self._vanished if self._at - v[0] <= self._rules.clock_s]
-        self._vanished.append((self._at, name))
-        together = {n for _, n in self._vanished}
-        alone = {life.name for life in self._census.all_present() if life.is_missing} <= together
-        before = self._loss is not None and self._loss.began < self._at - self._rules.clock_s
-        if self._loss and before and (alone or not self._loss.missing):
-            # All of the last time are back or gone; whether the daemon has seen that is not certain at first.
-            self._loss = None
-            if self._at <= self._changed_at + self._rules.sight_s + self._rules.clock_s:
-                return
+    def _is_peace(self) -> bool:
+        """Whether the daemon sees what is registered, and judges it."""
         calm = self._daemon_up and not self._hidden and self._store_up is not False
         calm = calm and self._stop_asked_at is None  # else it is the stop that ends registrations
-        steady = self._at > self._trusted_from and self._at - self._store_since > policy.settle_s
-        if self._loss is not None:
-            self._loss.missing.add(name)
-        elif calm and steady and alone and len(together) > loss_limit(policy, self._replicas):
-            self._loss = MassLoss(policy, self._at, together, exact=not self._rules.clock_s)
+        settled = self._at - self._store_since > self._rules.policy.settle_s
+        return calm and settled and self._at > self._trusted_from
 
-    def _look_for_earlier_loss(self) -> None:
-        """Many live workers are without registration when a daemon sees the store for the first time."""
-        policy = self._rules.policy
-        missing = {x.name for x in self._census.unregistered() if not self._is_surplus(x)}
-        if not self._rules.clock_s and len(missing) > loss_limit(policy, self._replicas):
-            self._loss = MassLoss(policy, self._at, missing)
+    def _was_lost_unseen(self, life: Life) -> bool:
+        served = life.serves_from is not None and not life.signalled and not life.doomed
+        return served and life.lost_at > self._store_since
 
     def _note_service(self) -> None:
         """From when the daemon can know of each worker that it is well, and that it serves."""
@@ -373,15 +342,32 @@ class _Judge:
     def _store_is(self, up: bool) -> None:
         if up is self._store_up:
             return
-        if up and (self._store_up is False or self._census.present):
-            self._trusted_from = self._at + self._rules.policy.settle_s
-        if up and self._store_up is None:
-            self._look_for_earlier_loss()
-        for life in () if up else self._census.all_present():
-            life.unless_seen_by(self._at)
+        if up:
+            self._store_came()
+        else:
+            self._store_went()
         self._store_up, self._store_since = up, self._at
         self._note_service()
         self._disturb()
+
+    def _store_came(self) -> None:
+        """Who lived through it has time to register again; nobody did where the first connection finds none."""
+        if self._was_up or self._census.present:
+            self._trusted_from = self._at + self._rules.policy.settle_s
+        if self._store_up is None or self._was_up:
+            missing = {
+                life.name
+                for life in self._census.unregistered()
+                if not self._is_surplus(life) and (not self._was_up or self._was_lost_unseen(life))
+            }
+            self._losses.found(missing, self._at, self._replicas)
+        self._was_up = True
+
+    def _store_went(self) -> None:
+        """What the daemon cannot have seen yet it does not know; a mass loss it will see then, if it still is one."""
+        for life in self._census.all_present():
+            life.unless_seen_by(self._at)
+        self._losses.store_went(self._at)
 
     def _daemon_started(self) -> None:
         self._daemon_up = True
@@ -395,8 +381,8 @@ class _Judge:
 
     def _daemon_ended(self, farewell: Farewell) -> None:
         self._daemon_up = False
-        self._loss = None
-        self._store_up = None
+        self._losses.daemon_ended()
+        self._store_up, self._was_up = None, False
         self._trusted_from = NEVER
         self._due.clear()
         for life in self._census.all_present():

@@ -1,0 +1,99 @@
+"""Stories that once showed a fault, each by what it showed; replayed by test_simulation.py.
+
+A story is a value, so it stays what it is however stories are drawn later. Those here were cut down from longer ones,
+or written by hand to what was seen.
+"""
+
+from __future__ import annotations
+
+from tests.simulation.faults import Crash, Freeze, IllBirths, LoseSessions, Overlooked, Unprovable
+from tests.simulation.script import At, Ending, Script
+from tests.simulation.surroundings import (
+    CutDaemon,
+    ForkFailure,
+    KillDaemon,
+    LateLists,
+    NameTaken,
+    Outage,
+)
+from tests.simulation.world import Temper
+
+KEPT: dict[str, Script] = {
+    "the oracle took two frozen ones for the rest of a mass loss whose list was cut off on its way": Script(
+        replicas=9,
+        troubles=(
+            At(5.0, Freeze((3,))),
+            At(6.5, LateLists(0.1732)),
+            At(7.0, LoseSessions((2, 4, 5, 6), (1.1881, 1.382, 1.4, 1.4))),
+            At(7.02, CutDaemon(12.0)),
+            At(7.0201, Freeze((8, 6, 5), (2.4152, 6.1249, None))),
+        ),
+    ),
+    "the same, as short as it gets": Script(
+        replicas=4,
+        troubles=(
+            At(5.0, Freeze((0,))),
+            At(7.0, LoseSessions((4, 2, 0), (1.0,))),
+            At(7.0, CutDaemon(12.0)),
+            At(7.0, Freeze((1,))),
+        ),
+    ),
+    "the oracle gave workers launched since the first connection time to register again": Script(
+        replicas=4,
+        troubles=(
+            At(5.0, KillDaemon(6.0)),
+            At(10.0, Outage(8.0)),
+            At(18.82, Crash((0, 1, 2, 3))),
+            At(20.0, Freeze((1, 3))),
+        ),
+    ),
+    "a mass loss that a cut has hidden is one all the same": Script(
+        replicas=9,
+        troubles=(At(5.0, Freeze((0, 1, 2, 3, 4))), At(8.0, CutDaemon(4.0))),
+    ),
+    "two that are left of a mass loss are ended one by one, whatever the connection does": Script(
+        replicas=9,
+        troubles=(
+            At(5.0, Freeze((0, 1, 2, 3), (None, None, 6.0, 6.0))),
+            At(13.0, CutDaemon(0.01)),
+        ),
+    ),
+    "the oracle complained of a stop in the moment in which a tree that had resisted gave in": Script(
+        replicas=1,
+        ending=Ending.STOP,
+        hasty=True,
+        troubles=(
+            At(0.0, IllBirths((Temper(tree=1, resists_s=26.3),))),
+            At(12.0, Freeze((0,), (14.7,))),
+        ),
+    ),
+    "a daemon started after an outage ended an adopted worker whose session the store gave up only then": Script(
+        replicas=1,
+        troubles=(At(11.0, Unprovable((0,), (0.0,), 6.0)), At(17.0, Freeze((0,)))),
+    ),
+    "the brake stayed on after the last one missing was ended, and the next mass loss got no hold": Script(
+        replicas=5,
+        troubles=(
+            At(0.0, IllBirths((Temper(), *[Temper(tree=1, resists_s=60.0)] * 2))),
+            At(3.0, Freeze((0, 1, 2))),
+            At(55.0, LoseSessions((0, 1, 2), (1.0,))),
+        ),
+    ),
+    "a claim on a slot was forgotten when the connection was cut right after the list that showed it": Script(
+        replicas=1,
+        luck=1,
+        troubles=(At(6.0, Overlooked(0, 1.0)), At(7.0001, CutDaemon(0.0))),
+    ),
+    "a launch that failed passed for an own incarnation, and another's registration was deleted": Script(
+        replicas=1,
+        troubles=(At(2.0, NameTaken(0, 0.0, 0.0)), At(2.0, ForkFailure(10.0))),
+    ),
+    "the children of a worker that only its registration had shown lived on beside its replacement": Script(
+        replicas=1,
+        troubles=(
+            At(0.0, IllBirths((Temper(ignores_term=True, tree=1),))),
+            At(6.0, Overlooked(0, 1.0)),
+            At(7.0, Crash((0,))),
+        ),
+    ),
+}

@@ -1,0 +1,171 @@
+"""The oracle's book of mass losses: many registrations gone together, and whose turn it is to be ended then.
+
+Theory of operation. A mass loss is one that the daemon could see and had to take for one; where that is not certain,
+none is noted, and nobody is held to it. It is seen when it happens in peace (`vanished`), when a daemon connects for
+the first time, or again (`found`).
+
+Must never know: the daemon's view, its decisions, how records are gathered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from autohealer.core.model import Incarnation, Policy
+from tests.support.ledgers import NEVER, Census, Life, Rules
+
+
+@dataclass(slots=True)
+class MassLoss:
+    """Registrations that vanished together while their processes lived, and what has been done about it since.
+
+    A witness that polls may see a replacement's registration later than the daemon does, or never; where the record is
+    not `exact`, its launch stands for it. The first replacement is followed by a hold of its own. As many lost together
+    meanwhile begin it anew: `latest` are the last that did, `latest_at` when.
+    """
+
+    policy: Policy
+    began: float
+    missing: set[Incarnation]
+    exact: bool = True
+    ended_at: dict[int, float] = field(default_factory=dict)
+    replaced: int = 0
+    hold_until: float = field(init=False)
+    latest: set[Incarnation] = field(init=False)
+    latest_at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.hold_until = self._first_hold_until
+        self.latest, self.latest_at = self.missing, self.began
+
+    def begin_anew(self, at: float, together: set[Incarnation]) -> None:
+        """As many again are lost: hold again, and then one at a time."""
+        self.latest, self.latest_at = set(together), at
+        self.missing |= together
+        self.hold_until, self.replaced = at + self.policy.settle_s, 0
+
+    def forget(self, name: Incarnation) -> None:
+        """One is missing no more."""
+        self.missing.discard(name)
+        self.latest.discard(name)
+
+    @property
+    def _first_hold_until(self) -> float:
+        return self.began + self.policy.settle_s
+
+    def end(self, name: Incarnation, at: float) -> str | None:
+        """One of the missing is ended; what is wrong with that, if anything is."""
+        self.missing.discard(name)
+        if at < self.hold_until:
+            return "while the mass-loss brake had to hold"
+        timeout_s = self.policy.registration_timeout_s
+        waiting = sum(at - ended_at < timeout_s for ended_at in self.ended_at.values())
+        self.ended_at[name.slot] = at
+        if waiting > self.replaced:
+            return (
+                f"beside {waiting} others after a mass loss, of which {self.replaced} were replaced"
+            )
+        return None
+
+    def register(self, life: Life, at: float) -> None:
+        """One is registered (again); a replacement's registration lets one more be ended."""
+        self.missing.discard(life.name)
+        if self.exact:
+            self._replace(life, at)
+
+    def arrive(self, life: Life, at: float) -> None:
+        """One is launched."""
+        if not self.exact:
+            self._replace(life, at)
+
+    def _replace(self, life: Life, at: float) -> None:
+        was_ended = self.ended_at.pop(life.name.slot, None) is not None
+        if was_ended and not self.replaced:
+            self.hold_until = at + self.policy.settle_s
+        # When the hold began and ended is not exact either: then it counts that one of the slot's was ended.
+        if life.since >= self._first_hold_until if self.exact else was_ended:
+            self.replaced += 1
+
+
+class MassLosses:
+    """The mass loss of the moment, if there is one, and what is needed to tell the next."""
+
+    def __init__(self, rules: Rules, census: Census) -> None:
+        self.now: MassLoss | None = None
+        self._rules = rules
+        self._census = census
+        self._vanished: list[tuple[float, Incarnation]] = []
+        self._changed_at = NEVER
+
+    @property
+    def _is_exact(self) -> bool:
+        return not self._rules.clock_s
+
+    def end(self, name: Incarnation, at: float) -> str | None:
+        """The daemon ends one; what is wrong with that, if anything is."""
+        if self.now is None or name not in self.now.missing:
+            return None
+        return self.now.end(name, at + self._rules.clock_s)
+
+    def arrive(self, life: Life, at: float) -> None:
+        """One is there."""
+        if self.now is not None:
+            self.now.arrive(life, at)
+
+    def register(self, life: Life, at: float, replicas: int) -> None:
+        """One is registered (again)."""
+        self.miss_no_more(life, at, replicas)
+        if self.now is not None:
+            self.now.register(life, at)
+
+    def miss_no_more(self, life: Life, at: float, replicas: int) -> None:
+        """Who died or registered again; before the daemon could see it missing, it is no part of a mass loss at all."""
+        self._changed_at = at
+        if self.now is None or life.name not in self.now.missing:
+            return
+        self.now.forget(life.name)
+        if self._is_unseen(at) and len(self.now.latest) <= self._limit(replicas):
+            self.now = None
+
+    def store_went(self, at: float) -> None:
+        """What the daemon cannot have seen yet it will see when it is connected again, if it still is so then."""
+        if self._is_unseen(at):
+            self.now = None
+
+    def daemon_ended(self) -> None:
+        """The next one knows of nothing."""
+        self.now = None
+
+    def vanished(self, name: Incarnation, at: float, replicas: int, *, in_peace: bool) -> None:
+        """A live worker's registration is gone, which the daemon saw `in_peace` or not."""
+        clock_s = self._rules.clock_s
+        self._vanished = [v for v in self._vanished if at - v[0] <= clock_s]
+        self._vanished.append((at, name))
+        together = {n for _, n in self._vanished}
+        alone = {life.name for life in self._census.all_present() if life.is_missing} <= together
+        before = self.now is not None and self.now.began < at - clock_s
+        if self.now and before and (alone or not self.now.missing):
+            # All of the last time are back or gone; whether the daemon has seen that is not certain at first.
+            self.now = None
+            if at <= self._changed_at + self._rules.sight_s + clock_s:
+                return
+        many = in_peace and len(together) > self._limit(replicas)
+        if self.now is not None:
+            self.now.missing.add(name)
+            if many and self._is_exact:
+                self.now.begin_anew(at, together)
+        elif many and alone:
+            self.now = MassLoss(self._rules.policy, at, together, exact=self._is_exact)
+
+    def found(self, missing: set[Incarnation], at: float, replicas: int) -> None:
+        """Who is without registration when the daemon sees the store, at first or again, all at once."""
+        if self._is_exact and len(missing) > self._limit(replicas):
+            self.now = MassLoss(self._rules.policy, at, missing)
+
+    def _is_unseen(self, at: float) -> bool:
+        return self.now is not None and at <= self.now.latest_at + self._rules.sight_s
+
+    def _limit(self, replicas: int) -> int:
+        """How many may vanish together before it is a mass loss."""
+        policy = self._rules.policy
+        return max(policy.brake_min, int(policy.brake_share * replicas))
