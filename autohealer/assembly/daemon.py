@@ -129,7 +129,7 @@ async def _keep(
             keeper.sessions_last,
         )
         listen(loop, Reactions(keeper.request_stop, redraw, logger))
-        servers = EmbeddedServers(choice, settings.state_dir, hold.secret, reaper, logger)
+        servers = EmbeddedServers(choice, settings, hold.secret, reaper, logger)
         undo.push_async_callback(_end_servers, servers, keeper, unforeseen)
         undo.push_async_callback(session.stop)
         undo.callback(registry.close)

@@ -155,20 +155,22 @@ class EmbeddedServers:
     def __init__(
         self,
         choice: Choice,
-        state_dir: Path,
+        settings: Settings,
         secret: bytes,
         reaper: Reaper,
         logger: FilteringBoundLogger,
     ) -> None:
         self._port = choice.embedded_port
-        self._state_dir = state_dir
-        make = partial(_make_process, secret, reaper)
+        self._state_dir = settings.state_dir
+        make = partial(_make_process, secret, reaper, settings.zookeeper_open)
         say = partial(_say, logger)
         self._leftovers = Leftovers(make, say)
         self._server = (
             None
             if self._port is None
-            else EmbeddedServer(ServerFolder(state_dir, self._port), make, partial(say, self._port))
+            else EmbeddedServer(
+                ServerFolder(self._state_dir, self._port), make, partial(say, self._port)
+            )
         )
 
     async def start(self, *, workers: int, patience_s: float) -> None:
@@ -204,7 +206,11 @@ class EmbeddedServers:
 
 
 def _make_process(
-    secret: bytes, reaper: Reaper, folder: ServerFolder, on_end: Callable[[int, float], None]
+    secret: bytes,
+    reaper: Reaper,
+    is_open: bool,  # noqa: FBT001 - bound in advance
+    folder: ServerFolder,
+    on_end: Callable[[int, float], None],
 ) -> Companion:
     return Companion(
         argv=(
@@ -212,6 +218,7 @@ def _make_process(
             *(sys.executable, "-P", "-m", "autohealer.zkserver"),
             *("--port", str(folder.port), "--data-dir", str(folder.data)),
             *("--log", str(folder.log)),
+            *(("--open-to-all",) if is_open else ()),
         ),
         environment=os.environ,
         token=adoption_token(secret, f"zkserver:{folder.port}"),

@@ -126,6 +126,14 @@ def run(
             "embedded[:PORT]; or HOST:PORT,HOST:PORT[/chroot].",
         ),
     ] = "auto",
+    zookeeper_open: Annotated[
+        bool,
+        typer.Option(
+            "--zookeeper-open",
+            help="Let every user of this machine use the embedded server, which lets them end every worker. "
+            "[default: only this user and root]",
+        ),
+    ] = False,
     group: Annotated[
         str | None,
         typer.Option(help="Name of the group, seen in /workers. [default: the program's name]"),
@@ -182,6 +190,7 @@ def run(
             session_timeout_s=session_timeout,
             registration_timeout_s=registration_timeout,
             grace_s=grace,
+            zookeeper_open=zookeeper_open,
         )
     except (SettingsError, ProgramError) as error:
         fail(ExitCode.USAGE, error)
@@ -314,8 +323,14 @@ def zkserver(
         int, typer.Option(min=1, max=65535, help="Port on the loopback address.")
     ] = EMBEDDED_PORT,
     data_dir: Annotated[Path | None, typer.Option(help="Where it keeps its data.")] = None,
+    open_to_all: Annotated[
+        bool,
+        typer.Option(
+            "--open-to-all", help="Serve every user of this machine, not only this one and root."
+        ),
+    ] = False,
 ) -> None:
-    """Run the embedded ZooKeeper server alone, on 127.0.0.1.
+    """Run the embedded ZooKeeper server alone, on 127.0.0.1, for this user and root.
 
     For development, tests and everything that lives on one machine; not for more than one (no replication, no TLS):
     use an Apache ZooKeeper ensemble there. Everything acknowledged survives kill -9 of the server; a power cut may
@@ -329,7 +344,7 @@ def zkserver(
     from autohealer.zkserver.settings import ServerSettings
 
     folder = data_dir or default_state_dir() / f"zkserver-{port}" / "data"
-    raise typer.Exit(serve(ServerSettings(port=port, data_dir=folder)))
+    raise typer.Exit(serve(ServerSettings(port=port, data_dir=folder, open_to_all=open_to_all)))
 
 
 def main() -> NoReturn:

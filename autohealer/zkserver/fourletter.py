@@ -28,8 +28,8 @@ VERSION = "3.8.0-autohealer-embedded"
 
 _SERVER = "standalone"
 
-LISTEN_BACKLOG = 1024
-"""All workers of a machine reconnect at once after a restart; the system's 128 would make some wait a second."""
+LISTEN_BACKLOG = 4096
+"""All workers of a machine reconnect at once after a restart; the usual 128 would make some wait a second."""
 
 
 _OPERATIONS: dict[int, str] = {

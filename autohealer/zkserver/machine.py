@@ -85,6 +85,7 @@ class Connection:
     address: str
     identities: Identities
     port: int = 0
+    stranger: int | None = None
     session: Session | None = None
     received_count: int = 0
     sent_count: int = 0
@@ -134,10 +135,12 @@ class Machine:
         dues = (self.sessions.wake_at_ms(), self._containers_due_ms)
         return min((due for due in dues if due is not None), default=None)
 
-    def opened(self, connection_id: int, address: str, port: int = 0) -> None:
-        """A client connected from an address; the port is only for people to see."""
+    def opened(
+        self, connection_id: int, address: str, port: int = 0, stranger: int | None = None
+    ) -> None:
+        """A client connected from an address; the port is only for people to see, `stranger` as in `shares`."""
         self.connections[connection_id] = Connection(
-            connection_id, address, {Identity("ip", address): None}, port
+            connection_id, address, {Identity("ip", address): None}, port, stranger
         )
 
     def closed(self, connection_id: int) -> None:

@@ -43,6 +43,9 @@ class ServerSettings:
     port: int = 2181
     """Where every ZooKeeper client looks first. 0 lets the system choose (tests)."""
 
+    open_to_all: bool = False
+    """Off: only the server's own user and root get anything, because whoever gets in can end every worker."""
+
     tick_ms: int = 500
     """Sessions expire on multiples of it: a quarter of Apache's, so that deaths show sooner."""
 
