@@ -121,6 +121,7 @@ async def _keep(
             reaper,
             logger,
             unforeseen,
+            choice.user,
         )
         keeper = Keeper(settings, shared, output, hold)
         granted = Granted(
@@ -130,6 +131,8 @@ async def _keep(
         )
         listen(loop, Reactions(keeper.request_stop, redraw, logger))
         servers = EmbeddedServers(choice, settings, hold.secret, reaper, logger)
+        if choice.user is not None:
+            session.trust_only(choice.user)
         undo.push_async_callback(_end_servers, servers, keeper, unforeseen)
         undo.push_async_callback(session.stop)
         undo.callback(registry.close)

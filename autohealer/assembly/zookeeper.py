@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,11 +22,12 @@ from structlog.typing import FilteringBoundLogger
 from autohealer.assembly.errors import ZooKeeperError
 from autohealer.contract import adoption_token
 from autohealer.core.model import Store
+from autohealer.embedded.decider import obstacle
 from autohealer.embedded.facts import Event, Listener, Say
 from autohealer.embedded.folder import ServerFolder, ports_in
 from autohealer.embedded.keeper import EmbeddedServer, ServerUnavailable
 from autohealer.embedded.leftovers import Leftovers
-from autohealer.embedded.probe import LOOPBACK, who_listens
+from autohealer.embedded.probe import LOOPBACK, Seen, who_listens
 from autohealer.processes.companion import Companion
 from autohealer.processes.reaper import Reaper
 from autohealer.processes.stores import zookeepers_of_workers
@@ -47,11 +48,15 @@ _LOUD = frozenset({Event.HANGS, Event.OBSTRUCTED})
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which ZooKeeper is used, and why; `embedded_port` is set where it is an embedded one."""
+    """Which ZooKeeper is used, and why; `embedded_port` is set where it is an embedded one.
+
+    `user` is whose it must be, besides root's, where it was not named by the operator: what is found is not trusted.
+    """
 
     connection: str
     why: str
     embedded_port: int | None = None
+    user: int | None = None
 
 
 # --- which one --------------------------------------------------------------------------------
@@ -63,9 +68,9 @@ async def choose(settings: Settings, secret: bytes) -> Choice:
         case EnsembleTarget(connection):
             choice = Choice(connection, "as told by --zookeeper or AUTOHEALER_ZOOKEEPER")
         case EmbeddedTarget(port):
-            choice = _embedded(port, await _look_at(port), nobody="as told")
+            choice = _of_ours(_embedded(port, (await _look_at(port)).listener, nobody="as told"))
         case AutoTarget():
-            choice = await _choose_by_looking(settings, secret)
+            choice = _of_ours(await _choose_by_looking(settings, secret))
     _note(settings.group_dir, choice)
     return choice
 
@@ -74,7 +79,7 @@ async def _choose_by_looking(settings: Settings, secret: bytes) -> Choice:
     told = await _told_to_workers(settings.group, secret)
     target = EmbeddedTarget() if told is None else _earlier_target(settings, told)
     if isinstance(target, EmbeddedTarget):
-        listener = await _look_at(target.port)
+        listener = (await _look_at(target.port)).listener
         if listener is Listener.ZOOKEEPER:
             return Choice(f"{LOOPBACK}:{target.port}", "a ZooKeeper answers there (auto)")
         if told is None:
@@ -82,7 +87,21 @@ async def _choose_by_looking(settings: Settings, secret: bytes) -> Choice:
         why = "embedded server: workers of an earlier daemon are registered there"
         return Choice(told, why, embedded_port=target.port)
     assert told is not None
-    return Choice(told, "workers of an earlier daemon are registered there (auto)")
+    return Choice(told, await _why_there(told))
+
+
+def _of_ours(choice: Choice) -> Choice:
+    return replace(choice, user=os.geteuid())
+
+
+async def _why_there(told: str) -> str:
+    """Why workers' own address is used, and what keeps it from being trusted."""
+    why = "workers of an earlier daemon are registered there (auto)"
+    host, _, port = told.partition(":")
+    seen = await _look_at(int(port)) if host == LOOPBACK and port.isdecimal() else None
+    if seen is not None and seen.listener is Listener.FOREIGN:
+        return f"{why}; but {obstacle(int(port), seen.listener, seen.why)}"
+    return why
 
 
 def _embedded(port: int, listener: Listener, nobody: str) -> Choice:
@@ -96,11 +115,11 @@ def _embedded(port: int, listener: Listener, nobody: str) -> Choice:
     return Choice(f"{LOOPBACK}:{port}", why, embedded_port=port)
 
 
-async def _look_at(port: int) -> Listener:
+async def _look_at(port: int) -> Seen:
     try:
         return await who_listens(port)
-    except OSError:
-        return Listener.UNSEEN
+    except OSError as error:
+        return Seen(Listener.UNSEEN, str(error))
 
 
 async def _told_to_workers(group: str, secret: bytes) -> str | None:

@@ -17,6 +17,8 @@ class Listener(Enum):
     EMBEDDED = "embedded"
     STRANGER = "stranger"
     SILENT = "silent"
+    FOREIGN = "foreign"
+    """Whatever it is, it is neither of this user nor of root, so it is not asked."""
     UNSEEN = "unseen"
     """It could not be looked at, for want of descriptors, threads or memory: nothing is known."""
 
@@ -40,7 +42,8 @@ class Adopted:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """The answer to `Look`; `is_claimed` when it is us who answers for the server, `why` where `UNSEEN`."""
+    """The answer to `Look`; `is_claimed` when it is us who answers for the server, `why` where `UNSEEN`
+    or `FOREIGN`."""
 
     listener: Listener
     is_claimed: bool

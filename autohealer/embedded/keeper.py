@@ -181,11 +181,11 @@ class EmbeddedServer:
     async def _look(self) -> None:
         try:
             is_claimed = await self._claim()
-            listener = await who_listens(self._folder.port)
+            seen = await who_listens(self._folder.port)
         except (OSError, RuntimeError) as error:  # no descriptors, no memory, no thread
             self._tell(Looked(Listener.UNSEEN, is_claimed=False, why=str(error)))
         else:
-            self._tell(Looked(listener, is_claimed))
+            self._tell(Looked(seen.listener, is_claimed, seen.why))
 
     async def _claim(self) -> bool:
         """Whether we answer for it; who newly does takes over what was left. Raises `OSError`, `RuntimeError`."""

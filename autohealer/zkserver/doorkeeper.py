@@ -21,13 +21,14 @@ from autohealer.zkserver.endpoints import (
     TcpState,
     UnknownOwnerError,
     address_of,
+    is_loopback,
     state_of,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from autohealer.zkserver.endpoints import Address, Endpoint
+    from autohealer.zkserver.endpoints import Endpoint
 
 ROOT = 0
 
@@ -82,7 +83,7 @@ class Doorkeeper:
     def judge(self, connections: Sequence[socket.socket]) -> list[Verdict]:
         """A verdict for each."""
         pairs = [_pair_of(each) for each in connections]
-        local = [pair for pair in pairs if pair is not None and _is_loopback(pair.near)]
+        local = [pair for pair in pairs if pair is not None and is_loopback(pair.near)]
         try:
             found = dict(zip(local, self._kernel.find(local), strict=True))
         except UnknownOwnerError as error:
@@ -129,8 +130,3 @@ def _pair_of(connection: socket.socket) -> Pair | None:
     except OSError:
         return None
     return Pair(address_of(*near[:2]), address_of(*far[:2]))
-
-
-def _is_loopback(address: Address) -> bool:
-    """127.0.0.0/8 or ::1."""
-    return address.ip[0] == 127 if len(address.ip) == 4 else address.ip == bytes(15) + b"\1"

@@ -21,7 +21,6 @@ import socket
 import struct
 from contextlib import suppress
 from enum import IntEnum
-from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
@@ -88,11 +87,33 @@ class Endpoint(NamedTuple):
 
 
 def address_of(host: str, port: int) -> Address:
-    """An address out of words; IPv4 inside IPv6 is IPv4. Raises `ValueError`."""
-    ip = ip_address(host.partition("%")[0])
-    if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
-    return Address(ip.packed, port)
+    """An address out of words; IPv4 inside IPv6 is IPv4. Raises `OSError`."""
+    if ":" not in host:
+        return Address(socket.inet_pton(socket.AF_INET, host), port)
+    return Address(_unmapped(socket.inet_pton(socket.AF_INET6, host.partition("%")[0])), port)
+
+
+def is_loopback(address: Address) -> bool:
+    """127.0.0.0/8 or ::1."""
+    return address.ip[0] == 127 if len(address.ip) == 4 else address.ip == bytes(15) + b"\1"
+
+
+def users_behind(kernel: Kernel, connection: socket.socket) -> set[int]:
+    """Who serves a connection that was made over loopback: who listens there, and who has its other end by now.
+
+    Raises:
+        UnknownOwnerError: it cannot be told. OSError: the connection is gone.
+    """
+    far, near = (
+        address_of(*each()[:2]) for each in (connection.getpeername, connection.getsockname)
+    )
+    (end,) = kernel.find([Pair(far, near)])
+    users = {listener.uid for listener in kernel.listeners(far)}
+    if end is not None and end.is_open:
+        users.add(end.uid)
+    if not users:
+        raise UnknownOwnerError("nobody listens any more")
+    return users
 
 
 def state_of(connection: socket.socket) -> int | None:
@@ -250,9 +271,12 @@ def _address_in(word: bytes, ip_bytes: int) -> Address:
     raw = bytes.fromhex(word[: 2 * ip_bytes].decode())
     little = b"".join(raw[at : at + 4][::-1] for at in range(0, ip_bytes, 4))
     ip = little if _IS_LITTLE_ENDIAN else raw
-    if ip_bytes == 16 and ip[:12] == _MAPPED:
-        ip = ip[12:]
-    return Address(ip, int(word[2 * ip_bytes + 1 :], 16))
+    return Address(_unmapped(ip), int(word[2 * ip_bytes + 1 :], 16))
+
+
+def _unmapped(ip: bytes) -> bytes:
+    """IPv4 inside IPv6 is IPv4."""
+    return ip[12:] if len(ip) == 16 and ip[:12] == _MAPPED else ip
 
 
 _MAPPED = bytes(10) + b"\xff\xff"

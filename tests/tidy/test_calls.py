@@ -38,6 +38,7 @@ PLACES: dict[tuple[str, ...], tuple[str, ...]] = {
         "tests/conformance",  # waits for servers that only answer when asked
         "tests/integration/test_worker_sdk.py",  # inside the text of a worker that hangs
         "tests/unit/zkserver/test_server.py",  # a freeze that has to last
+        "tests/unit/zkserver/test_acceptor.py",  # zero seconds, as the next
         "tests/unit/zkserver/test_shell.py",  # zero seconds: lets tasks run
         "tests/unit/control/test_status.py",  # zero seconds: counts turns of the loop
     ),

@@ -20,11 +20,17 @@ PRINTABLE = "autohealer.printable"
 KAZOO_CLIENT = "autohealer.zkclient"
 """How both the daemon and every worker set up kazoo; part of the contract in all but name."""
 
+KAZOO_GUARD = "autohealer.zkguard"
+"""Whom both trust."""
+SOCKET_OWNERS = "autohealer.zkserver.endpoints"
+"""Whose a socket is; standard library only, and part of the server because that can be lifted out."""
+
 DOORS: dict[str, tuple[str, ...]] = {
     "autohealer/core": (CORE,),
     "autohealer/contract.py": (),
     "autohealer/printable.py": (),
     "autohealer/zkclient.py": (),
+    "autohealer/zkguard.py": (SOCKET_OWNERS, CONTRACT),
     "autohealer/settings.py": (f"{CORE}.model", CONTRACT),
     "autohealer/statedir": (STATE_DIR,),
     "autohealer/daemon": (CORE, CONTRACT, DAEMON),
@@ -33,10 +39,10 @@ DOORS: dict[str, tuple[str, ...]] = {
         "autohealer.processes",
     ),
     "autohealer/coordination": (
-        *(CORE, CONTRACT, PORTS, KAZOO_CLIENT, PRINTABLE),
+        *(CORE, CONTRACT, PORTS, KAZOO_CLIENT, KAZOO_GUARD, PRINTABLE),
         "autohealer.coordination",
     ),
-    "autohealer/embedded": (STATE_DIR, PRINTABLE, "autohealer.embedded"),
+    "autohealer/embedded": (STATE_DIR, PRINTABLE, SOCKET_OWNERS, "autohealer.embedded"),
     "autohealer/telemetry": (
         *(CORE, CONTRACT, PORTS, STATE_DIR, PRINTABLE),
         "autohealer.telemetry",
@@ -45,14 +51,19 @@ DOORS: dict[str, tuple[str, ...]] = {
         *(CORE, CONTRACT, PORTS, STATE_DIR, PRINTABLE),
         "autohealer.control",
     ),
-    "autohealer/worker": (CONTRACT, KAZOO_CLIENT, "autohealer.worker"),
+    "autohealer/worker": (CONTRACT, KAZOO_CLIENT, KAZOO_GUARD, "autohealer.worker"),
     "autohealer/zkserver": ("autohealer.zkserver",),
     "flaky_worker": ("autohealer.worker", CONTRACT, "flaky_worker"),
 }
 """What of the project each room may import."""
 
 ROOMS_OF_LIBRARIES: dict[str, tuple[str, ...]] = {
-    "kazoo": ("autohealer/coordination", "autohealer/worker", "autohealer/zkclient.py"),
+    "kazoo": (
+        "autohealer/coordination",
+        "autohealer/worker",
+        "autohealer/zkclient.py",
+        "autohealer/zkguard.py",
+    ),
     "psutil": ("autohealer/processes",),
     "typer": ("autohealer/cli",),
     "click": ("autohealer/cli",),

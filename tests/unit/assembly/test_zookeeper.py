@@ -21,7 +21,9 @@ from autohealer.contract import (
     adoption_token,
 )
 from autohealer.settings import AutoTarget, EmbeddedTarget, EnsembleTarget, Settings, Target
+from tests.support.otheruser import STRANGER, socket_of
 from tests.support.ports import HOST, free_port
+from tests.support.require import require
 
 SECRET = b"of this state directory"
 GROUP = "web"
@@ -110,3 +112,30 @@ def test_what_was_told_is_used_whatever_is_there(tmp_path: Path) -> None:
     with worker_at("127.0.0.1:1"):
         assert chosen(tmp_path, EnsembleTarget("zk1:2181")).connection == "zk1:2181"
         assert chosen(tmp_path, EmbeddedTarget(2)).embedded_port == 2
+
+
+def test_another_users_zookeeper_is_not_what_auto_takes(tmp_path: Path) -> None:
+    """Whoever listens on the usual port first would be told of, and could end, every worker of everybody."""
+    with socket_of(STRANGER) as listener:
+        try:
+            listener.bind((HOST, 2181))
+        except OSError:
+            require("a free port 2181", present=False)
+        listener.listen()
+        found = chosen(tmp_path, AutoTarget())
+    assert found.embedded_port == 2181
+    assert found.user == os.geteuid()
+
+
+def test_where_workers_are_registered_is_not_trusted_by_that(tmp_path: Path) -> None:
+    """Who took a dead server's port could end the workers that were registered there."""
+    with socket_of(STRANGER) as listener:
+        listener.bind((HOST, 0))
+        listener.listen()
+        address = f"{HOST}:{listener.getsockname()[1]}"
+        with worker_at(address):
+            found = chosen(tmp_path, AutoTarget())
+    assert (found.connection, found.user) == (address, os.geteuid())
+    assert f"of user {STRANGER}, which is not trusted" in found.why
+    assert f"--zookeeper {address}" in found.why
+    assert chosen(tmp_path, EnsembleTarget(address)).user is None
