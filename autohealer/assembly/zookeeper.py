@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -42,7 +43,12 @@ from autohealer.settings import (
 
 NOTE_BYTES_MAX = 4096
 
-_QUIET = frozenset({Event.STARTED, Event.ADOPTED, Event.ANSWERS, Event.LEFT, Event.ENDED})
+SPARE_FILES = 64
+"""What the embedded server has open, or may need, beside its connections."""
+
+_QUIET = frozenset(
+    {Event.OUTDATED, Event.STARTED, Event.ADOPTED, Event.ANSWERS, Event.LEFT, Event.ENDED}
+)
 _LOUD = frozenset({Event.HANGS, Event.OBSTRUCTED})
 
 
@@ -181,6 +187,8 @@ class EmbeddedServers:
     ) -> None:
         self._port = choice.embedded_port
         self._state_dir = settings.state_dir
+        self._replicas = settings.replicas
+        self._logger = logger
         make = partial(_make_process, secret, reaper, settings.zookeeper_open)
         say = partial(_say, logger)
         self._leftovers = Leftovers(make, say)
@@ -195,12 +203,16 @@ class EmbeddedServers:
     async def start(self, *, workers: int, patience_s: float) -> None:
         """Return when the one in use answers; with workers, after `patience_s` at the latest.
 
+        What will not do for so many workers is told.
+
         Raises:
             ZooKeeperError: it cannot be had, and nobody depends on it.
         """
         await self._leftovers.start(self._state_dir, self._port)
         if self._server is None:
             return
+        if sentence := too_few_files(self._replicas, resource.getrlimit(resource.RLIMIT_NOFILE)[1]):
+            self._logger.warning("limit_too_low", why=sentence)
         try:
             await self._server.start(may_give_up=not workers, patience_s=patience_s)
         except ServerUnavailable as error:
@@ -222,6 +234,18 @@ class EmbeddedServers:
         if self._server is not None:
             await self._server.release()
         await self._leftovers.release()
+
+
+def too_few_files(replicas: int, limit: int) -> str:
+    """A sentence if the hard limit of open files keeps the embedded server from serving so many workers."""
+    possible = limit - SPARE_FILES
+    if limit == resource.RLIM_INFINITY or possible > replicas:
+        return ""
+    return (
+        f"the hard limit of open files, {limit}, lets the embedded ZooKeeper server take {max(0, possible)} "
+        f"connections, too few for {replicas} workers and this daemon: raise it (ulimit -Hn, or LimitNOFILE= under systemd), or use "
+        "an Apache ZooKeeper with --zookeeper HOST:PORT"
+    )
 
 
 def _make_process(

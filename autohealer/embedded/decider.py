@@ -10,8 +10,9 @@ looked at, and:
     another user's   the same, and not a word of it is believed
     cannot look      say so, look again; nothing is concluded
 
-One daemon answers for a server (it holds the claim beside the data directory). Another of the same state directory
-leaves launching to it, but not for ever: two servers on one directory are excluded by the directory's own lock.
+A server that was left and has other options than one would get now is launched again, as one that hangs: it has all in
+its journal. One daemon answers for a server (it holds the claim beside the data directory). Another of the same state
+directory leaves launching to it, but not for ever: two servers on one directory are excluded by the directory's own lock.
 
 Until the server answered for the first time the start may fail, if nobody depends on it yet: `GiveUp`. With living
 workers there is no giving up. Every trouble is said once per cause, and again only after things had been well.
@@ -81,6 +82,8 @@ START_PATIENCE_S = 5.0
 
 START_MAX_S = 120.0
 """One that does not listen by then hangs; the largest journal is read in far less."""
+
+OTHER_OPTIONS = "it was started with other options, so it is started anew; its sessions go on"
 
 CAUSES_MAX = 8
 """So many different troubles are remembered as told."""
@@ -281,8 +284,12 @@ def _of_our_process(
     keeping: Keeping, fact: Adopted | Launched | NotLaunched | Ended, now: float
 ) -> Decision:
     match fact:
-        case Adopted(pid):
-            return _held(keeping, pid, now, was_launched=False), (Say(Event.ADOPTED, pid),)
+        case Adopted(pid, is_as_told):
+            held = _held(keeping, pid, now, was_launched=False)
+            if is_as_told:
+                return held, (Say(Event.ADOPTED, pid),)
+            killing = replace(_more_patient(held, now), is_killing=True)
+            return killing, (Say(Event.OUTDATED, pid, OTHER_OPTIONS), Kill())
         case Launched(pid):
             held = _held(replace(keeping, is_launching=False), pid, now, was_launched=True)
             # While launches come to nothing, a line for each would drown the cause.

@@ -35,9 +35,10 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """A server of ours that no daemon answers for was found and is held."""
+    """A server of ours that no daemon answers for was found and is held; whether it was started as one would be now."""
 
     pid: int
+    is_as_told: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,7 @@ class Event(Enum):
     NOT_LAUNCHED = "embedded_server_not_launched"
     OBSTRUCTED = "embedded_server_obstructed"
     UNSEEN = "embedded_server_unseen"
+    OUTDATED = "embedded_server_outdated"
     LEFT = "embedded_server_left"
     ENDED = "embedded_server_ended"
 

@@ -30,6 +30,9 @@ REQUEST_ACL_ENTRIES_MAX = 4096
 IDENTITIES_MAX = 32
 """Of one connection. Equal ones are one, as in Apache."""
 
+IDENTITY_OVERHEAD_BYTES = 250
+"""What an identity takes beside its text, measured on CPython 3.11."""
+
 IDENTITY_BYTES_MAX = 1024
 """Of one identity, because every `auth` entry of every node repeats it."""
 

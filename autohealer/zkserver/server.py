@@ -19,6 +19,7 @@ import socket
 import sys
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,7 @@ def serve(settings: ServerSettings) -> int:
     Blocks. Why it could not start is one sentence on stderr.
     """
     log = log_to(settings.log, time.monotonic)
-    _allow_files(settings.connections_max + _SPARE_FILES)
+    settings = _with_files(settings)
     try:
         lock = lock_directory(settings.data_dir)
         try:
@@ -128,9 +129,15 @@ def _listen_on(host: str, port: int) -> list[socket.socket]:
     return listeners
 
 
-def _allow_files(count: int) -> None:
-    """Raise the limit on open files as far as allowed; beyond it, new connections wait."""
+def _with_files(settings: ServerSettings) -> ServerSettings:
+    """Raise the limit on open files as far as it is needed and allowed; take no more connections than it allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    needed = settings.connections_max + _SPARE_FILES
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed == needed:
+        return settings
+    possible = max(1, allowed - _SPARE_FILES)
+    _log.warning("the limit on open files, %d, allows %d connections at most", hard, possible)
+    return replace(settings, connections_max=possible)

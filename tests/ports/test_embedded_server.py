@@ -107,14 +107,14 @@ def leave() -> Iterator[Leave]:
     """Leaves servers running whose daemon is gone; they are ended after the test."""
     folders: list[ServerFolder] = []
 
-    def left(folder: ServerFolder, token: str | None = None) -> int:
+    def left(folder: ServerFolder, token: str | None = None, options: tuple[str, ...] = ()) -> int:
         folders.append(folder)
         folder.data.mkdir(parents=True)
         token = token or adoption_token(SECRET, f"zkserver:{folder.port}")
         argv = (sys.executable, "-m", "autohealer.zkserver", "--port", str(folder.port))
         pid = os.posix_spawn(
             sys.executable,
-            (*argv, "--data-dir", str(folder.data), "--log", str(folder.log)),
+            (*argv, "--data-dir", str(folder.data), "--log", str(folder.log), *options),
             os.environ | {ENV_COMPANION: f"{token}:0"},  # nobody has this launcher's pid
         )
         eventually(lambda: answers(folder.port), within_s=WITHIN_S)
@@ -245,6 +245,17 @@ async def test_a_server_whose_daemon_died_is_adopted_by_one_of_two(
         assert [first.pid, second.pid].count(left) == 1
         await asyncio.gather(first.stop(), second.stop())
         assert not exists(left)
+
+
+async def test_a_server_left_with_other_options_is_replaced(tmp_path: Path, leave: Leave) -> None:
+    """`--zookeeper-open`, given or taken away at a reload, would have no effect and nobody would say so."""
+    port = free_port()
+    left = leave(ServerFolder(tmp_path, port), options=("--open-to-all",))
+    async with desk_in(tmp_path) as desk, kept(desk.server(port)) as server:
+        await eventually_async(lambda: server.pid not in {None, left}, within_s=WITHIN_S)
+        await eventually_async(lambda: answers(port), within_s=WITHIN_S)
+        assert desk.has_said(Event.OUTDATED)
+        assert not desk.has_said(Event.ADOPTED)
 
 
 async def test_a_server_whose_daemon_died_meanwhile_goes_with_the_last_one(

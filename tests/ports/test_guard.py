@@ -17,7 +17,8 @@ from autohealer.zkguard import trust_as_told, trust_only
 from tests.support.embedded import EmbeddedZooKeeper
 from tests.support.eventually import eventually
 from tests.support.otheruser import ANOTHER, STRANGER, socket_of
-from tests.support.servers import HOST, running
+from tests.support.ports import HOST
+from tests.support.servers import running
 
 WITHIN_S = 20.0
 

@@ -178,6 +178,19 @@ def test_a_start_without_sight_says_why() -> None:
     assert given_up.sentence.endswith("netlink is not permitted")
 
 
+def test_a_server_left_with_other_options_is_started_anew() -> None:
+    """A server that is to be opened to all, or closed again, would stay as it was until somebody ends it."""
+    told = Told()
+    said, kill = told.tell(Adopted(7, is_as_told=False))
+    assert isinstance(said, Say)
+    assert (said.event, said.pid, kill) == (Event.OUTDATED, 7, Kill())
+    told.tell(FREE)
+    assert told.tell(Ended(7, lived_s=600.0, said="")) == (Look(),)
+    assert told.tell(FREE) == (Launch(),)
+    told = Told()
+    assert told.tell(Adopted(7)) == (Say(Event.ADOPTED, 7),)
+
+
 def test_a_start_that_comes_to_nothing_is_one_sentence_with_the_servers_own_words() -> None:
     """A first start would try for ever, or not say why it cannot be."""
     told = Told(may_give_up=True)
