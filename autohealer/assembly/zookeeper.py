@@ -243,8 +243,8 @@ def too_few_files(replicas: int, limit: int) -> str:
         return ""
     return (
         f"the hard limit of open files, {limit}, lets the embedded ZooKeeper server take {max(0, possible)} "
-        f"connections, too few for {replicas} workers and this daemon: raise it (ulimit -Hn, or LimitNOFILE= under systemd), or use "
-        "an Apache ZooKeeper with --zookeeper HOST:PORT"
+        f"connections, too few for {replicas} workers and this daemon: raise it (ulimit -Hn, or LimitNOFILE= under "
+        "systemd), or use an Apache ZooKeeper with --zookeeper HOST:PORT"
     )
 
 

@@ -12,7 +12,8 @@ looked at, and:
 
 A server that was left and has other options than one would get now is launched again, as one that hangs: it has all in
 its journal. One daemon answers for a server (it holds the claim beside the data directory). Another of the same state
-directory leaves launching to it, but not for ever: two servers on one directory are excluded by the directory's own lock.
+directory leaves launching to it, but not for ever: two servers on one directory are excluded by the directory's own
+lock.
 
 Until the server answered for the first time the start may fail, if nobody depends on it yet: `GiveUp`. With living
 workers there is no giving up. Every trouble is said once per cause, and again only after things had been well.
