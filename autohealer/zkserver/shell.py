@@ -7,8 +7,7 @@ reply, so replies keep their order.
 
 What arrives waits for its turn (`turns`); between two slices of turns the event loop reads what came meanwhile. A
 client's turn ends when it has taken long or made much to send. A stranger's turn counts once for each of the
-stranger's connections, so that opening more of them gains nothing. New clients stand behind those that have a
-session, oldest first.
+stranger's connections, so that opening more of them gains nothing. Clients without a session are the newcomers.
 
 Must never know: what the bytes mean.
 Limits: `connections_max`, `buffered_bytes_max`, and a stranger's share of both; a slice of turns is over after
@@ -45,9 +44,6 @@ TURN_BYTES = 262_144
 
 SLICE_S = 0.01
 """So long are turns served before sockets are read again."""
-
-NEWCOMER_S = 0.001
-"""A client without a session stands behind those who have one and have used less than this of late."""
 
 RECEIVED_BYTES_MAX = 65_536
 """Read of one client at a time."""
@@ -109,8 +105,7 @@ class Shell:
 
     def ask_turn(self, connection_id: int) -> None:
         """Have the client's `take_turn` called when it is its turn."""
-        is_new = not self.has_session(connection_id)
-        self._turns.ask(connection_id, NEWCOMER_S if is_new else 0.0)
+        self._turns.ask(connection_id, is_new=not self.has_session(connection_id))
         if not self._is_serving:
             self._is_serving = True
             self._loop.call_soon(self._serve_slice)
@@ -141,16 +136,18 @@ class Shell:
                 self._carry_out()
 
     def _serve_slice(self) -> None:
-        began_s = time.monotonic()
-        ends_s = began_s + SLICE_S
-        while began_s < ends_s and (connection_id := self._turns.take()) is not None:
+        ends_s = time.monotonic() + SLICE_S
+        began_s = time.thread_time()  # nobody pays for what other programs took of the processor
+        while (connection_id := self._turns.take()) is not None:
             client = self._clients[connection_id]
             client.take_turn()
-            ended_s = time.monotonic()
+            ended_s = time.thread_time()
             weight = 1 if client.stranger is None else self._connected.of(client.stranger)
             self._turns.charge(connection_id, (ended_s - began_s) * weight)
             began_s = ended_s
             client.go_on()
+            if time.monotonic() > ends_s:
+                break
         self._is_serving = len(self._turns) > 0
         if self._is_serving:
             self._loop.call_soon(self._serve_slice)

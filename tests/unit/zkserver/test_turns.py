@@ -59,37 +59,70 @@ def test_a_costly_turn_is_paid_for() -> None:
     assert _served(turns, 4) == [2, 2, 2, 1]
 
 
-def test_newcomers_keep_their_order_behind_the_others() -> None:
+def test_newcomers_are_served_oldest_first_and_hold_up_nobody() -> None:
     """In a mass start the pings of those who work would wait, or the oldest newcomer for younger ones."""
     turns = Turns()
-    for who in range(10):
-        turns.ask(who, 0.5)
-    assert [turns.take(), turns.take()] == [0, 1]
-    turns.ask(100)
-    turns.ask(10, 0.5)
-    order = [turns.take() for _ in range(10)]
-    assert order == [100, *range(2, 10), 10]
+    for who in range(1000):
+        turns.ask(who, is_new=True)
+    for round_ in range(100):
+        for who in (5001, 5002):
+            turns.ask(who)
+        order = [_take_one(turns) for _ in range(4)]
+        assert set(order[:3]) >= {5001, 5002}, round_
+    assert [_take_one(turns) for _ in range(3)] == [200, 201, 202]
+
+
+def test_those_who_work_leave_newcomers_half() -> None:
+    """With a busy group no new worker would ever get its session."""
+    turns = Turns()
+    for who in range(5000, 5100):
+        turns.ask(who)
+    for who in range(50):
+        turns.ask(who, is_new=True)
+    order: list[int] = []
+    for _ in range(100):
+        order.append(_take_one(turns))
+        if order[-1] >= 5000:
+            turns.ask(order[-1])
+    newcomers = [who for who in order if who < 5000]
+    assert newcomers == list(range(50))
+    assert order.index(49) > 90
+
+
+def _take_one(turns: Turns, cost_s: float = 1.0) -> int:
+    who = turns.take()
+    assert who is not None
+    turns.charge(who, cost_s)
+    return who
 
 
 def test_who_left_is_not_served() -> None:
     """The server would look for a client that is gone."""
     turns = Turns()
-    turns.ask(1)
-    turns.ask(2)
-    turns.leave(1)
-    turns.charge(1, 1.0)
-    assert [turns.take(), turns.take()] == [2, None]
+    for who in (1, 2, 3, 4):
+        turns.ask(who, is_new=who > 2)
+    for who in (1, 3):
+        turns.leave(who)
+    assert turns.take() == 2
+    turns.leave(2)
+    turns.charge(2, 1.0)
+    assert [turns.take(), turns.take()] == [4, None]
     assert len(turns) == 0
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.floats(0, 2), st.booleans()), max_size=60))
-def test_whoever_asks_is_served_once(steps: list[tuple[int, float, bool]]) -> None:
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 5), st.floats(0, 2), st.booleans(), st.booleans()), max_size=60
+    )
+)
+def test_whoever_asks_is_served_once(steps: list[tuple[int, float, bool, bool]]) -> None:
     """A client would hang, or be served twice for one request."""
     turns = Turns()
     waiting: set[int] = set()
-    for who, cost_s, takes in steps:
-        turns.ask(who, cost_s)
+    for who, cost_s, is_new, takes in steps:
+        turns.ask(who, is_new=is_new)
         waiting.add(who)
+        assert len(turns) == len(waiting)
         if takes:
             taken = turns.take()
             assert taken in waiting
