@@ -127,7 +127,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             return
         if not self._is_blocked:
             if self._has_more():
-                self._shell.ask_turn(self._id)
+                self._shell.ask_turn(self._id, self._decoder.held_bytes)
             elif self._has_ended:
                 self.close()
                 return

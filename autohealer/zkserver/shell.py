@@ -7,7 +7,8 @@ reply, so replies keep their order.
 
 What arrives waits for its turn (`turns`); between two slices of turns the event loop reads what came meanwhile. A
 client's turn ends when it has taken long or made much to send. A stranger's turn counts once for each of the
-stranger's connections, so that opening more of them gains nothing. Clients without a session are the newcomers.
+stranger's connections, so that opening more of them gains nothing. Who has opened its session and no
+more is still a newcomer.
 
 Must never know: what the bytes mean.
 Limits: `connections_max`, `buffered_bytes_max`, and a stranger's share of both; a slice of turns is over after
@@ -45,8 +46,11 @@ TURN_BYTES = 262_144
 SLICE_S = 0.01
 """So long are turns served before sockets are read again."""
 
-RECEIVED_BYTES_MAX = 65_536
-"""Read of one client at a time."""
+COST_PER_BYTE_S = 1e-6
+"""Less than the costliest kind of request takes for its size, a multi of the smallest steps."""
+
+RECEIVED_BYTES_MAX = 16_384
+"""Read of one client at a time: a thousand who send much at once hold up the others for some 20 ms."""
 
 _log = logging.getLogger(__name__)
 
@@ -103,9 +107,11 @@ class Shell:
 
     # --- turns --------------------------------------------------------------------------------
 
-    def ask_turn(self, connection_id: int) -> None:
-        """Have the client's `take_turn` called when it is its turn."""
-        self._turns.ask(connection_id, is_new=not self.has_session(connection_id))
+    def ask_turn(self, connection_id: int, waiting_bytes: int) -> None:
+        """Have the client's `take_turn` called when it is its turn; so much waits to be served."""
+        at_least_s = waiting_bytes * COST_PER_BYTE_S
+        is_stranger = self._clients[connection_id].stranger is not None
+        self._turns.ask(connection_id, at_least_s=at_least_s, is_stranger=is_stranger)
         if not self._is_serving:
             self._is_serving = True
             self._loop.call_soon(self._serve_slice)
@@ -140,10 +146,11 @@ class Shell:
         began_s = time.thread_time()  # nobody pays for what other programs took of the processor
         while (connection_id := self._turns.take()) is not None:
             client = self._clients[connection_id]
+            is_known = self.has_session(connection_id)
             client.take_turn()
             ended_s = time.thread_time()
             weight = 1 if client.stranger is None else self._connected.of(client.stranger)
-            self._turns.charge(connection_id, (ended_s - began_s) * weight)
+            self._turns.charge(connection_id, (ended_s - began_s) * weight, is_known=is_known)
             began_s = ended_s
             client.go_on()
             if time.monotonic() > ends_s:

@@ -43,5 +43,7 @@ def test_a_state_directory_that_may_not_be_read_is_named(command: str, state: Pa
 def test_a_command_that_logs_nothing_does_not_import_what_logs() -> None:
     """`status` would take half as long again, on a machine that is busy enough to be looked at."""
     loaded = "import sys, autohealer.cli.main; print('structlog' in sys.modules)"
-    done = subprocess.run((sys.executable, "-c", loaded), capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        (sys.executable, "-c", loaded), capture_output=True, text=True, check=True
+    )
     assert done.stdout == "False\n"
