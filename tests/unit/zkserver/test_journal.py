@@ -7,7 +7,7 @@ import itertools
 import os
 import random
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -223,7 +223,10 @@ def test_rewriting_keeps_everything_and_the_file_small(tmp_path: Path) -> None:
 
 def _state_in(directory: Path, copy: Path) -> State:
     """What a server would find if this one died now."""
-    shutil.copytree(directory, copy)
+    copy.mkdir()
+    for file in directory.iterdir():
+        with suppress(FileNotFoundError):  # the old journal goes on a thread
+            shutil.copy(file, copy)
     try:
         with _opened(copy) as (_, state):
             return state

@@ -93,7 +93,7 @@ def test_who_turned_out_costly_waits_with_the_costly() -> None:
 def test_strangers_wait_with_the_costly() -> None:
     """On an open server another user's many small requests would hold up the owner's."""
     turns = Turns()
-    _known(turns, QUIET)
+    _known(turns, QUIET, *range(100))
     for who in range(100):
         turns.ask(who, is_stranger=True)
     turns.ask(QUIET)
