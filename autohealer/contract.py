@@ -42,6 +42,8 @@ ENV_OF_CREDENTIALS = (
     ENV_ZOOKEEPER_TLS_CERT,
     ENV_ZOOKEEPER_TLS_KEY,
 )
+ENV_ZOOKEEPER_USER = "AUTOHEALER_ZOOKEEPER_USER"
+"""Set where that ZooKeeper is the embedded server: the id of its user. Nobody else but root is to be believed there."""
 ENV_ZNODE = "AUTOHEALER_ZNODE"
 ENV_TOKEN = "AUTOHEALER_TOKEN"
 ENV_KEEPER = "AUTOHEALER_KEEPER"

@@ -101,6 +101,16 @@ class Settings:
     registration_timeout_s: float = REGISTRATION_TIMEOUT_S
     grace_s: float = GRACE_S
     credentials: Credentials = NO_CREDENTIALS
+    zookeeper_open: bool = False
+    """Whether the embedded server serves every user of this machine, not only this one and root."""
+
+    def __post_init__(self) -> None:
+        """Raises `SettingsError`."""
+        if self.zookeeper_open and isinstance(self.target, EnsembleTarget):
+            raise SettingsError(
+                "--zookeeper-open opens the embedded server, and there is none: "
+                f"{self.target.connection} says itself whom it serves"
+            )
 
     @property
     def group_dir(self) -> Path:

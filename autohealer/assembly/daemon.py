@@ -19,7 +19,7 @@ from autohealer.assembly.errors import PlatformError, StateDirError, ZooKeeperEr
 from autohealer.assembly.keeper import Keeper, Shared, end_task
 from autohealer.assembly.signals import Reactions, brace, listen
 from autohealer.assembly.unforeseen import Unforeseen
-from autohealer.assembly.zookeeper import EmbeddedServers, choose
+from autohealer.assembly.zookeeper import Choice, EmbeddedServers, choose
 from autohealer.coordination.granted import Granted
 from autohealer.coordination.registry import Registry, RegistryForbidden
 from autohealer.coordination.session import Session, ZooKeeperUnreachable
@@ -108,7 +108,7 @@ async def _keep(
         reaper = Reaper(loop)
         reaper.start()
         undo.callback(reaper.close)
-        session, neighbours, registry = _store(choice.connection, settings, logger)
+        session, neighbours, registry = _store(choice, settings, logger)
         shared = Shared(
             session,
             neighbours,
@@ -118,15 +118,16 @@ async def _keep(
             reaper,
             logger,
             unforeseen,
+            choice.user,
         )
         keeper = Keeper(settings, shared, output, hold)
         granted = Granted(
             session,
-            lambda: Session(choice.connection, settings.session_timeout_s, settings.credentials),
+            lambda: _session(choice, settings, settings.session_timeout_s),
             keeper.sessions_last,
         )
         listen(loop, Reactions(keeper.request_stop, redraw, logger))
-        servers = EmbeddedServers(choice, settings.state_dir, hold.secret, reaper, logger)
+        servers = EmbeddedServers(choice, settings, hold.secret, reaper, logger)
         undo.push_async_callback(_end_servers, servers, keeper, unforeseen)
         undo.push_async_callback(session.stop)
         undo.callback(registry.close)
@@ -144,14 +145,27 @@ async def _keep(
             await reaper.end_strays(STRAYS_S)
 
 
+def _session(
+    choice: Choice,
+    settings: Settings,
+    timeout_s: float,
+    said: Callable[[str], None] | None = None,
+) -> Session:
+    """A session that shows who we are, and on an embedded server believes its user alone."""
+    session = Session(choice.connection, timeout_s, settings.credentials, said)
+    if choice.user is not None:
+        session.trust_only(choice.user)
+    return session
+
+
 def _store(
-    connection: str, settings: Settings, logger: FilteringBoundLogger
+    choice: Choice, settings: Settings, logger: FilteringBoundLogger
 ) -> tuple[Session, Neighbours, Registry]:
     """What all groups have of ZooKeeper: a session, who hears of it, and the list of `/workers`."""
-    session = Session(
-        connection,
+    session = _session(
+        choice,
+        settings,
         DAEMON_SESSION_TIMEOUT_S,
-        settings.credentials,
         lambda sentence: logger.warning("zookeeper_refuses", why=sentence),
     )
     neighbours = Neighbours()

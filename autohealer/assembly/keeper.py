@@ -21,7 +21,12 @@ from structlog.typing import FilteringBoundLogger
 
 from autohealer.assembly.errors import PlatformError
 from autohealer.assembly.unforeseen import Unforeseen
-from autohealer.contract import ENV_SESSION_TIMEOUT_S, ENV_ZOOKEEPER, keeper_id
+from autohealer.contract import (
+    ENV_SESSION_TIMEOUT_S,
+    ENV_ZOOKEEPER,
+    ENV_ZOOKEEPER_USER,
+    keeper_id,
+)
 from autohealer.control.records import StatusRecord
 from autohealer.control.server import ControlServer
 from autohealer.control.status import About, Health, Remarks, gather_status
@@ -79,7 +84,8 @@ AS_FIRST_PROCESS = (
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all keepers of one daemon use; `connection` is the ZooKeeper that workers are told of."""
+    """What all keepers of one daemon use; `connection` is the ZooKeeper that workers are told of, and `user` whose it
+    must be, if that is known."""
 
     session: Session
     neighbours: Neighbours
@@ -89,6 +95,7 @@ class Shared:
     reaper: Reaper
     logger: FilteringBoundLogger
     unforeseen: Unforeseen
+    user: int | None
 
 
 class Keeper:
@@ -111,7 +118,8 @@ class Keeper:
         self._registry = shared.registry.subscribe(settings.group, self.post)
         self._processes = LocalProcesses(
             settings.argv,
-            _worker_environment(inherited_environment(), shared.connection, settings),
+            _worker_environment(inherited_environment(), shared.connection, settings)
+            | ({} if shared.user is None else {ENV_ZOOKEEPER_USER: str(shared.user)}),
             settings.group,
             shared.secret,
             output,

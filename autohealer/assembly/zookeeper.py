@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,11 +23,12 @@ from structlog.typing import FilteringBoundLogger
 from autohealer.assembly.errors import ZooKeeperError
 from autohealer.contract import adoption_token
 from autohealer.core.model import Store
+from autohealer.embedded.decider import obstacle
 from autohealer.embedded.facts import Event, Listener, Say
 from autohealer.embedded.folder import ServerFolder, ports_in
 from autohealer.embedded.keeper import EmbeddedServer, ServerUnavailable
 from autohealer.embedded.leftovers import Leftovers
-from autohealer.embedded.probe import LOOPBACK, who_listens
+from autohealer.embedded.probe import LOOPBACK, Seen, who_listens
 from autohealer.processes.companion import Companion
 from autohealer.processes.reaper import Reaper
 from autohealer.processes.stores import zookeepers_of_workers
@@ -41,17 +43,26 @@ from autohealer.settings import (
 
 NOTE_BYTES_MAX = 4096
 
-_QUIET = frozenset({Event.STARTED, Event.ADOPTED, Event.ANSWERS, Event.LEFT, Event.ENDED})
+SPARE_FILES = 64
+"""What the embedded server has open, or may need, beside its connections."""
+
+_QUIET = frozenset(
+    {Event.OUTDATED, Event.STARTED, Event.ADOPTED, Event.ANSWERS, Event.LEFT, Event.ENDED}
+)
 _LOUD = frozenset({Event.HANGS, Event.OBSTRUCTED})
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which ZooKeeper is used, and why; `embedded_port` is set where it is an embedded one."""
+    """Which ZooKeeper is used, and why; `embedded_port` is set where it is an embedded one.
+
+    `user` is whose it must be, besides root's, where it was not named by the operator: what is found is not trusted.
+    """
 
     connection: str
     why: str
     embedded_port: int | None = None
+    user: int | None = None
 
 
 # --- which one --------------------------------------------------------------------------------
@@ -63,9 +74,9 @@ async def choose(settings: Settings, secret: bytes) -> Choice:
         case EnsembleTarget(connection):
             choice = Choice(connection, "as told by --zookeeper or AUTOHEALER_ZOOKEEPER")
         case EmbeddedTarget(port):
-            choice = _embedded(port, await _look_at(port), nobody="as told")
+            choice = _of_ours(_embedded(port, (await _look_at(port)).listener, nobody="as told"))
         case AutoTarget():
-            choice = await _choose_by_looking(settings, secret)
+            choice = _of_ours(await _choose_by_looking(settings, secret))
     _note(settings.group_dir, choice)
     return choice
 
@@ -74,7 +85,7 @@ async def _choose_by_looking(settings: Settings, secret: bytes) -> Choice:
     told = await _told_to_workers(settings.group, secret)
     target = EmbeddedTarget() if told is None else _earlier_target(settings, told)
     if isinstance(target, EmbeddedTarget):
-        listener = await _look_at(target.port)
+        listener = (await _look_at(target.port)).listener
         if listener is Listener.ZOOKEEPER:
             return Choice(f"{LOOPBACK}:{target.port}", "a ZooKeeper answers there (auto)")
         if told is None:
@@ -82,7 +93,21 @@ async def _choose_by_looking(settings: Settings, secret: bytes) -> Choice:
         why = "embedded server: workers of an earlier daemon are registered there"
         return Choice(told, why, embedded_port=target.port)
     assert told is not None
-    return Choice(told, "workers of an earlier daemon are registered there (auto)")
+    return Choice(told, await _why_there(told))
+
+
+def _of_ours(choice: Choice) -> Choice:
+    return replace(choice, user=os.geteuid())
+
+
+async def _why_there(told: str) -> str:
+    """Why workers' own address is used, and what keeps it from being trusted."""
+    why = "workers of an earlier daemon are registered there (auto)"
+    host, _, port = told.partition(":")
+    seen = await _look_at(int(port)) if host == LOOPBACK and port.isdecimal() else None
+    if seen is not None and seen.listener is Listener.FOREIGN:
+        return f"{why}; but {obstacle(int(port), seen.listener, seen.why)}"
+    return why
 
 
 def _embedded(port: int, listener: Listener, nobody: str) -> Choice:
@@ -96,11 +121,11 @@ def _embedded(port: int, listener: Listener, nobody: str) -> Choice:
     return Choice(f"{LOOPBACK}:{port}", why, embedded_port=port)
 
 
-async def _look_at(port: int) -> Listener:
+async def _look_at(port: int) -> Seen:
     try:
         return await who_listens(port)
-    except OSError:
-        return Listener.UNSEEN
+    except OSError as error:
+        return Seen(Listener.UNSEEN, str(error))
 
 
 async def _told_to_workers(group: str, secret: bytes) -> str | None:
@@ -155,24 +180,30 @@ class EmbeddedServers:
     def __init__(
         self,
         choice: Choice,
-        state_dir: Path,
+        settings: Settings,
         secret: bytes,
         reaper: Reaper,
         logger: FilteringBoundLogger,
     ) -> None:
         self._port = choice.embedded_port
-        self._state_dir = state_dir
-        make = partial(_make_process, secret, reaper)
+        self._state_dir = settings.state_dir
+        self._replicas = settings.replicas
+        self._logger = logger
+        make = partial(_make_process, secret, reaper, settings.zookeeper_open)
         say = partial(_say, logger)
         self._leftovers = Leftovers(make, say)
         self._server = (
             None
             if self._port is None
-            else EmbeddedServer(ServerFolder(state_dir, self._port), make, partial(say, self._port))
+            else EmbeddedServer(
+                ServerFolder(self._state_dir, self._port), make, partial(say, self._port)
+            )
         )
 
     async def start(self, *, workers: int, patience_s: float) -> None:
         """Return when the one in use answers; with workers, after `patience_s` at the latest.
+
+        What will not do for so many workers is told.
 
         Raises:
             ZooKeeperError: it cannot be had, and nobody depends on it.
@@ -180,6 +211,8 @@ class EmbeddedServers:
         await self._leftovers.start(self._state_dir, self._port)
         if self._server is None:
             return
+        if sentence := too_few_files(self._replicas, resource.getrlimit(resource.RLIMIT_NOFILE)[1]):
+            self._logger.warning("limit_too_low", why=sentence)
         try:
             await self._server.start(may_give_up=not workers, patience_s=patience_s)
         except ServerUnavailable as error:
@@ -203,8 +236,24 @@ class EmbeddedServers:
         await self._leftovers.release()
 
 
+def too_few_files(replicas: int, limit: int) -> str:
+    """A sentence if the hard limit of open files keeps the embedded server from serving so many workers."""
+    possible = limit - SPARE_FILES
+    if limit == resource.RLIM_INFINITY or possible > replicas:
+        return ""
+    return (
+        f"the hard limit of open files, {limit}, lets the embedded ZooKeeper server take {max(0, possible)} "
+        f"connections, too few for {replicas} workers and this daemon: raise it (ulimit -Hn, or LimitNOFILE= under "
+        "systemd), or use an Apache ZooKeeper with --zookeeper HOST:PORT"
+    )
+
+
 def _make_process(
-    secret: bytes, reaper: Reaper, folder: ServerFolder, on_end: Callable[[int, float], None]
+    secret: bytes,
+    reaper: Reaper,
+    is_open: bool,  # noqa: FBT001 - bound in advance
+    folder: ServerFolder,
+    on_end: Callable[[int, float], None],
 ) -> Companion:
     return Companion(
         argv=(
@@ -212,6 +261,7 @@ def _make_process(
             *(sys.executable, "-P", "-m", "autohealer.zkserver"),
             *("--port", str(folder.port), "--data-dir", str(folder.data)),
             *("--log", str(folder.log)),
+            *(("--open-to-all",) if is_open else ()),
         ),
         environment=os.environ,
         token=adoption_token(secret, f"zkserver:{folder.port}"),

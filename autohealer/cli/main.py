@@ -164,6 +164,14 @@ def run(
             help="Its key (PEM), readable for nobody else. [default: in the same file]",
         ),
     ] = None,
+    zookeeper_open: Annotated[
+        bool,
+        typer.Option(
+            "--zookeeper-open",
+            help="Let every user of this machine use the embedded server, which lets them end every worker. "
+            "[default: only this user and root]",
+        ),
+    ] = False,
     group: Annotated[
         str | None,
         typer.Option(help="Name of the group, seen in /workers. [default: the program's name]"),
@@ -228,6 +236,7 @@ def run(
                 tls_cert=zookeeper_tls_cert,
                 tls_key=zookeeper_tls_key,
             ),
+            zookeeper_open=zookeeper_open,
         )
     except (SettingsError, ProgramError) as error:
         fail(ExitCode.USAGE, error)
@@ -360,8 +369,14 @@ def zkserver(
         int, typer.Option(min=1, max=65535, help="Port on the loopback address.")
     ] = EMBEDDED_PORT,
     data_dir: Annotated[Path | None, typer.Option(help="Where it keeps its data.")] = None,
+    open_to_all: Annotated[
+        bool,
+        typer.Option(
+            "--open-to-all", help="Serve every user of this machine, not only this one and root."
+        ),
+    ] = False,
 ) -> None:
-    """Run the embedded ZooKeeper server alone, on 127.0.0.1.
+    """Run the embedded ZooKeeper server alone, on 127.0.0.1, for this user and root.
 
     For development, tests and everything that lives on one machine; not for more than one (no replication, no TLS):
     use an Apache ZooKeeper ensemble there. Everything acknowledged survives kill -9 of the server; a power cut may
@@ -375,7 +390,7 @@ def zkserver(
     from autohealer.zkserver.settings import ServerSettings
 
     folder = data_dir or default_state_dir() / f"zkserver-{port}" / "data"
-    raise typer.Exit(serve(ServerSettings(port=port, data_dir=folder)))
+    raise typer.Exit(serve(ServerSettings(port=port, data_dir=folder, open_to_all=open_to_all)))
 
 
 def main() -> NoReturn:

@@ -26,6 +26,7 @@ from kazoo.protocol.serialization import Connect
 from autohealer.core.model import Store
 from autohealer.credentials import NO_CREDENTIALS, Credentials
 from autohealer.zkclient import client_for
+from autohealer.zkguard import trust_only
 
 STOP_TIMEOUT_S = 3.0
 
@@ -70,6 +71,10 @@ class Session:
         self.timeout_s = session_timeout_s
         self.client = client_for(connection, session_timeout_s, credentials, self._trouble_changed)
         self._note_timeout(self.client)
+
+    def trust_only(self, user: int) -> None:
+        """Connect to nobody on this machine but a user and root; before `start`."""
+        trust_only(self.client, user)
 
     def subscribe(self, listener: Callable[[Store], None]) -> None:
         """Call `listener` on the loop's thread at every change, in the order of subscription."""

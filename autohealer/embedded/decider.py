@@ -7,10 +7,13 @@ looked at, and:
     ours is silent   so many looks in a row: it hangs, kill it; its end has it launched again
     embedded         it is ours, or another daemon's that shares the port: good
     anybody else     something is in the way: say so, look again with growing pauses
+    another user's   the same, and not a word of it is believed
     cannot look      say so, look again; nothing is concluded
 
-One daemon answers for a server (it holds the claim beside the data directory). Another of the same state directory
-leaves launching to it, but not for ever: two servers on one directory are excluded by the directory's own lock.
+A server that was left and has other options than one would get now is launched again, as one that hangs: it has all in
+its journal. One daemon answers for a server (it holds the claim beside the data directory). Another of the same state
+directory leaves launching to it, but not for ever: two servers on one directory are excluded by the directory's own
+lock.
 
 Until the server answered for the first time the start may fail, if nobody depends on it yet: `GiveUp`. With living
 workers there is no giving up. Every trouble is said once per cause, and again only after things had been well.
@@ -81,8 +84,13 @@ START_PATIENCE_S = 5.0
 START_MAX_S = 120.0
 """One that does not listen by then hangs; the largest journal is read in far less."""
 
+OTHER_OPTIONS = "it was started with other options, so it is started anew; its sessions go on"
+
 CAUSES_MAX = 8
 """So many different troubles are remembered as told."""
+
+
+_IN_THE_WAY = frozenset({Listener.ZOOKEEPER, Listener.STRANGER, Listener.SILENT, Listener.FOREIGN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +170,8 @@ def _look(keeping: Keeping) -> Decision:
 
 def _time_passed(keeping: Keeping, now: float) -> Decision:
     if keeping.give_up_at is not None and now >= keeping.give_up_at:
-        return _give_up(keeping, _not_started(keeping, "it does not answer"))
+        unseen = [say.why for say in keeping.told if say.event is Event.UNSEEN]
+        return _give_up(keeping, _not_started(keeping, (*unseen, "it does not answer")[0]))
     if keeping.look_at is not None and now >= keeping.look_at:
         return _look(keeping)
     return keeping, ()
@@ -189,8 +198,8 @@ def _looked(keeping: Keeping, fact: Looked, now: float) -> Decision:
             return _silent(looked, now)
         case Listener.UNSEEN:
             return _troubled(_next_look(looked, now), Say(Event.UNSEEN, why=fact.why))
-        case Listener.ZOOKEEPER | Listener.STRANGER | Listener.SILENT:
-            return _obstructed(looked, fact.listener, now)
+        case Listener.ZOOKEEPER | Listener.STRANGER | Listener.SILENT | Listener.FOREIGN:
+            return _obstructed(looked, fact, now)
         case _:
             assert_never(fact.listener)
 
@@ -199,7 +208,7 @@ def _counted(keeping: Keeping, listener: Listener) -> Keeping:
     """How often in a row the port was what it is; a failed look counts for nothing."""
     if listener is Listener.UNSEEN:
         return keeping
-    in_the_way = listener in {Listener.ZOOKEEPER, Listener.STRANGER, Listener.SILENT}
+    in_the_way = listener in _IN_THE_WAY
     return replace(
         keeping,
         silent_looks=keeping.silent_looks + 1 if listener is Listener.SILENT else 0,
@@ -241,11 +250,11 @@ def _more_patient(keeping: Keeping, now: float) -> Keeping:
     return replace(keeping, give_up_at=now + START_PATIENCE_S)
 
 
-def _obstructed(keeping: Keeping, listener: Listener, now: float) -> Decision:
-    sentence = obstacle(keeping.port, listener)
+def _obstructed(keeping: Keeping, fact: Looked, now: float) -> Decision:
+    sentence = obstacle(keeping.port, fact.listener, fact.why)
     if keeping.give_up_at is not None and keeping.pid is None:
         return _give_up(keeping, sentence)
-    looking = _next_look(keeping, now, is_served=listener is Listener.ZOOKEEPER)
+    looking = _next_look(keeping, now, is_served=fact.listener is Listener.ZOOKEEPER)
     return _troubled(looking, Say(Event.OBSTRUCTED, why=sentence))
 
 
@@ -276,8 +285,12 @@ def _of_our_process(
     keeping: Keeping, fact: Adopted | Launched | NotLaunched | Ended, now: float
 ) -> Decision:
     match fact:
-        case Adopted(pid):
-            return _held(keeping, pid, now, was_launched=False), (Say(Event.ADOPTED, pid),)
+        case Adopted(pid, is_as_told):
+            held = _held(keeping, pid, now, was_launched=False)
+            if is_as_told:
+                return held, (Say(Event.ADOPTED, pid),)
+            killing = replace(_more_patient(held, now), is_killing=True)
+            return killing, (Say(Event.OUTDATED, pid, OTHER_OPTIONS), Kill())
         case Launched(pid):
             held = _held(replace(keeping, is_launching=False), pid, now, was_launched=True)
             # While launches come to nothing, a line for each would drown the cause.
@@ -339,8 +352,14 @@ def _paused(keeping: Keeping, lived_s: float, now: float) -> Keeping:
 # --- saying -----------------------------------------------------------------------------------
 
 
-def obstacle(port: int, listener: Listener) -> str:
-    """What is in the way of an embedded server, and what to do about it."""
+def obstacle(port: int, listener: Listener, whose: str = "") -> str:
+    """What is in the way of an embedded server, and what to do about it; `whose` it is, if it is foreign."""
+    if listener is Listener.FOREIGN:
+        return (
+            f"port {port} is taken by a program of {whose}, which is not trusted: if it is the ZooKeeper you want, say "
+            f"so with --zookeeper 127.0.0.1:{port}, else give the embedded server another port with "
+            "--zookeeper embedded:PORT"
+        )
     if listener is Listener.ZOOKEEPER:
         return (
             f"port {port} is taken by another ZooKeeper: use it with --zookeeper 127.0.0.1:{port}, "

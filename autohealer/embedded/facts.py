@@ -17,6 +17,8 @@ class Listener(Enum):
     EMBEDDED = "embedded"
     STRANGER = "stranger"
     SILENT = "silent"
+    FOREIGN = "foreign"
+    """Whatever it is, it is neither of this user nor of root, so it is not asked."""
     UNSEEN = "unseen"
     """It could not be looked at, for want of descriptors, threads or memory: nothing is known."""
 
@@ -33,14 +35,16 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """A server of ours that no daemon answers for was found and is held."""
+    """A server of ours that no daemon answers for was found and is held; whether it was started as one would be now."""
 
     pid: int
+    is_as_told: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """The answer to `Look`; `is_claimed` when it is us who answers for the server, `why` where `UNSEEN`."""
+    """The answer to `Look`; `is_claimed` when it is us who answers for the server, `why` where `UNSEEN`
+    or `FOREIGN`."""
 
     listener: Listener
     is_claimed: bool
@@ -136,6 +140,7 @@ class Event(Enum):
     NOT_LAUNCHED = "embedded_server_not_launched"
     OBSTRUCTED = "embedded_server_obstructed"
     UNSEEN = "embedded_server_unseen"
+    OUTDATED = "embedded_server_outdated"
     LEFT = "embedded_server_left"
     ENDED = "embedded_server_ended"
 

@@ -52,6 +52,10 @@ class ServerProcess(Protocol):
     def find(self) -> list[int]:
         """What may be one that an earlier daemon left; may take a while, on any thread. Raises `OSError`."""
 
+    @property
+    def is_as_told(self) -> bool:
+        """Whether it was started with the options it would be started with now."""
+
     def adopt(self, pids: Sequence[int]) -> bool:
         """Hold the first of these that is proven to be one. Raises `OSError`."""
 
@@ -181,11 +185,11 @@ class EmbeddedServer:
     async def _look(self) -> None:
         try:
             is_claimed = await self._claim()
-            listener = await who_listens(self._folder.port)
+            seen = await who_listens(self._folder.port)
         except (OSError, RuntimeError) as error:  # no descriptors, no memory, no thread
             self._tell(Looked(Listener.UNSEEN, is_claimed=False, why=str(error)))
         else:
-            self._tell(Looked(listener, is_claimed))
+            self._tell(Looked(seen.listener, is_claimed, seen.why))
 
     async def _claim(self) -> bool:
         """Whether we answer for it; who newly does takes over what was left. Raises `OSError`, `RuntimeError`."""
@@ -199,7 +203,7 @@ class EmbeddedServer:
 
     def _adopt(self, found: Sequence[int]) -> None:
         if self._process.adopt(found) and (pid := self._process.pid) is not None:
-            self._tell(Adopted(pid))
+            self._tell(Adopted(pid, self._process.is_as_told))
 
     def _search(self) -> tuple[bool, list[int]]:
         """On a thread."""

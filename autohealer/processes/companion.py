@@ -63,6 +63,14 @@ class Companion:
         """Hold the first of these that proves to be ours and nobody's. Raises `OSError`."""
         return any(self._hold_if_ours(pid) for pid in pids)
 
+    @property
+    def is_as_told(self) -> bool:
+        """Whether it was started with the same words, its interpreter aside; what cannot be read is taken for that."""
+        if self._process is None:
+            return True
+        words = _words_of(self._process.pid)
+        return not words or words[1:] == [os.fsencode(word) for word in self._argv[1:]]
+
     def launch(self, output: int) -> None:
         """Start it; `output` is closed here. Raises `OSError` when it cannot be exec'd or held."""
         environment = self._environment | {ENV_COMPANION: f"{self._token}:{os.getpid()}"}
@@ -134,11 +142,7 @@ class Companion:
 
     def _names_our_folder(self, pid: int) -> bool:
         """Whether the note's folder stands in its command line, which all may read."""
-        try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            return False
-        return os.fsencode(self._pid_note.parent) in words
+        return os.fsencode(self._pid_note.parent) in _words_of(pid)
 
     # --- holding ------------------------------------------------------------------------------
 
@@ -152,6 +156,14 @@ class Companion:
         self._process = None
         self._gone.set()
         self._on_end(watched.pid, lived_s)
+
+
+def _words_of(pid: int) -> list[bytes]:
+    """The command line of a process; empty where it is gone or cannot be read."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().removesuffix(b"\0").split(b"\0")
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return []
 
 
 def _is_parent(pid: int, launcher: str) -> bool:

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import random
 import threading
 import time
@@ -49,6 +50,7 @@ from kazoo.handlers.threading import KazooTimeoutError
 from autohealer.contract import ENV_ZOOKEEPER_AUTH
 from autohealer.worker.claim import Claim, Hold, InTheWayError
 from autohealer.zkclient import client_for
+from autohealer.zkguard import trust_as_told
 
 TYPE_CHECKING = False  # what `typing` says too, and importing it would cost 2 ms
 if TYPE_CHECKING:
@@ -93,6 +95,7 @@ class Registration:
             self._on_trouble,
         )
         self._client.add_listener(self._on_state)
+        trust_as_told(self._client, identity.connection, os.environ)
         self._wake = threading.Event()
         self._stands = threading.Event()
         self._claim = Claim(self._client, identity, self._wake.set)

@@ -9,5 +9,6 @@ by the `journal`, applies it (`state`, `tree`) and answers (`replies`) after the
 caused (`watches`). `sessions` says whose time has run out. Only `server` and `journal` do I/O; all
 else takes the time as an argument.
 
-An island: imports nothing from the rest of autohealer, and only the command line imports it.
+An island: imports nothing from the rest of autohealer. Only the command line imports it, and who must know whose
+a socket is (`endpoints`).
 """

@@ -29,6 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--log", type=Path, help="log to this file; beyond 1 MiB one older is kept")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; " + _DEFAULT)
     parser.add_argument("--port", type=int, default=2181, help="port to listen on; " + _DEFAULT)
+    parser.add_argument(
+        "--open-to-all",
+        action="store_true",
+        help="serve every user of this machine and whoever else can connect, not only this user and root",
+    )
     parser.add_argument("--tick-ms", type=int, default=500, help="granularity of session expiry")
     parser.add_argument("--fsync", action="store_true", help="survive power cuts, slowly")
     limits = parser.add_argument_group(
@@ -45,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
             log=given.log,
             host=given.host,
             port=given.port,
+            open_to_all=given.open_to_all,
             tick_ms=given.tick_ms,
             fsync=given.fsync,
             **{name: getattr(given, name) for name in LIMITS},

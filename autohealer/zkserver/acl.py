@@ -14,9 +14,15 @@ import base64
 import hashlib
 from functools import lru_cache
 from socket import AF_INET, AF_INET6, inet_pton
+from sys import getsizeof
 from typing import TYPE_CHECKING
 
-from autohealer.zkserver.limits import ACL_ENTRIES_MAX, IDENTITIES_MAX, IDENTITY_BYTES_MAX
+from autohealer.zkserver.limits import (
+    ACL_ENTRIES_MAX,
+    IDENTITIES_MAX,
+    IDENTITY_BYTES_MAX,
+    IDENTITY_OVERHEAD_BYTES,
+)
 from autohealer.zkserver.protocol import OPEN_ACL, Acl, Code, Identity, Perm, RefusedError
 
 if TYPE_CHECKING:
@@ -54,6 +60,11 @@ def authenticate(scheme: str, secret: bytes, super_digest: str | None) -> list[I
         return None
     proven = [Identity("digest", digest)]
     return [*proven, SUPER] if digest == super_digest else proven
+
+
+def size_bytes(who: Identity) -> int:
+    """What an identity takes in memory, roughly."""
+    return IDENTITY_OVERHEAD_BYTES + getsizeof(who.id)
 
 
 def extend(known: Identities, proven: Sequence[Identity]) -> bool:

@@ -19,17 +19,18 @@ from autohealer.zkserver.protocol import Op
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from autohealer.zkserver.connections import Connection
     from autohealer.zkserver.effects import Moment
     from autohealer.zkserver.host import HostFacts
-    from autohealer.zkserver.machine import Connection, Machine
+    from autohealer.zkserver.machine import Machine
 
 VERSION = "3.8.0-autohealer-embedded"
 """Starts like the version whose behaviour this server follows; clients compare the number."""
 
 _SERVER = "standalone"
 
-LISTEN_BACKLOG = 1024
-"""All workers of a machine reconnect at once after a restart; the system's 128 would make some wait a second."""
+LISTEN_BACKLOG = 4096
+"""All workers of a machine reconnect at once after a restart; the usual 128 would make some wait a second."""
 
 
 _OPERATIONS: dict[int, str] = {
@@ -152,10 +153,8 @@ def _mntr(asked: Question) -> str:
         "zk_outstanding_requests": 0,
         "zk_znode_count": len(tree),
         "zk_watch_count": machine.watches.count,
-        "zk_ephemerals_count": sum(map(len, tree.ephemerals().values())),
-        "zk_approximate_data_size": sum(
-            len(path) + len(node.data or b"") for path, node in tree.items()
-        ),
+        "zk_ephemerals_count": tree.ephemeral_count,
+        "zk_approximate_data_size": tree.data_bytes,
         "zk_open_file_descriptor_count": host.open_file_count,
         "zk_max_file_descriptor_count": host.open_file_max,
         "zk_uptime": host.uptime_ms,

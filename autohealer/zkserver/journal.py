@@ -1,9 +1,9 @@
 """The state on disk: a journal that is read back after any death of the server.
 
-Theory of operation. One file holds a snapshot and, after it, every transaction since. Each record is
-a header (payload length, payload checksum, checksum of those two) and the payload. When enough was
-appended, the state is written to a new file under a temporary name and renamed: a file with a
-journal's name always holds a whole snapshot. A transaction is written before it is applied.
+Theory of operation. One file holds a snapshot and, after it, every transaction since, each framed (`framing`). When
+enough was appended, a new file is begun (`rewriting`) and every transaction pays for a step of it, so that nobody waits
+for a whole one; a file with a journal's name always holds a whole snapshot. A transaction is written before it is
+applied.
 
 A record cut short at the end of the file (the server died while writing it, nobody was told it had
 succeeded) is dropped. Damage anywhere else is not guessed at: the server refuses to start and names
@@ -16,7 +16,8 @@ nothing until a fresh snapshot could be written.
 Without `fsync` a record survives the server's death (the kernel has it) but not a power cut.
 
 Must never know: requests, time, sockets.
-Limits: rewriting blocks the server, about 5 ms per 1000 nodes.
+Limits: a step of rewriting costs half a millisecond. What was left behind by a full disk, and the first file, are
+written at once, about 5 ms per 1,000 nodes.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ import fcntl
 import logging
 import os
 import re
-from struct import Struct
+import threading
 from typing import TYPE_CHECKING
 from zlib import crc32
 
+from autohealer.zkserver.framing import HEADER, HEADER_SUMMED, MAGIC, frame_record, write_all
 from autohealer.zkserver.protocol import MalformedError, RefusedError
 from autohealer.zkserver.records import decode_record, encode_record
+from autohealer.zkserver.rewriting import Rewriting
 from autohealer.zkserver.state import State
 
 if TYPE_CHECKING:
@@ -41,12 +44,8 @@ if TYPE_CHECKING:
     from autohealer.zkserver.settings import ServerSettings
     from autohealer.zkserver.txn import Txn
 
-_MAGIC = b"AHZKJ\x00\x00\x01"
-_HEADER = Struct("!III")
-_HEADER_SUMMED = Struct("!II")
 _NAME = re.compile(r"journal-(\d{10})")
 _LOCK_NAME = "lock"
-_CHUNK_BYTES = 1_048_576
 _GROWTH = 4
 """Rewrite when this many times the snapshot's size was appended: every byte costs a quarter more."""
 
@@ -69,21 +68,35 @@ class Journal:
         self._good_bytes = 0
         self._rewrite_at_bytes = 0
         self._behind = True
+        self._rewriting: Rewriting | None = None
+        self._retiring: threading.Thread | None = None
+
+    @property
+    def is_rewriting(self) -> bool:
+        """Whether a new file is in the making."""
+        return self._rewriting is not None
 
     def record(self, txn: Txn) -> bool:
         """Keep a transaction about to be applied; False when the disk refuses, and then it must not be."""
-        if self._behind or self._good_bytes >= self._rewrite_at_bytes:
-            self._rewrite()
-        return not self._behind and self._append(frame_record(encode_record(txn)))
+        if self._behind:
+            self._rewrite_at_once()
+        elif self._rewriting is None and self._good_bytes >= self._rewrite_at_bytes:
+            self.begin_rewriting()
+        framed = frame_record(encode_record(txn))
+        if self._behind or not self._append(framed):
+            return False
+        self._go_on(len(framed))
+        return True
 
     def fall_behind(self) -> None:
         """Something was applied that could not be recorded."""
+        self._abandon()
         self._behind = True
 
     def resume(self, number: int, good_bytes: int) -> None:
         """Go on writing to a file that was read, after its last whole record."""
         self._number = number
-        self._file = os.open(self._path(number), os.O_WRONLY | os.O_CLOEXEC)
+        self._file = os.open(self._path(number), os.O_RDWR | os.O_CLOEXEC)
         os.ftruncate(self._file, good_bytes)
         os.lseek(self._file, good_bytes, os.SEEK_SET)
         self._good_bytes = good_bytes
@@ -92,6 +105,9 @@ class Journal:
 
     def close(self) -> None:
         """Make everything durable and let go of the file."""
+        self._abandon()
+        if self._retiring is not None:
+            self._retiring.join()
         if self._file >= 0:
             with contextlib.suppress(OSError):
                 os.fsync(self._file)
@@ -100,7 +116,7 @@ class Journal:
 
     def _append(self, framed: bytes) -> bool:
         try:
-            _write_all(self._file, framed)
+            write_all(self._file, framed)
             if self._settings.fsync:
                 os.fdatasync(self._file)
         except OSError as error:
@@ -117,22 +133,79 @@ class Journal:
         except OSError:
             self._behind = True
 
-    def _rewrite(self) -> None:
-        """Put a snapshot into the next file; when that fails the present file stays in use."""
-        number = self._number + 1
+    def begin_rewriting(self) -> None:
+        """Begin a new file; the transactions that follow pay for it."""
+        path = self._path(self._number + 1)
         try:
-            file, size_bytes = _write_snapshot(self._path(number), self._state)
+            self._rewriting = Rewriting(path, self._state, self._file, self._good_bytes)
         except OSError as error:
-            _log.error("the journal could not be rewritten: %s", error)
-            self._rewrite_at_bytes = self._good_bytes + self._settings.journal_bytes_min
+            self._put_off(error)
+
+    def _go_on(self, paid_bytes: int) -> None:
+        """A step of rewriting, if there is one; when that fails the present file stays in use."""
+        if self._rewriting is None:
             return
+        try:
+            if self._rewriting.step(self._good_bytes, paid_bytes):
+                self._switch(self._rewriting)
+        except OSError as error:
+            self._abandon()
+            self._put_off(error)
+
+    def _rewrite_at_once(self) -> None:
+        self._abandon()
+        self.begin_rewriting()
+        if self._rewriting is None:
+            return
+        try:
+            # What the present file holds is in the snapshot, and what it lacks as well.
+            self._rewriting.complete(self._good_bytes)
+            self._switch(self._rewriting)
+        except OSError as error:
+            self._abandon()
+            self._put_off(error)
+        else:
+            self._behind = False
+
+    def _switch(self, whole: Rewriting) -> None:
+        """Go on with the new file. Raises `OSError`, and then nothing has changed."""
+        if self._settings.fsync:
+            os.fdatasync(whole.file)
+        whole.finish()
+        outdated = self._path(self._number) if self._file >= 0 else None
         if self._file >= 0:
             os.close(self._file)
-            with contextlib.suppress(OSError):  # the next start removes what is outdated
-                self._path(self._number).unlink()
-        self._number, self._file, self._good_bytes = number, file, size_bytes
-        self._rewrite_at_bytes = max(self._settings.journal_bytes_min, _GROWTH * size_bytes)
-        self._behind = False
+        self._rewriting = None
+        self._number += 1
+        self._file, self._good_bytes = whole.file, whole.size_bytes
+        grown_bytes = whole.size_bytes - whole.snapshot_bytes
+        self._rewrite_at_bytes = grown_bytes + max(
+            self._settings.journal_bytes_min, _GROWTH * whole.snapshot_bytes
+        )
+        self._retire(outdated)
+
+    def _retire(self, outdated: Path | None) -> None:
+        """Make the new name durable, then remove the old file; on a thread where nobody relies on it."""
+        if self._retiring is not None:
+            self._retiring.join()
+        thread = threading.Thread(target=_remove, args=(self._directory, outdated), daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no thread is to be had: then it is waited for
+            _remove(self._directory, outdated)
+            return
+        self._retiring = thread
+        if self._settings.fsync:
+            thread.join()
+
+    def _abandon(self) -> None:
+        if self._rewriting is not None:
+            self._rewriting.abandon()
+            self._rewriting = None
+
+    def _put_off(self, error: OSError) -> None:
+        _log.error("the journal could not be rewritten: %s", error)
+        self._rewrite_at_bytes = self._good_bytes + self._settings.journal_bytes_min
 
     def _path(self, number: int) -> Path:
         return self._directory / f"journal-{number:010d}"
@@ -183,12 +256,6 @@ def open_journal(directory: Path, settings: ServerSettings, secret: bytes) -> tu
     return journal, state
 
 
-def frame_record(payload: bytes) -> bytes:
-    """Put length and checksums in front."""
-    summed = _HEADER_SUMMED.pack(len(payload), crc32(payload))
-    return summed + crc32(summed).to_bytes(4, "big") + payload
-
-
 def _clean_up(directory: Path) -> list[int]:
     """Remove what a death during a rewrite left; the numbers of the journals, the last one is current."""
     for leftover in directory.glob("journal-*.tmp"):
@@ -203,15 +270,15 @@ def _clean_up(directory: Path) -> list[int]:
 def _replay(path: Path, state: State) -> int:
     """Feed a file to the state; returns how many bytes of it are good."""
     raw = path.read_bytes()
-    if raw[: len(_MAGIC)] != _MAGIC:
+    if raw[: len(MAGIC)] != MAGIC:
         raise StartError(f"{path} is corrupt at offset 0: it is not a journal of this version")
-    end = len(_MAGIC)
+    end = len(MAGIC)
     for start, payload in _records(path, raw):
         try:
             state.restore(decode_record(payload))
         except (MalformedError, RefusedError, KeyError, AssertionError) as error:
             raise StartError(f"{path} is corrupt at offset {start}: {error}") from error
-        end = start + _HEADER.size + len(payload)
+        end = start + HEADER.size + len(payload)
     if end < len(raw):
         _log.warning("%s: dropped %d bytes of a record cut short", path, len(raw) - end)
     return end
@@ -219,12 +286,12 @@ def _replay(path: Path, state: State) -> int:
 
 def _records(path: Path, raw: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield (offset, payload) of every whole record; stop at a torn tail."""
-    at = len(_MAGIC)
-    while len(raw) - at >= _HEADER.size:
-        length, payload_sum, header_sum = _HEADER.unpack_from(raw, at)
-        end = at + _HEADER.size + length
-        header_good = crc32(raw[at : at + _HEADER_SUMMED.size]) == header_sum
-        payload = raw[at + _HEADER.size : end]
+    at = len(MAGIC)
+    while len(raw) - at >= HEADER.size:
+        length, payload_sum, header_sum = HEADER.unpack_from(raw, at)
+        end = at + HEADER.size + length
+        header_good = crc32(raw[at : at + HEADER_SUMMED.size]) == header_sum
+        payload = raw[at + HEADER.size : end]
         if header_good and len(payload) == length and crc32(payload) == payload_sum:
             yield at, payload
             at = end
@@ -239,38 +306,11 @@ def _is_torn(raw: bytes, at: int, end: int | None) -> bool:
     return (end is not None and end >= len(raw)) or not raw[at:].strip(b"\0")
 
 
-def _write_snapshot(path: Path, state: State) -> tuple[int, int]:
-    """Make a journal that holds only a snapshot; returns its descriptor, ready to append, and its size."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        size_bytes = sum(_write_all(file, chunk) for chunk in _chunks(state))
-        os.fdatasync(file)
-        temporary.rename(path)
-    except OSError:
-        os.close(file)
+def _remove(directory: Path, outdated: Path | None) -> None:
+    _sync_directory(directory)
+    if outdated is not None:
         with contextlib.suppress(OSError):  # the next start removes it
-            temporary.unlink()
-        raise
-    _sync_directory(path.parent)
-    return file, size_bytes
-
-
-def _chunks(state: State) -> Iterator[bytes]:
-    chunk = bytearray(_MAGIC)
-    for record in state.images():
-        chunk += frame_record(encode_record(record))
-        if len(chunk) >= _CHUNK_BYTES:
-            yield bytes(chunk)
-            chunk.clear()
-    yield bytes(chunk)
-
-
-def _write_all(file: int, data: bytes) -> int:
-    written = os.write(file, data)
-    while written < len(data):
-        written += os.write(file, data[written:])
-    return written
+            outdated.unlink()
 
 
 def _sync_directory(directory: Path) -> None:

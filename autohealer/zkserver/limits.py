@@ -4,6 +4,11 @@ Theory of operation. A frame of a megabyte can ask for far more than a megabyte 
 These bounds are chosen so that whatever one connection sends costs below 64 MiB and a tenth of a second;
 Apache has none of them, so none is near what clients are known to send.
 
+All clients together can make the server hold, by default: 512 MiB of nodes, 256 MiB of watches and identities, 128 MiB
+of waiting requests and unread replies, which may take twice that in buffers, 68 MiB of events, 64 MiB for the request
+under way, and some KiB for each of 16,384 connections and 65,536 sessions: about 1.4 GiB, and as much as the nodes had
+once more while all of them are changed during a rewriting of the journal. `benchmarks/hostile.py` measures.
+
 Must never know: who asks. Bounds that are a matter of the machine's size are in `settings`.
 """
 
@@ -30,6 +35,9 @@ REQUEST_ACL_ENTRIES_MAX = 4096
 IDENTITIES_MAX = 32
 """Of one connection. Equal ones are one, as in Apache."""
 
+IDENTITY_OVERHEAD_BYTES = 250
+"""What an identity takes beside its text, measured on CPython 3.11."""
+
 IDENTITY_BYTES_MAX = 1024
 """Of one identity, because every `auth` entry of every node repeats it."""
 
@@ -42,7 +50,7 @@ EPHEMERAL_BYTES_MIN = 128
 CHILD_BYTES_MIN = 64
 """What a name counts in a reply at least: 131,072 names are read within a tenth of a second."""
 
-EVENT_BYTES_MIN = 512
+EVENT_BYTES_MIN = 1024
 """What an event to one connection counts at least: its cost is work more than bytes."""
 
 WATCH_BYTES = 500

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from autohealer.zkserver import acl as access
 from autohealer.zkserver import replies
+from autohealer.zkserver.connections import Connection, Served
 from autohealer.zkserver.decoding import WRITES, decode_connect, decode_request
 from autohealer.zkserver.draft import Draft
 from autohealer.zkserver.effects import Drop, Send, Tell
@@ -51,6 +52,7 @@ from autohealer.zkserver.requests import (
     WriteStep,
 )
 from autohealer.zkserver.sessions import Session, Sessions, first_session_id
+from autohealer.zkserver.shares import STRANGERS_PART, Share
 from autohealer.zkserver.state import first_zxid
 from autohealer.zkserver.txn import DeleteNode, EndSession, OpenSession, Txn
 from autohealer.zkserver.watches import Watches
@@ -59,43 +61,11 @@ from autohealer.zkserver.wire import Reader
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from autohealer.zkserver.acl import Identities
     from autohealer.zkserver.effects import Effect, Ledger, Moment
     from autohealer.zkserver.settings import ServerSettings
     from autohealer.zkserver.state import Applied, State
     from autohealer.zkserver.tree import Event
     from autohealer.zkserver.txn import Change, NodeChange
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """The last reply a connection got; `op` is a type as on the wire, None for its session."""
-
-    op: int | None
-    xid: int
-    zxid: int
-    at_ms: int
-
-
-@dataclass(slots=True)
-class Connection:
-    """One client's connection, before and after it has a session."""
-
-    id: int
-    address: str
-    identities: Identities
-    port: int = 0
-    session: Session | None = None
-    received_count: int = 0
-    sent_count: int = 0
-    since_wall_ms: int = 0
-    last: Served | None = None
-
-    def note(self, op: int, xid: int, zxid: int, now: Moment) -> None:
-        """Remember the last reply for people to see; pings and the like have no xid of their own."""
-        if self.last is not None and xid < 0:
-            xid = self.last.xid
-        self.last = Served(op, xid, zxid, now.monotonic_ms)
 
 
 @dataclass(slots=True)
@@ -113,7 +83,8 @@ class Machine:
     def __init__(self, settings: ServerSettings, state: State, ledger: Ledger, now: Moment) -> None:
         self.settings = settings
         self.state = state
-        self.watches = Watches(settings.watches_max, settings.watch_bytes_max)
+        self._kept = Share(settings.kept_bytes_max)
+        self.watches = Watches(settings.watches_max, settings.watch_bytes_max, self._kept)
         self.sessions = Sessions(settings, state.secret)
         self.connections: dict[int, Connection] = {}
         self.totals = Totals()
@@ -134,11 +105,14 @@ class Machine:
         dues = (self.sessions.wake_at_ms(), self._containers_due_ms)
         return min((due for due in dues if due is not None), default=None)
 
-    def opened(self, connection_id: int, address: str, port: int = 0) -> None:
-        """A client connected from an address; the port is only for people to see."""
+    def opened(
+        self, connection_id: int, address: str, port: int = 0, stranger: int | None = None
+    ) -> None:
+        """A client connected from an address; the port is only for people to see, `stranger` as in `shares`."""
         self.connections[connection_id] = Connection(
-            connection_id, address, {Identity("ip", address): None}, port
+            connection_id, address, {Identity("ip", address): None}, port, stranger
         )
+        self.watches.introduce(connection_id, stranger)
 
     def closed(self, connection_id: int) -> None:
         """A connection is gone; its session lives on until it expires."""
@@ -146,6 +120,7 @@ class Machine:
         if connection is None:
             return
         self.watches.forget(connection_id)
+        self._kept.take(connection.stranger, -connection.proven_bytes)
         session = connection.session
         if session is not None and session.connection == connection_id:
             session.connection = None
@@ -196,7 +171,7 @@ class Machine:
             return
         timeout_ms = self.sessions.clamp(request.timeout_ms)
         if request.session_id == 0:
-            session = self._open_session(timeout_ms, now)
+            session = self._open_session(timeout_ms, connection.stranger, now)
         else:
             session = self._find_session(request, timeout_ms, now)
         if session is not None:
@@ -217,12 +192,12 @@ class Machine:
             self._send(connection, expired)
             self._drop(connection, "the session it asked for does not exist")
 
-    def _open_session(self, timeout_ms: int, now: Moment) -> Session | None:
-        if self.sessions.is_full:
+    def _open_session(self, timeout_ms: int, stranger: int | None, now: Moment) -> Session | None:
+        if not self.sessions.has_room(stranger):
             return None
         session_id = self.state.next_session_id
         self._commit_always(self._next_txn((OpenSession(session_id, timeout_ms),), now), now)
-        return self.sessions.add(session_id, timeout_ms, now.monotonic_ms)
+        return self.sessions.add(session_id, timeout_ms, now.monotonic_ms, stranger)
 
     def _find_session(self, request: Connect, timeout_ms: int, now: Moment) -> Session | None:
         session = self.sessions.get(request.session_id)
@@ -314,8 +289,15 @@ class Machine:
 
     def _authenticate(self, connection: Connection, request: Authenticate) -> None:
         proven = access.authenticate(request.scheme, request.secret, self.settings.super_digest)
-        if proven is None or not access.extend(connection.identities, proven):
+        more_bytes = sum(map(access.size_bytes, proven or ()))
+        if proven is None or more_bytes > self._kept.room(connection.stranger):
             raise RefusedError(Code.AUTH_FAILED)
+        known_count = len(connection.identities)
+        if not access.extend(connection.identities, proven):
+            raise RefusedError(Code.AUTH_FAILED)
+        if len(connection.identities) > known_count:
+            self._kept.take(connection.stranger, more_bytes)
+            connection.proven_bytes += more_bytes
 
     def _write(
         self, connection: Connection, session: Session, step: WriteStep, now: Moment
@@ -326,7 +308,7 @@ class Machine:
         except RefusedError:
             self._skip_zxid()
             raise
-        applied = self._commit(draft.changes, now)
+        applied = self._commit(draft.changes, connection.stranger, now)
         return replies.pack_write_result(step, draft.changes[0].path, applied.stats[0])
 
     def _write_all(
@@ -339,7 +321,7 @@ class Machine:
             except RefusedError as refusal:
                 self._skip_zxid()
                 return replies.pack_multi_failure(len(steps), index, refusal.code)
-        applied = self._commit(draft.changes, now)
+        applied = self._commit(draft.changes, connection.stranger, now)
         return _pack_multi(steps, draft.changes, applied)
 
     # Transactions.
@@ -351,10 +333,12 @@ class Machine:
         """A refused write uses up a zxid, as in Apache; nothing needs to be kept of it."""
         self.state.zxid += 1
 
-    def _commit(self, changes: Sequence[NodeChange], now: Moment) -> Applied:
-        tree = self.state.tree
+    def _commit(self, changes: Sequence[NodeChange], stranger: int | None, now: Moment) -> Applied:
+        tree, at_most = self.state.tree, self.settings.tree_bytes_max
+        if stranger is not None:
+            at_most //= STRANGERS_PART  # the rest is left for the owner's registrations
         growth_bytes = sum(map(tree.growth_bytes, changes))
-        if growth_bytes > 0 and tree.size_bytes + growth_bytes > self.settings.tree_bytes_max:
+        if growth_bytes > 0 and tree.size_bytes + growth_bytes > at_most:
             self._skip_zxid()
             raise RefusedError(Code.QUOTA_EXCEEDED)
         txn = self._next_txn(changes, now)

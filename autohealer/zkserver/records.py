@@ -11,8 +11,8 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, TypeVar, assert_never
 
+from autohealer.zkserver.images import Meta, NodeImage, Record
 from autohealer.zkserver.protocol import Acl, MalformedError
-from autohealer.zkserver.state import Meta, NodeImage, Record
 from autohealer.zkserver.tree import Znode
 from autohealer.zkserver.txn import (
     Change,

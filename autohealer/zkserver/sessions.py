@@ -21,7 +21,7 @@ Passwords are an HMAC over the session id: Apache's can be computed by whoever s
 `ephemeralOwner`.
 
 Must never know: what time it is, nodes, connections' sockets.
-Limits: `sessions_max`; timeouts between the floor and `session_timeout_max_ms`.
+Limits: `sessions_max`, a stranger's share of it; timeouts between the floor and `session_timeout_max_ms`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ import hmac
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
+
+from autohealer.zkserver.shares import Share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,6 +61,7 @@ class Session:
     timeout_ms: int
     expires_ms: int = 0
     connection: int | None = None
+    stranger: int | None = None
 
 
 def first_session_id(wall_ms: int, least: int) -> int:
@@ -76,6 +79,7 @@ class Sessions:
         self._settings = settings
         self._secret = secret
         self._sessions: dict[int, Session] = {}
+        self._share = Share(settings.sessions_max)
         self._buckets: dict[int, set[int]] = {}
         self._bucket_heap: list[int] = []
         self._lost_ms = 0
@@ -87,10 +91,9 @@ class Sessions:
     def __iter__(self) -> Iterator[Session]:
         return iter(self._sessions.values())
 
-    @property
-    def is_full(self) -> bool:
-        """Whether a further session is one too many."""
-        return len(self._sessions) >= self._settings.sessions_max
+    def has_room(self, stranger: int | None) -> bool:
+        """Whether a user may open a further session; `stranger` as in `shares`."""
+        return self._share.room(stranger) > 0
 
     def clamp(self, timeout_ms: int) -> int:
         """The timeout granted to who asks for `timeout_ms` (`ZooKeeperServer.processConnectRequest`)."""
@@ -106,9 +109,12 @@ class Sessions:
         """Compare in constant time."""
         return hmac.compare_digest(self.password(session_id), password)
 
-    def add(self, session_id: int, timeout_ms: int, now_ms: int) -> Session:
-        """Begin a session, or restore one with a full timeout ahead of it."""
-        session = Session(session_id, timeout_ms)
+    def add(
+        self, session_id: int, timeout_ms: int, now_ms: int, stranger: int | None = None
+    ) -> Session:
+        """Begin a session, or restore one with a full timeout ahead of it; whose that is, is not known any more."""
+        session = Session(session_id, timeout_ms, stranger=stranger)
+        self._share.take(stranger, 1)
         if not self._sessions:
             self._pulse_ms = now_ms + _PULSE_MS_MAX
         self._sessions[session_id] = session
@@ -138,6 +144,7 @@ class Sessions:
         """End a session."""
         session = self._sessions.pop(session_id, None)
         if session is not None:
+            self._share.take(session.stranger, -1)
             self._leave_bucket(session)
         return session
 

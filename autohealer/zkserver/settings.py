@@ -18,6 +18,7 @@ LIMITS = (
     "sessions_max",
     "watches_max",
     "watch_bytes_max",
+    "kept_bytes_max",
     "tree_bytes_max",
 )
 """What a client can run into; each can be set on the command line."""
@@ -43,6 +44,9 @@ class ServerSettings:
     port: int = 2181
     """Where every ZooKeeper client looks first. 0 lets the system choose (tests)."""
 
+    open_to_all: bool = False
+    """Off: only the server's own user and root get anything, because whoever gets in can end every worker."""
+
     tick_ms: int = 500
     """Sessions expire on multiples of it: a quarter of Apache's, so that deaths show sooner."""
 
@@ -61,8 +65,9 @@ class ServerSettings:
     reply_bytes_max: int = 8_388_608
     """Eight times what Apache's own client takes, and built in a few dozen ms; kazoo takes any size."""
 
-    event_bytes_max: int = 33_554_432
-    """Events of one transaction to all. A connection is dropped for it only above its equal share."""
+    event_bytes_max: int = 71_303_168
+    """Events of one transaction to all. A connection is dropped for it only above its equal share, 4,352 bytes: one
+    event of the longest path reaches everybody."""
 
     unsent_bytes_max: int = 16_777_216
     """A client that does not read is dropped here: twice the largest reply."""
@@ -71,17 +76,20 @@ class ServerSettings:
     """For all clients' waiting requests and unread replies; whoever holds the most is closed beyond it.
     A hundred clients may each be in the middle of a largest request."""
 
-    connections_max: int = 4096
-    """Below the 8192 descriptors many systems allow, and far above the workers of one machine."""
+    connections_max: int = 16_384
+    """The 10,000 workers one daemon keeps, and half as many others. The limit on open files may be lower."""
 
-    sessions_max: int = 16_384
+    sessions_max: int = 65_536
     """Four per connection: sessions outlive the connections of crashed clients by a timeout."""
 
     watches_max: int = 500_000
-    """About 230 MB at worst; a leak in a client shows as an error there before memory runs out."""
+    """A leak in a client shows as an error there before memory runs out."""
 
     watch_bytes_max: int = 33_554_432
     """Of one connection, about 50,000 watches; more is a leak in a client."""
+
+    kept_bytes_max: int = 268_435_456
+    """Watches and proven identities of all clients together: as many watches as are allowed, of ordinary paths."""
 
     tree_bytes_max: int = 536_870_912
     """Memory the nodes may take, roughly; what would grow the tree further is refused, deleting is not."""

@@ -1,8 +1,8 @@
 """Everything that must outlive the server: nodes, sessions, counters, the secret.
 
 Theory of operation. Two ways in: `apply` for a transaction, `restore` for a record out of a snapshot.
-One way out: `images`, the records a snapshot is made of. Applying the same records in the same order
-always gives the same state.
+Two ways out, both the records a snapshot is made of: `images` at once, and `begin_snapshot`, which is told of every
+change from then on. Applying the same records in the same order always gives the same state.
 
 Must never know: the time, the disk, connections, who is alive (`sessions`).
 """
@@ -10,9 +10,11 @@ Must never know: the time, the disk, connections, who is alive (`sessions`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, assert_never
+from typing import TYPE_CHECKING, assert_never
 
-from autohealer.zkserver.tree import Event, Tree, Znode
+from autohealer.zkserver.images import Meta, NodeImage, Record
+from autohealer.zkserver.snapshot import Snapshot
+from autohealer.zkserver.tree import Event, Tree
 from autohealer.zkserver.txn import Change, DeleteNode, EndSession, OpenSession, Txn
 
 if TYPE_CHECKING:
@@ -24,26 +26,6 @@ _ERA_S = 1_577_836_800
 """2020-01-01: counted from there, seconds fit the 31 bits of an epoch until 2088."""
 
 _EPOCH_BITS = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Meta:
-    """The counters, and the secret that session passwords are made with."""
-
-    zxid: int
-    next_session_id: int
-    secret: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class NodeImage:
-    """One node as it stands."""
-
-    path: str
-    node: Znode
-
-
-Record: TypeAlias = Meta | NodeImage | OpenSession | Txn
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +57,22 @@ class State:
         self.timeouts_ms: dict[int, int] = {}
         self.next_session_id = 1
         self.zxid = 0
+        self._snapshot: Snapshot | None = None
+
+    def begin_snapshot(self) -> Snapshot:
+        """The state as it is now, to be taken little by little until `end_snapshot`; one at a time."""
+        self._snapshot = Snapshot(self)
+        return self._snapshot
+
+    def end_snapshot(self) -> None:
+        """It was taken, or is not wanted any more."""
+        self._snapshot = None
 
     def apply(self, txn: Txn) -> Applied:
         """Carry out a transaction."""
         assert txn.zxid > self.zxid, (txn.zxid, self.zxid)
+        if self._snapshot is not None:
+            self._snapshot.before(txn.changes)
         self.zxid = txn.zxid
         applied = Applied([], [])
         for change in txn.changes:

@@ -103,6 +103,8 @@ class Tree:
         self._ephemeral_bytes: Counter[int] = Counter()
         self.size_bytes = sum(_size_bytes(*item) for item in self._nodes.items())
         """What the nodes take in memory, roughly."""
+        self.data_bytes = sum(_data_bytes(*item) for item in self._nodes.items())
+        """Their paths and data, as `DataTree.approximateDataSize` has it."""
         self.idle_containers: dict[str, None] = {}
         """Containers that had children and have none now."""
 
@@ -129,6 +131,11 @@ class Tree:
         """Every session that owns nodes, and which."""
         return {owner: list(paths) for owner, paths in self._ephemerals.items()}
 
+    @property
+    def ephemeral_count(self) -> int:
+        """How many nodes belong to a session."""
+        return sum(map(len, self._ephemerals.values()))
+
     def count_descendants(self, path: str) -> int:
         """Nodes below a path, at any depth; walks the whole map."""
         if path in {"", ROOT}:
@@ -140,9 +147,11 @@ class Tree:
         known = self._nodes.get(path)
         if known is not None:
             self.size_bytes -= _size_bytes(path, known)
+            self.data_bytes -= _data_bytes(path, known)
         node.children = known.children if known is not None else {}
         self._nodes[path] = node
         self.size_bytes += _size_bytes(path, node)
+        self.data_bytes += _data_bytes(path, node)
         if path != ROOT:
             self._nodes[parent_of(path)].children[name_of(path)] = None
         self._index(path, node)
@@ -209,6 +218,7 @@ class Tree:
         parent.creates, parent.pzxid = change.parent_creates, zxid
         self._nodes[path] = node
         self.size_bytes += _size_bytes(path, node)
+        self.data_bytes += _data_bytes(path, node)
         self._index(path, node)
         self.idle_containers.pop(parent_path, None)
         return [
@@ -220,6 +230,7 @@ class Tree:
         node, parent_path = self._nodes.pop(path), parent_of(path)
         assert not node.children, path
         self.size_bytes -= _size_bytes(path, node)
+        self.data_bytes -= _data_bytes(path, node)
         parent = self._nodes[parent_path]
         del parent.children[name_of(path)]
         parent.pzxid = zxid
@@ -232,7 +243,9 @@ class Tree:
 
     def _set_data(self, change: SetNodeData, zxid: int, time_ms: int) -> list[Event]:
         node = self._nodes[change.path]
-        self.size_bytes += len(change.data or b"") - len(node.data or b"")
+        growth_bytes = len(change.data or b"") - len(node.data or b"")
+        self.size_bytes += growth_bytes
+        self.data_bytes += growth_bytes
         node.data, node.version = change.data, change.version
         node.mzxid, node.mtime_ms = zxid, time_ms
         return [Event(EventType.DATA_CHANGED, change.path, node.acl)]
@@ -261,6 +274,10 @@ class Tree:
 
 def _size_bytes(path: str, node: Znode) -> int:
     return _NODE_BYTES + len(path) + len(node.data or b"") + _acl_bytes(node.acl)
+
+
+def _data_bytes(path: str, node: Znode) -> int:
+    return len(path) + len(node.data or b"")
 
 
 def ephemeral_bytes(path: str) -> int:

@@ -10,8 +10,8 @@ Watches belong to a connection, not to a session: a reconnected client sets its 
 Source: `WatchManager`, `DataTree.addWatch`, `DataTree.deleteNode` of Apache ZooKeeper.
 
 Must never know: nodes, access lists, how an event is delivered.
-Limits: `watches_max` in all and `watch_bytes_max` of one connection, refused with THROTTLED; paths as
-in `paths.check_size`.
+Limits: `watches_max` and `kept_bytes_max` in all, a stranger's share of the latter, and `watch_bytes_max` of one
+connection, refused with THROTTLED; paths as in `paths.check_size`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,14 @@ from __future__ import annotations
 from collections import Counter
 from enum import Enum, auto
 from sys import getsizeof
+from typing import TYPE_CHECKING
 
 from autohealer.zkserver.limits import WATCH_BYTES
 from autohealer.zkserver.paths import ancestors_or_self, check_size
 from autohealer.zkserver.protocol import Code, EventType, RefusedError, WatcherKind
+
+if TYPE_CHECKING:
+    from autohealer.zkserver.shares import Share
 
 
 class Table(Enum):
@@ -53,8 +57,11 @@ _HEARING = {
 class Watches:
     """The watch tables. Connections are numbers; dicts keep the order of asking."""
 
-    def __init__(self, watches_max: int, watch_bytes_max: int) -> None:
+    def __init__(self, watches_max: int, watch_bytes_max: int, kept: Share) -> None:
+        """`kept` is what all connections may have the server keep for them, in bytes."""
         self._watches_max = watches_max
+        self._kept = kept
+        self._strangers: dict[int, int] = {}
         self._watch_bytes_max = watch_bytes_max
         self._tables: dict[Table, dict[str, dict[int, int]]] = {table: {} for table in Table}
         self._data, self._child, self._persistent, self._recursive = (
@@ -85,9 +92,13 @@ class Watches:
             watchers[connection] = _HALVES[table]
             return
         check_size(path)
-        held_bytes = self._bytes[connection] + _size_bytes(path)
+        size_bytes, stranger = _size_bytes(path), self._strangers.get(connection)
+        held_bytes = self._bytes[connection] + size_bytes
         if self.count >= self._watches_max or held_bytes > self._watch_bytes_max:
             raise RefusedError(Code.THROTTLED)
+        if size_bytes > self._kept.room(stranger):
+            raise RefusedError(Code.THROTTLED)
+        self._kept.take(stranger, size_bytes)
         self._tables[table].setdefault(path, {})[connection] = _HALVES[table]
         self._by_connection.setdefault(connection, set()).add((table, path))
         self._bytes[connection] = held_bytes
@@ -128,10 +139,16 @@ class Watches:
                 self._discard(table, path, connection)
         return bool(found)
 
+    def introduce(self, connection: int, stranger: int | None) -> None:
+        """Say whose a connection is, before its first watch; `stranger` as in `shares`."""
+        if stranger is not None:
+            self._strangers[connection] = stranger
+
     def forget(self, connection: int) -> None:
         """The connection is gone."""
         for table, path in list(self._by_connection.get(connection, ())):
             self._discard(table, path, connection)
+        self._strangers.pop(connection, None)
 
     def _halves(self, table: Table, path: str, connection: int) -> int:
         return self._tables[table].get(path, {}).get(connection, 0)
@@ -150,6 +167,7 @@ class Watches:
         mine = self._by_connection[connection]
         mine.remove((table, path))
         self._bytes[connection] -= _size_bytes(path)
+        self._kept.take(self._strangers.get(connection), -_size_bytes(path))
         if not mine:
             del self._by_connection[connection], self._bytes[connection]
         self.count -= 1

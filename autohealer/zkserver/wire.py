@@ -39,7 +39,7 @@ class FrameDecoder:
         self._buffer = bytearray()
         self._frame_bytes_max = frame_bytes_max
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Add what arrived."""
         self._buffer += data
 
@@ -51,6 +51,14 @@ class FrameDecoder:
     def prefix(self) -> bytes:
         """The first four bytes not yet taken, fewer if fewer have arrived."""
         return bytes(self._buffer[:4])
+
+    def has_frame(self) -> bool:
+        """Whether there is a complete frame, or a length that can not be."""
+        if len(self._buffer) < 4:
+            return False
+        length = int.from_bytes(self._buffer[:4], "big", signed=True)
+        is_possible = 0 <= length <= self._frame_bytes_max
+        return not is_possible or len(self._buffer) >= 4 + length
 
     def next_frame(self) -> bytes | None:
         """Take a complete frame; None when there is none yet.

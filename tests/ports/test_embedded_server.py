@@ -24,11 +24,12 @@ from autohealer.embedded.facts import Event, Listener, Say
 from autohealer.embedded.folder import ServerFolder
 from autohealer.embedded.keeper import EmbeddedServer, ServerUnavailable
 from autohealer.embedded.leftovers import Leftovers
-from autohealer.embedded.probe import clients_of, who_listens
+from autohealer.embedded.probe import EMBEDDED_MARK, Seen, clients_of, who_listens
 from autohealer.processes.companion import ENV_COMPANION, Companion
 from autohealer.processes.reaper import Reaper
 from tests.support.daemon import exists
 from tests.support.eventually import eventually, eventually_async
+from tests.support.otheruser import STRANGER, socket_of
 from tests.support.ports import HOST, free_port
 from tests.support.servers import four_letter_word
 
@@ -106,14 +107,14 @@ def leave() -> Iterator[Leave]:
     """Leaves servers running whose daemon is gone; they are ended after the test."""
     folders: list[ServerFolder] = []
 
-    def left(folder: ServerFolder, token: str | None = None) -> int:
+    def left(folder: ServerFolder, token: str | None = None, options: tuple[str, ...] = ()) -> int:
         folders.append(folder)
         folder.data.mkdir(parents=True)
         token = token or adoption_token(SECRET, f"zkserver:{folder.port}")
         argv = (sys.executable, "-m", "autohealer.zkserver", "--port", str(folder.port))
         pid = os.posix_spawn(
             sys.executable,
-            (*argv, "--data-dir", str(folder.data), "--log", str(folder.log)),
+            (*argv, "--data-dir", str(folder.data), "--log", str(folder.log), *options),
             os.environ | {ENV_COMPANION: f"{token}:0"},  # nobody has this launcher's pid
         )
         eventually(lambda: answers(folder.port), within_s=WITHIN_S)
@@ -163,12 +164,16 @@ async def test_a_taken_port_is_tried_again_until_it_is_free(
 
 async def _say_hello(stranger: socket.socket, *, is_silent: bool) -> None:
     """Answer whoever comes, or let it wait."""
-    if is_silent:
-        return
-    stranger.setblocking(False)
+    if not is_silent:
+        await _say(stranger, b"hello")
+
+
+async def _say(listener: socket.socket, answer: bytes) -> None:
+    """Answer whoever comes."""
+    listener.setblocking(False)
     while True:
-        client, _ = await asyncio.get_running_loop().sock_accept(stranger)
-        client.sendall(b"hello")
+        client, _ = await asyncio.get_running_loop().sock_accept(listener)
+        client.sendall(answer)
         client.close()
 
 
@@ -240,6 +245,17 @@ async def test_a_server_whose_daemon_died_is_adopted_by_one_of_two(
         assert [first.pid, second.pid].count(left) == 1
         await asyncio.gather(first.stop(), second.stop())
         assert not exists(left)
+
+
+async def test_a_server_left_with_other_options_is_replaced(tmp_path: Path, leave: Leave) -> None:
+    """`--zookeeper-open`, given or taken away at a reload, would have no effect and nobody would say so."""
+    port = free_port()
+    left = leave(ServerFolder(tmp_path, port), options=("--open-to-all",))
+    async with desk_in(tmp_path) as desk, kept(desk.server(port)) as server:
+        await eventually_async(lambda: server.pid not in {None, left}, within_s=WITHIN_S)
+        await eventually_async(lambda: answers(port), within_s=WITHIN_S)
+        assert desk.has_said(Event.OUTDATED)
+        assert not desk.has_said(Event.ADOPTED)
 
 
 async def test_a_server_whose_daemon_died_meanwhile_goes_with_the_last_one(
@@ -316,15 +332,59 @@ async def test_a_server_on_another_port_is_ended_with_the_daemon(
 async def test_a_port_is_told_for_what_it_is(tmp_path: Path) -> None:
     """A web server would be taken for ZooKeeper, or a free port for a taken one."""
     port = free_port()
-    assert await who_listens(port) is Listener.NOBODY
+    assert (await who_listens(port)).listener is Listener.NOBODY
     async with desk_in(tmp_path) as desk, kept(desk.server(port)):
-        assert await who_listens(port) is Listener.EMBEDDED
+        assert (await who_listens(port)).listener is Listener.EMBEDDED
     with socket.create_server((HOST, 0)) as stranger:
         port = stranger.getsockname()[1]
         answering = asyncio.ensure_future(_say_hello(stranger, is_silent=False))
-        assert await who_listens(port) is Listener.STRANGER
+        assert (await who_listens(port)).listener is Listener.STRANGER
         answering.cancel()
-        assert await who_listens(port) is Listener.SILENT
+        assert (await who_listens(port)).listener is Listener.SILENT
+
+
+async def test_a_port_of_another_user_is_foreign_whatever_it_says(tmp_path: Path) -> None:
+    """Whoever took the port first and answers like our server would be taken for it."""
+    with socket_of(STRANGER) as stranger:
+        stranger.bind((HOST, 0))
+        stranger.listen()
+        port = stranger.getsockname()[1]
+        answering = asyncio.ensure_future(_say(stranger, EMBEDDED_MARK + b" Zookeeper version"))
+        assert await who_listens(port) == Seen(Listener.FOREIGN, f"user {STRANGER}")
+        assert await clients_of(port) is None
+        async with desk_in(tmp_path) as desk:
+            server = desk.server(port)
+            with pytest.raises(ServerUnavailable, match=f"of user {STRANGER}, which is not tr"):
+                await server.start(may_give_up=True, patience_s=0.0)
+            await server.stop()
+        answering.cancel()
+
+
+async def test_an_impostor_in_an_outage_is_told_and_outlasted(tmp_path: Path) -> None:
+    """Somebody who takes the port while the server restarts would be the registry from then on."""
+    port = free_port()
+    async with desk_in(tmp_path) as desk, kept(desk.server(port), may_give_up=False) as server:
+        await eventually_async(lambda: answers(port), within_s=WITHIN_S)
+        assert server.pid is not None
+        with socket_of(STRANGER) as impostor:
+            impostor.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            os.kill(server.pid, signal.SIGKILL)
+            await eventually_async(partial(_is_bound, impostor, port), within_s=WITHIN_S)
+            answering = asyncio.ensure_future(_say(impostor, EMBEDDED_MARK))
+            await eventually_async(partial(desk.has_said, Event.OBSTRUCTED), within_s=WITHIN_S)
+            answering.cancel()
+        (told,) = (say.why for say in desk.said if say.event is Event.OBSTRUCTED)
+        assert f"of user {STRANGER}" in told
+        await eventually_async(lambda: answers(port), within_s=WITHIN_S)
+
+
+def _is_bound(impostor: socket.socket, port: int) -> bool:
+    try:
+        impostor.bind((HOST, port))
+    except OSError:
+        return False
+    impostor.listen()
+    return True
 
 
 async def test_being_short_of_descriptors_is_no_answer() -> None:

@@ -17,7 +17,7 @@ PLACES: dict[tuple[str, ...], tuple[str, ...]] = {
     DAY_CLOCKS: (
         "autohealer/assembly/keeper.py",  # generations are ordered over restarts; a status says when it was true
         "autohealer/telemetry/history.py",  # people read it by the time of day
-        "autohealer/zkserver/server.py",  # ZooKeeper's ctime and mtime are times of day
+        "autohealer/zkserver/shell.py",  # ZooKeeper's ctime and mtime are times of day
         "tests",
         "benchmarks",
     ),
@@ -38,6 +38,7 @@ PLACES: dict[tuple[str, ...], tuple[str, ...]] = {
         "tests/conformance",  # waits for servers that only answer when asked
         "tests/integration/test_worker_sdk.py",  # inside the text of a worker that hangs
         "tests/unit/zkserver/test_server.py",  # a freeze that has to last
+        "tests/unit/zkserver/test_acceptor.py",  # zero seconds, as the next
         "tests/unit/zkserver/test_shell.py",  # zero seconds: lets tasks run
         "tests/unit/control/test_status.py",  # zero seconds: counts turns of the loop
     ),

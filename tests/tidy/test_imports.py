@@ -22,6 +22,10 @@ KAZOO_CLIENT = "autohealer.zkclient"
 CREDENTIALS = "autohealer.credentials"
 """What both show to a ZooKeeper that wants to know who asks; part of the contract in all but name, too."""
 TLS = "autohealer.zktls"
+KAZOO_GUARD = "autohealer.zkguard"
+"""Whom both trust."""
+SOCKET_OWNERS = "autohealer.zkserver.endpoints"
+"""Whose a socket is; standard library only, and part of the server because that can be lifted out."""
 
 DOORS: dict[str, tuple[str, ...]] = {
     "autohealer/core": (CORE,),
@@ -30,6 +34,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "autohealer/credentials.py": (CONTRACT,),
     "autohealer/zktls.py": (CREDENTIALS,),
     "autohealer/zkclient.py": (CREDENTIALS, TLS),
+    "autohealer/zkguard.py": (SOCKET_OWNERS, CONTRACT),
     "autohealer/settings.py": (f"{CORE}.model", CONTRACT, CREDENTIALS, TLS),
     "autohealer/statedir": (STATE_DIR,),
     "autohealer/daemon": (CORE, CONTRACT, DAEMON),
@@ -38,10 +43,10 @@ DOORS: dict[str, tuple[str, ...]] = {
         "autohealer.processes",
     ),
     "autohealer/coordination": (
-        *(CORE, CONTRACT, PORTS, KAZOO_CLIENT, CREDENTIALS, PRINTABLE),
+        *(CORE, CONTRACT, PORTS, KAZOO_CLIENT, KAZOO_GUARD, CREDENTIALS, PRINTABLE),
         "autohealer.coordination",
     ),
-    "autohealer/embedded": (STATE_DIR, PRINTABLE, "autohealer.embedded"),
+    "autohealer/embedded": (STATE_DIR, PRINTABLE, SOCKET_OWNERS, "autohealer.embedded"),
     "autohealer/telemetry": (
         *(CORE, CONTRACT, PORTS, STATE_DIR, PRINTABLE),
         "autohealer.telemetry",
@@ -50,14 +55,22 @@ DOORS: dict[str, tuple[str, ...]] = {
         *(CORE, CONTRACT, PORTS, STATE_DIR, PRINTABLE),
         "autohealer.control",
     ),
-    "autohealer/worker": (CONTRACT, KAZOO_CLIENT, CREDENTIALS, "autohealer.worker"),
+    "autohealer/worker": (
+        *(CONTRACT, KAZOO_CLIENT, KAZOO_GUARD, CREDENTIALS),
+        "autohealer.worker",
+    ),
     "autohealer/zkserver": ("autohealer.zkserver",),
     "flaky_worker": ("autohealer.worker", CONTRACT, "flaky_worker"),
 }
 """What of the project each room may import."""
 
 ROOMS_OF_LIBRARIES: dict[str, tuple[str, ...]] = {
-    "kazoo": ("autohealer/coordination", "autohealer/worker", "autohealer/zkclient.py"),
+    "kazoo": (
+        "autohealer/coordination",
+        "autohealer/worker",
+        "autohealer/zkclient.py",
+        "autohealer/zkguard.py",
+    ),
     "psutil": ("autohealer/processes",),
     "typer": ("autohealer/cli",),
     "click": ("autohealer/cli",),

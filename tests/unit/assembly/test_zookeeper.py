@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from autohealer.assembly.zookeeper import Choice, choose
+from autohealer.assembly.zookeeper import Choice, choose, too_few_files
 from autohealer.contract import (
     ENV_GROUP,
     ENV_TOKEN,
@@ -20,8 +21,18 @@ from autohealer.contract import (
     ZnodeName,
     adoption_token,
 )
-from autohealer.settings import AutoTarget, EmbeddedTarget, EnsembleTarget, Settings, Target
+from autohealer.settings import (
+    REPLICAS_MAX,
+    AutoTarget,
+    EmbeddedTarget,
+    EnsembleTarget,
+    Settings,
+    Target,
+)
+from autohealer.zkserver.settings import ServerSettings
+from tests.support.otheruser import STRANGER, socket_of
 from tests.support.ports import HOST, free_port
+from tests.support.require import require
 
 SECRET = b"of this state directory"
 GROUP = "web"
@@ -110,3 +121,42 @@ def test_what_was_told_is_used_whatever_is_there(tmp_path: Path) -> None:
     with worker_at("127.0.0.1:1"):
         assert chosen(tmp_path, EnsembleTarget("zk1:2181")).connection == "zk1:2181"
         assert chosen(tmp_path, EmbeddedTarget(2)).embedded_port == 2
+
+
+def test_another_users_zookeeper_is_not_what_auto_takes(tmp_path: Path) -> None:
+    """Whoever listens on the usual port first would be told of, and could end, every worker of everybody."""
+    with socket_of(STRANGER) as listener:
+        try:
+            listener.bind((HOST, 2181))
+        except OSError:
+            require("a free port 2181", present=False)
+        listener.listen()
+        found = chosen(tmp_path, AutoTarget())
+    assert found.embedded_port == 2181
+    assert found.user == os.geteuid()
+
+
+def test_where_workers_are_registered_is_not_trusted_by_that(tmp_path: Path) -> None:
+    """Who took a dead server's port could end the workers that were registered there."""
+    with socket_of(STRANGER) as listener:
+        listener.bind((HOST, 0))
+        listener.listen()
+        address = f"{HOST}:{listener.getsockname()[1]}"
+        with worker_at(address):
+            found = chosen(tmp_path, AutoTarget())
+    assert (found.connection, found.user) == (address, os.geteuid())
+    assert f"of user {STRANGER}, which is not trusted" in found.why
+    assert f"--zookeeper {address}" in found.why
+    assert chosen(tmp_path, EnsembleTarget(address)).user is None
+
+
+def test_too_few_files_for_the_embedded_server_are_told_with_the_number() -> None:
+    """The last of many workers would never register and be replaced for ever, and nobody could tell why."""
+    sentence = too_few_files(4096, 4096)
+    assert (
+        "the hard limit of open files, 4096, lets the embedded ZooKeeper server take 4032"
+        in sentence
+    )
+    assert too_few_files(4031, 4096) == ""
+    assert too_few_files(10_000, resource.RLIM_INFINITY) == ""
+    assert ServerSettings(Path("/nowhere")).connections_max > REPLICAS_MAX

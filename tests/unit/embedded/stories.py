@@ -108,7 +108,7 @@ def _port_taken(world: World) -> bool:
     """Only a free port can be taken."""
     if world.listener() is not Listener.NOBODY and not _dies(world):
         return False
-    who = (Listener.STRANGER, Listener.SILENT, Listener.ZOOKEEPER)
+    who = (Listener.STRANGER, Listener.SILENT, Listener.ZOOKEEPER, Listener.FOREIGN)
     return _for_a_while("stranger", world.rng.choice(who), off=None)(world)
 
 

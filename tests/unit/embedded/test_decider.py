@@ -138,7 +138,9 @@ def test_a_new_cause_is_told_and_an_old_one_again_after_relief() -> None:
     assert told.tell(NotLaunched("no memory")) == (again,)
 
 
-@pytest.mark.parametrize("who", [Listener.STRANGER, Listener.SILENT, Listener.ZOOKEEPER])
+@pytest.mark.parametrize(
+    "who", [Listener.STRANGER, Listener.SILENT, Listener.ZOOKEEPER, Listener.FOREIGN]
+)
 def test_an_obstacle_ends_a_start_nobody_depends_on_and_no_other(who: Listener) -> None:
     """A first start would hang, or workers of an earlier daemon would be left alone."""
     obstructed = Looked(who, is_claimed=True)
@@ -149,6 +151,44 @@ def test_an_obstacle_ends_a_start_nobody_depends_on_and_no_other(who: Listener) 
     assert told.tell(obstructed) == (Say(Event.OBSTRUCTED, why=order.sentence),)
     assert told.wait() == (Look(),)
     assert told.tell(FREE) == (Launch(),)
+
+
+def test_another_users_listener_is_named_and_never_killed_or_believed() -> None:
+    """Whoever took the port first would be taken for the registry, or a stranger's program be signalled."""
+    foreign = Looked(Listener.FOREIGN, is_claimed=True, why="user 1001")
+    (order,) = Told(may_give_up=True).tell(foreign)
+    assert isinstance(order, GiveUp)
+    assert f"port {PORT} is taken by a program of user 1001" in order.sentence
+    assert f"--zookeeper 127.0.0.1:{PORT}" in order.sentence
+    told = Told()
+    for _ in range(20):
+        assert all(isinstance(each, Say | Look) for each in (*told.tell(foreign), *told.wait()))
+
+
+def test_a_start_without_sight_says_why() -> None:
+    """Where the kernel does not tell whose a port is, the start would fail without the reason."""
+    told = Told(may_give_up=True)
+    orders: list[Order] = []
+    while not any(isinstance(order, GiveUp) for order in orders):
+        orders += told.tell(
+            Looked(Listener.UNSEEN, is_claimed=True, why="netlink is not permitted")
+        )
+        orders += told.wait()
+    (given_up,) = (order for order in orders if isinstance(order, GiveUp))
+    assert given_up.sentence.endswith("netlink is not permitted")
+
+
+def test_a_server_left_with_other_options_is_started_anew() -> None:
+    """A server that is to be opened to all, or closed again, would stay as it was until somebody ends it."""
+    told = Told()
+    said, kill = told.tell(Adopted(7, is_as_told=False))
+    assert isinstance(said, Say)
+    assert (said.event, said.pid, kill) == (Event.OUTDATED, 7, Kill())
+    told.tell(FREE)
+    assert told.tell(Ended(7, lived_s=600.0, said="")) == (Look(),)
+    assert told.tell(FREE) == (Launch(),)
+    told = Told()
+    assert told.tell(Adopted(7)) == (Say(Event.ADOPTED, 7),)
 
 
 def test_a_start_that_comes_to_nothing_is_one_sentence_with_the_servers_own_words() -> None:

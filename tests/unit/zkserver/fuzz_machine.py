@@ -89,6 +89,7 @@ class Scene:
         assert self.bystander.call(Op.PING, xid=-2).code is Code.OK
         _check_size(self.world.state.tree)
         _check_watches(self.world.machine.watches)
+        _check_kept(self.world.machine)
         _check_records(self.world.state)
         _check_sessions(self.world.machine)
 
@@ -98,6 +99,8 @@ def _check_size(tree: Tree) -> None:
     for path, node in tree.items():
         again.put(path, Znode(node.data, node.acl))
     assert tree.size_bytes == again.size_bytes, (tree.size_bytes, again.size_bytes)
+    assert tree.data_bytes == again.data_bytes, (tree.data_bytes, again.data_bytes)
+    assert tree.data_bytes == sum(len(path) + len(node.data or b"") for path, node in tree.items())
 
 
 def _check_watches(watches: Watches) -> None:
@@ -107,6 +110,12 @@ def _check_watches(watches: Watches) -> None:
         held_bytes = sum(WATCH_BYTES + getsizeof(path) for _, path in mine)
         assert watches.bytes_of(connection) == held_bytes <= SETTINGS.watch_bytes_max
     assert watches._bytes.keys() == watches._by_connection.keys()
+
+
+def _check_kept(machine: Machine) -> None:
+    proven_bytes = sum(each.proven_bytes for each in machine.connections.values())
+    watched_bytes = sum(map(machine.watches.bytes_of, machine.connections))
+    assert machine._kept.taken == proven_bytes + watched_bytes
 
 
 def _check_records(state: State) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
-from contextlib import contextmanager
+import random
+import shutil
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,17 +16,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autohealer.zkserver import rewriting
+from autohealer.zkserver.framing import frame_record
+from autohealer.zkserver.images import Meta, NodeImage, Record
 from autohealer.zkserver.journal import (
     Journal,
     StartError,
-    frame_record,
     lock_directory,
     open_journal,
 )
 from autohealer.zkserver.protocol import CONTAINER_OWNER, OPEN_ACL, Acl, MalformedError
 from autohealer.zkserver.records import decode_record, encode_record
+from autohealer.zkserver.rewriting import STEP_RECORDS
 from autohealer.zkserver.settings import ServerSettings
-from autohealer.zkserver.state import Meta, NodeImage, Record, State, first_zxid
+from autohealer.zkserver.state import State, first_zxid
 from autohealer.zkserver.tree import Znode
 from autohealer.zkserver.txn import (
     Change,
@@ -36,9 +42,12 @@ from autohealer.zkserver.txn import (
     SetNodeData,
     Txn,
 )
+from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+WITHIN_S = 20.0
 
 SETTINGS = ServerSettings(Path("/nowhere"))
 SECRET = b"s" * 32
@@ -86,6 +95,15 @@ def _do(journal: Journal, state: State, *changes: Change) -> bool:
     if kept:
         state.apply(txn)
     return kept
+
+
+def _complete(journal: Journal, state: State, path: str, within_s: float) -> None:
+    """Write until the new file that is in the making, if any, is in use."""
+    if journal.is_rewriting:
+        eventually(
+            lambda: _do(journal, state, SetNodeData(path, b"", 0)) and not journal.is_rewriting,
+            within_s=within_s,
+        )
 
 
 def _create(path: str, data: bytes = b"", owner: int = 0, creates: int = 1) -> CreateNode:
@@ -195,11 +213,119 @@ def test_rewriting_keeps_everything_and_the_file_small(tmp_path: Path) -> None:
         _do(journal, state, _create("/box/x"), DeleteNode("/box/x"))
         for version in range(1, 500):
             assert _do(journal, state, SetNodeData("/e", b"x" * 50, version))
+            _complete(journal, state, "/e", within_s=WITHIN_S)
         before = _images(state)
     assert _only_file(tmp_path).stat().st_size < 5000
     with _opened(tmp_path, settings) as (_, state):
         assert _images(state) == before
         assert list(state.tree.idle_containers) == ["/box"]
+
+
+def _state_in(directory: Path, copy: Path) -> State:
+    """What a server would find if this one died now."""
+    copy.mkdir()
+    for file in directory.iterdir():
+        with suppress(FileNotFoundError):  # the old journal goes on a thread
+            shutil.copy(file, copy)
+    try:
+        with _opened(copy) as (_, state):
+            return state
+    finally:
+        shutil.rmtree(copy)
+
+
+def _known(state: State) -> tuple[object, ...]:
+    """All of a state, in whatever order it came."""
+    images = {image.path: image.node for image in _images(state) if isinstance(image, NodeImage)}
+    return images, state.timeouts_ms, state.zxid, state.secret
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_death_at_any_step_of_a_rewriting_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """A server killed while it saves space would come back with nodes of two times, or without some."""
+    monkeypatch.setattr(rewriting, "STEP_RECORDS", 5)
+    rng = random.Random(seed)
+    settings = replace(SETTINGS, journal_bytes_min=1 << 40)
+    live = tmp_path / "live"
+    live.mkdir()
+    with _opened(live, settings) as (journal, state):
+        _do(journal, state, OpenSession(7, 4000), OpenSession(8, 4000))
+        for number in range(400):
+            _change(rng, journal, state, number)
+        journal.begin_rewriting()
+        steps = 0
+        while journal.is_rewriting:
+            steps += 1
+            _change(rng, journal, state, 1000 + steps)
+            if rng.random() < 0.1:
+                _do(journal, state, EndSession(8), OpenSession(8, 4000 + steps))
+            assert _known(_state_in(live, tmp_path / "copy")) == _known(state)
+        assert steps > 20
+        assert _only_file(live).name == "journal-0000000002"
+        _change(rng, journal, state, 100_000)
+        assert _known(_state_in(live, tmp_path / "copy")) == _known(state)
+
+
+def _change(rng: random.Random, journal: Journal, state: State, number: int) -> None:
+    """Something a client might do: make, change or delete a node at the top or a few levels down."""
+    paths = [path for path, _ in state.tree.items() if not path.startswith("/zookeeper")]
+    path = rng.choice(paths)
+    node = state.tree.get(path)
+    assert node is not None
+    draw = rng.random()
+    if path == "/" or (draw < 0.6 and node.owner == 0 and path.count("/") < 6):
+        owner = rng.choice((0, 0, 7, 8))
+        new = f"{path.rstrip('/')}/{number}"
+        _do(journal, state, _create(new, b"x" * rng.randrange(50), owner, node.creates + 1))
+    elif draw < 0.8 or node.children:
+        _do(journal, state, SetNodeData(path, b"y" * rng.randrange(50), node.version + 1))
+    else:
+        _do(journal, state, DeleteNode(path), SetNodeAcl("/", OPEN_ACL, number))
+
+
+def test_writes_during_a_rewriting_cost_a_step_each(tmp_path: Path) -> None:
+    """With many nodes every client would wait for the whole journal to be written anew, sessions might end of it."""
+    settings = replace(SETTINGS, journal_bytes_min=1 << 40)
+    with _opened(tmp_path, settings) as (journal, state):
+        for number in range(20 * STEP_RECORDS):
+            _do(journal, state, _create(f"/{number}", creates=number + 1))
+        journal.begin_rewriting()
+        new = tmp_path / "journal-0000000002.tmp"
+        sizes = []
+        for version in range(15):
+            _do(journal, state, SetNodeData("/0", b"", version))
+            sizes.append(new.stat().st_size)
+        steps = [after - before for before, after in itertools.pairwise(sizes)]
+        assert min(steps) > 0
+        assert max(steps) < 150 * STEP_RECORDS
+        _complete(journal, state, "/0", WITHIN_S)
+
+
+def test_a_disk_that_is_full_for_the_new_file_leaves_the_old_one_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk with room for one journal but not for two would refuse every write, or lose some."""
+    write = os.write
+
+    def full_for_new(file: int, data: bytes) -> int:
+        if Path(f"/proc/self/fd/{file}").readlink().suffix == ".tmp":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(file, data)
+
+    with _opened(tmp_path) as (journal, state):
+        _do(journal, state, _create("/a"))
+        monkeypatch.setattr(os, "write", full_for_new)
+        journal.begin_rewriting()
+        assert _do(journal, state, _create("/b", creates=2))
+        assert not journal.is_rewriting
+        assert _do(journal, state, _create("/c", creates=3))
+        monkeypatch.undo()
+        before = _known(state)
+    assert _only_file(tmp_path).name == "journal-0000000001"
+    with _opened(tmp_path) as (_, state):
+        assert _known(state) == before
 
 
 def test_leftovers_of_a_death_during_a_rewrite_are_harmless(tmp_path: Path) -> None:

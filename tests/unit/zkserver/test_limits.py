@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -203,3 +204,63 @@ def test_who_would_get_too_many_events_of_one_transaction_is_dropped_and_nobody_
     assert modest.take_events() == [(EventType.DATA_CHANGED, "/last")]
     assert modest.dropped is writer.dropped is None
     assert world.machine.watches.count == 0
+
+
+def test_all_connections_together_keep_no_more_than_is_allowed() -> None:
+    """Many connections of one program, each within its limit, would fill the memory with watches and identities."""
+    one_bytes = limits.WATCH_BYTES + sys.getsizeof("/0000")
+    world = World(replace(SETTINGS, kept_bytes_max=10 * one_bytes))
+    clients = [world.client() for _ in range(4)]
+    codes = [clients[number % 4].exists(f"/{number:04d}", watch=True).code for number in range(12)]
+    assert codes == [Code.NO_NODE] * 10 + [Code.THROTTLED] * 2
+    assert clients[0].authenticate(b"user:pass").code is Code.AUTH_FAILED
+    clients[1].hang_up()
+    assert clients[2].exists("/more", watch=True).code is Code.NO_NODE
+    assert clients[2].authenticate(b"user:pass").code is Code.OK
+    for each in clients:
+        each.hang_up()
+    fresh = world.client()
+    codes = [fresh.exists(f"/{number:04d}", watch=True).code for number in range(12)]
+    assert codes == [Code.NO_NODE] * 10 + [Code.THROTTLED] * 2
+
+
+def test_proving_one_identity_again_costs_nothing() -> None:
+    """A client that authenticates after every reconnect of its library would be refused one day."""
+    world = World(replace(SETTINGS, kept_bytes_max=2000))
+    client = world.client()
+    assert {client.authenticate(b"user:pass").code for _ in range(100)} == {Code.OK}
+
+
+def test_strangers_leave_half_of_everything_to_the_owner() -> None:
+    """On a server open to all, one user could take every session, watch and byte: no worker could register."""
+    one_bytes = limits.WATCH_BYTES + sys.getsizeof("/0000")
+    world = World(
+        replace(SETTINGS, kept_bytes_max=16 * one_bytes, sessions_max=16, tree_bytes_max=20_000)
+    )
+    strangers = [world.client(stranger=uid) for uid in range(100, 112) for _ in range(2)]
+    assert [each.session_id != 0 for each in strangers] == [True] * 8 + [False] * 16
+    for each in strangers[:8]:
+        for number in range(5):
+            each.exists(f"/{number:04d}", watch=True)
+    assert [len(each.exists("/").body) for each in strangers[:8]] == [68] * 8
+    assert world.machine.watches.count == 8
+    codes = [strangers[0].create(f"/{number:04d}", bytes(1000)).code for number in range(20)]
+    assert {Code.OK, Code.QUOTA_EXCEEDED} == set(codes)
+    owner = world.client()
+    assert owner.session_id != 0
+    assert {owner.exists(f"/x{number:03d}", watch=True).code for number in range(8)} == {
+        Code.NO_NODE
+    }
+    assert owner.create("/worker", bytes(5000)).code is Code.OK
+    strangers[0].hang_up()
+    assert owner.exists("/more", watch=True).code is Code.NO_NODE
+
+
+def test_one_stranger_has_no_more_than_an_eighth() -> None:
+    """One user of an open server would take what is there for all other users."""
+    world = World(replace(SETTINGS, sessions_max=16))
+    first = [world.client(stranger=100) for _ in range(4)]
+    assert [each.session_id != 0 for each in first] == [True, True, False, False]
+    first[0].call(Op.CLOSE_SESSION)
+    assert world.client(stranger=100).session_id != 0
+    assert world.client(stranger=101).session_id != 0

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from autohealer.zkserver.client import ClientConnection
 from autohealer.zkserver.machine import Machine
 from autohealer.zkserver.protocol import Op
-from autohealer.zkserver.server import ClientConnection, Shell, read_clocks
 from autohealer.zkserver.settings import ServerSettings
+from autohealer.zkserver.shell import Shell, read_clocks
 from autohealer.zkserver.state import State
 from autohealer.zkserver.wire import pack_buffer, pack_frame, pack_int, pack_long, pack_text
 

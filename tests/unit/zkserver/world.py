@@ -97,16 +97,16 @@ class World:
         """The moment."""
         return Moment(self.now_ms, WALL_START_MS + self.now_ms)
 
-    def peer(self, address: str = "127.0.0.1") -> Peer:
+    def peer(self, address: str = "127.0.0.1", stranger: int | None = None) -> Peer:
         """A connection without a session."""
         self._last_id += 1
-        self.machine.opened(self._last_id, address)
+        self.machine.opened(self._last_id, address, stranger=stranger)
         self.peers[self._last_id] = Peer(self, self._last_id)
         return self.peers[self._last_id]
 
-    def client(self, timeout_ms: int = 4000) -> Peer:
+    def client(self, timeout_ms: int = 4000, stranger: int | None = None) -> Peer:
         """A connection with a session."""
-        peer = self.peer()
+        peer = self.peer(stranger=stranger)
         peer.connect(timeout_ms)
         return peer
 
