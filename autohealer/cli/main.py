@@ -382,7 +382,7 @@ def zkserver(
     use an Apache ZooKeeper ensemble there. Everything acknowledged survives kill -9 of the server; a power cut may
     cost the last seconds. One server per data directory.
 
-    Limits: 4,096 connections, 16,384 sessions, 500,000 watches, 1 MB per request, about 512 MiB of nodes; beyond
+    Limits: 16,384 connections, 65,536 sessions, 500,000 watches, 1 MB per request, about 512 MiB of nodes; beyond
     them requests are refused and the log says why. To change limits or sync every write:
     python -m autohealer.zkserver --help.
     """
