@@ -96,7 +96,7 @@ async def measure(workers: int, kills: int, folder: Path) -> list[float]:
         command, os.environ, "bench", b"x", output, ledger, reaper, watch.post, rng
     )
     view = View(PATIENT, Budget(10**9), generation_base=1, now=time.monotonic(), window=10**9)
-    executor = Executor(processes, NoRegistry(), watch.post, mailbox.fail, rng)
+    executor = Executor(processes, NoRegistry(), watch.post, mailbox.fail)
     loop = asyncio.ensure_future(Loop(view, mailbox, executor, time.monotonic, ()).run())
     mailbox.put(StoreChanged(Store.CONNECTED))
     mailbox.put(WorkersListed(frozenset(), frozenset()))

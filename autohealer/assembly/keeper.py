@@ -140,9 +140,7 @@ class Keeper:
             min(PATIENCE_S, settings.registration_timeout_s / 4),
         )
         self._stop_asked = asyncio.Event()
-        self._executor = Executor(
-            self._processes, self._registry, self.post, self._mailbox.fail, rng
-        )
+        self._executor = Executor(self._processes, self._registry, self.post, self._mailbox.fail)
 
     def _open_history(self) -> History:
         return History(
