@@ -91,6 +91,7 @@ class Registration:
             identity.session_timeout_s,
             identity.credentials,
             self._on_trouble,
+            lambda: self._claim.neighbours,
         )
         self._client.add_listener(self._on_state)
         self._wake = threading.Event()

@@ -23,13 +23,17 @@ CREDENTIALS = "autohealer.credentials"
 """What both show to a ZooKeeper that wants to know who asks; part of the contract in all but name, too."""
 TLS = "autohealer.zktls"
 
+PATIENCE = "autohealer.patience"
+"""How long it waits for a server."""
+
 DOORS: dict[str, tuple[str, ...]] = {
     "autohealer/core": (CORE,),
     "autohealer/contract.py": (),
     "autohealer/printable.py": (),
     "autohealer/credentials.py": (CONTRACT,),
+    "autohealer/patience.py": (),
     "autohealer/zktls.py": (CREDENTIALS,),
-    "autohealer/zkclient.py": (CREDENTIALS, TLS),
+    "autohealer/zkclient.py": (CREDENTIALS, PATIENCE, TLS),
     "autohealer/settings.py": (f"{CORE}.model", CONTRACT, CREDENTIALS, TLS),
     "autohealer/statedir": (STATE_DIR,),
     "autohealer/daemon": (CORE, CONTRACT, DAEMON),
@@ -57,7 +61,10 @@ DOORS: dict[str, tuple[str, ...]] = {
 """What of the project each room may import."""
 
 ROOMS_OF_LIBRARIES: dict[str, tuple[str, ...]] = {
-    "kazoo": ("autohealer/coordination", "autohealer/worker", "autohealer/zkclient.py"),
+    "kazoo": (
+        *("autohealer/coordination", "autohealer/worker"),
+        *("autohealer/zkclient.py", "autohealer/patience.py"),
+    ),
     "psutil": ("autohealer/processes",),
     "typer": ("autohealer/cli",),
     "click": ("autohealer/cli",),
