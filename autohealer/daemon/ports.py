@@ -61,6 +61,13 @@ class Clock(Protocol):
         """Seconds since some fixed instant."""
 
 
+class Gauge(Protocol):
+    """How busy the machine is."""
+
+    def __call__(self) -> float | None:
+        """The share of its processors that had nothing to do lately (0 to 1); None when that cannot be told."""
+
+
 Observer = Callable[[Sequence[Event], Plan, View], None]
 """Somebody who tells of decisions (logs, progress display, systemd), called once a round after the plan is under
 way: the facts folded, the plan made, the view afterwards. Must not change anything."""

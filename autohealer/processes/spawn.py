@@ -45,16 +45,16 @@ def spawn_detached(argv: Sequence[str], environment: Mapping[str, str], output: 
         for target in (1, 2):
             _check(_libc.posix_spawn_file_actions_adddup2(actions, output, target))
         variables = [f"{name}={value}" for name, value in environment.items()]
-        _check(
-            _libc.posix_spawn(
-                ctypes.byref(pid),
-                os.fsencode(argv[0]),
-                actions,
-                _ATTRIBUTES,
-                _strings(argv),
-                _strings(variables),
-            )
+        error = _libc.posix_spawn(
+            ctypes.byref(pid),
+            os.fsencode(argv[0]),
+            actions,
+            _ATTRIBUTES,
+            _strings(argv),
+            _strings(variables),
         )
+        if error:
+            raise OSError(error, os.strerror(error), argv[0])
     finally:
         _libc.posix_spawn_file_actions_destroy(actions)
         os.close(output)

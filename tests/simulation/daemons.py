@@ -176,6 +176,7 @@ class SimulatedDaemon:
             self.executor,
             self._clock,
             [self._count_rounds, *observers],
+            gauge=lambda: 1.0,
         )
         self.task = asyncio.get_running_loop().create_task(loop.run())
 
