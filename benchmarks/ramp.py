@@ -190,15 +190,18 @@ class ByHand:
     def stop(self, at_once: int) -> float:
         """How long it takes to end them all by TERM."""
         began_s = time.monotonic()
-        left, ending = self._pids[::-1], 0
-        while left or ending:
-            if left and ending < at_once:
-                os.kill(left.pop(), signal.SIGTERM)
-                ending += 1
+        ending: set[int] = set()
+        while self._pids or ending:
+            if self._pids and len(ending) < at_once:
+                pid = self._pids.pop()
+                os.kill(pid, signal.SIGTERM)
+                ending.add(pid)
             else:
-                os.waitpid(-1, 0)
-                ending -= 1
-        self._pids.clear()
+                ended, _ = os.waitpid(-1, 0)
+                ending.discard(ended)
+                if ended in self._pids:
+                    self._pids.remove(ended)
+                    say(f"worker {ended} ended by itself: is there memory for all?")
         return time.monotonic() - began_s
 
     def _timed(self, workers: int, at_once: int) -> float:
@@ -211,7 +214,10 @@ class ByHand:
         path = f"{FLOOR_PATH}/floor-0-{self._launched}"
         argv = [sys.executable, str(PROGRAM)]
         environment = self._environment | {ENV_ZNODE: path}
-        self._pids.append(os.posix_spawn(argv[0], argv, environment, setsid=True))
+        # As a daemon's worker, it does not speak to the terminal.
+        silent = [(os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)]
+        pid = os.posix_spawn(argv[0], argv, environment, file_actions=silent, setsid=True)
+        self._pids.append(pid)
 
 
 # --- the daemon -------------------------------------------------------------------------------
@@ -274,7 +280,8 @@ def _last_registered_ns(reports: Reports, daemon: Daemon, workers: int) -> int:
 def _measure_reconnect(zookeeper: ServerProcess, workers: int) -> tuple[float, Asked]:
     """Stop and start the server; how long until all are connected again, and what that took."""
     zookeeper.stop()
-    zookeeper.start()
+    zookeeper.launch()
+    eventually(lambda: _monitored(zookeeper), within_s=WITHIN_S)
     began_s = time.monotonic()
     eventually(
         lambda: _monitored(zookeeper)["zk_num_alive_connections"] > workers + 1,
