@@ -45,7 +45,7 @@ from autohealer.contract import (
 from benchmarks.lab import FOLDER, Reports, compiled_environment, make_paths, say, server_of
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
-from tests.support.servers import ServerProcess, four_letter_word, running
+from tests.support.servers import ServerProcess, four_letter_word
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,7 +125,9 @@ def _options() -> argparse.Namespace:
 
 def _measure(kind: str, folder: Path, workers: int, at_once: int | None) -> Outcome:
     with ExitStack() as undo:
-        zookeeper = undo.enter_context(running(server_of(kind, folder)))
+        zookeeper = server_of(kind, folder)
+        undo.callback(zookeeper.stop)
+        _start(zookeeper)
         make_paths(zookeeper.address, WORKERS_PATH, FLOOR_PATH)
         reports = undo.enter_context(Reports())
         environment = compiled_environment(folder / "compiled") | reports.environment
@@ -280,8 +282,7 @@ def _last_registered_ns(reports: Reports, daemon: Daemon, workers: int) -> int:
 def _measure_reconnect(zookeeper: ServerProcess, workers: int) -> tuple[float, Asked]:
     """Stop and start the server; how long until all are connected again, and what that took."""
     zookeeper.stop()
-    zookeeper.launch()
-    eventually(lambda: _monitored(zookeeper), within_s=WITHIN_S)
+    _start(zookeeper)
     began_s = time.monotonic()
     eventually(
         lambda: _monitored(zookeeper)["zk_num_alive_connections"] > workers + 1,
@@ -298,6 +299,12 @@ def _killed(daemon: Daemon) -> int:
 
 
 # --- the server -------------------------------------------------------------------------------
+
+
+def _start(zookeeper: ServerProcess) -> None:
+    """Beside other work a server may take long to start."""
+    zookeeper.launch()
+    eventually(lambda: _monitored(zookeeper), within_s=WITHIN_S)
 
 
 def _asked(zookeeper: ServerProcess) -> Asked:
