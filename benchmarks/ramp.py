@@ -30,7 +30,7 @@ import signal
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,6 +132,7 @@ def _measure(kind: str, folder: Path, workers: int, at_once: int | None) -> Outc
         reports = undo.enter_context(Reports())
         environment = compiled_environment(folder / "compiled") | reports.environment
         by_hand = ByHand(zookeeper, reports, environment)
+        undo.callback(by_hand.kill)
         at_once = at_once or by_hand.best_at_once(workers)
         floor_s = by_hand.start(workers, at_once)
         stop_floor_s = by_hand.stop(at_once)
@@ -205,6 +206,12 @@ class ByHand:
                     self._pids.remove(ended)
                     say(f"worker {ended} ended by itself: is there memory for all?")
         return time.monotonic() - began_s
+
+    def kill(self) -> None:
+        """Leave none behind, whatever went wrong."""
+        for pid in self._pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def _timed(self, workers: int, at_once: int) -> float:
         took_s = self.start(workers, at_once)
