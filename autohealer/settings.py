@@ -46,6 +46,15 @@ REGISTRATION_TIMEOUT_S = 30.0
 GRACE_S = 10.0
 """From TERM to KILL, as supervisord and docker stop have it."""
 
+LAUNCHES_PER_CORE = 2
+LAUNCHES_MIN = 4
+"""Under way at once at least; twice as many at most. Starting is work for the processor: with one in its imports and
+one that waits for the server a core is never idle, and more at once only take longer each."""
+
+ENDINGS_PER_CORE = 8
+ENDINGS_MIN = 16
+"""Asked to end at once at least; four times as many at most. Ending takes a tenth of what starting does."""
+
 REJOIN_GRACE_MAX_S = 0.5
 """A worker that lost its session only to a hiccup registers again in some 10 ms; longer means frozen or broken."""
 
@@ -117,13 +126,19 @@ class Settings:
         """Where this group's lock, control socket and output files live."""
         return group_dir(self.state_dir, self.group)
 
-    def policy(self) -> Policy:
-        """The rules of restarting these settings imply.
+    def policy(self, cores: int = 1) -> Policy:
+        """The rules of restarting these settings imply on a machine of so many processors.
 
         The restart budget lets the whole group fall three times at once and then once a second, which is what the
         slots' own rules allow.
         """
+        launches = max(LAUNCHES_MIN, LAUNCHES_PER_CORE * cores)
+        endings = max(ENDINGS_MIN, ENDINGS_PER_CORE * cores)
         return Policy(
+            in_flight_min=launches,
+            in_flight_max=2 * launches,
+            endings_min=endings,
+            endings_max=4 * endings,
             registration_timeout_s=self.registration_timeout_s,
             rejoin_grace_s=rejoin_grace_s(self.session_timeout_s),
             settle_s=settle_s(self.session_timeout_s),

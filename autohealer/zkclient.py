@@ -41,6 +41,8 @@ from kazoo.protocol.states import KeeperState
 from kazoo.retry import KazooRetry
 from kazoo.security import make_acl, make_digest_acl
 
+from autohealer.patience import LEAST_S, Patience
+
 TYPE_CHECKING = False  # what `typing` says too, and importing it would cost 2 ms
 if TYPE_CHECKING:
     import socket
@@ -50,11 +52,6 @@ if TYPE_CHECKING:
 
     from autohealer.credentials import Credentials, Login
     from autohealer.zktls import TlsClient
-
-PATIENCE_MIN_S = 1.0
-"""However short the session, a busy server gets this long to answer."""
-CONNECTS_PER_SESSION = 10
-HANDSHAKES_PER_SESSION = 3
 
 SASL_STEPS_MAX = 8
 """DIGEST-MD5 takes three; a server that knows nothing of SASL answers for ever, and kazoo would ask for ever."""
@@ -68,13 +65,21 @@ def _say_nothing(_sentence: str) -> None:
     """For those who learn by themselves that there is no connection."""
 
 
+def _nobody() -> int:
+    """Who is alone makes way for nobody."""
+    return 0
+
+
 def client_for(
     connection: str,
     session_timeout_s: float,
     credentials: Credentials | None = None,
     tell: Callable[[str], None] = _say_nothing,
+    neighbours: Callable[[], int] = _nobody,
 ) -> KazooClient:
     """Prepare a client; nothing is connected yet.
+
+    `neighbours` tells, on kazoo's connection thread, how many others come back when this one does.
 
     `tell` is called on kazoo's connection thread when it becomes known what a person has to mend before there can be a
     connection, with a sentence, and with an empty text once there is one.
@@ -96,7 +101,8 @@ def client_for(
         ),
         **login_options(None if credentials is None else credentials.login),
     )
-    _Entrance(client, session_timeout_s, credentials, tell)
+    patience = Patience(client, session_timeout_s, neighbours)
+    _Entrance(client, session_timeout_s, credentials, tell, patience)
     return client
 
 
@@ -132,6 +138,7 @@ class _Entrance:
         session_timeout_s: float,
         credentials: Credentials | None,
         tell: Callable[[str], None],
+        patience: Patience,
     ) -> None:
         self._client = client
         self._session_timeout_s = session_timeout_s
@@ -145,7 +152,7 @@ class _Entrance:
         self._was_asked_for_tls = False
         self._sasl_steps = 0
         self._is_more_wanted = False
-        self._patience_s = max(PATIENCE_MIN_S, session_timeout_s / HANDSHAKES_PER_SESSION)
+        self._patience = patience
         self._replace_methods()
 
     def _replace_methods(self) -> None:
@@ -186,7 +193,7 @@ class _Entrance:
         try:
             answer = self._kazoos_connect(host, ip, port)
             if self._is_more_wanted:
-                self._kazoos_invoke(self._patience_s, Exists("/", None), xid=1)
+                self._kazoos_invoke(self._answer_within_s(), Exists("/", None), xid=1)
         except SessionExpiredError:
             raise
         except (ZookeeperError, SASLException, RuntimeError) as error:
@@ -205,24 +212,38 @@ class _Entrance:
 
     def _create_connection(self, *args: object, timeout: float, **options: object) -> object:
         """Leave a silent host early; kazoo would spend the whole session timeout on each."""
-        at_most_s = max(PATIENCE_MIN_S, self._session_timeout_s / CONNECTS_PER_SESSION)
-        plain = self._kazoos_create(*args, timeout=min(timeout, at_most_s), **options)
+        self._patience.make_way()
+        try:
+            within_s = self._patience.connect_s(timeout)
+            plain = self._kazoos_create(*args, timeout=within_s, **options)
+        except TimeoutError:
+            self._patience.gave_up()
+            raise
         if self._tls is None:
             return plain
         host = str(options.get("hostname") or self._address[0])
-        return self._tls.secure(plain, host, self._patience_s)
+        return self._tls.secure(plain, host, self._answer_within_s())
 
     def _invoke(self, timeout: float, request: object, **options: object) -> object:
         """Leave a silent server early, where kazoo would wait for the whole session timeout; come to terms with an
         empty one, which kazoo would ask in vain for ever."""
         try:
-            answer = self._kazoos_invoke(min(timeout, self._patience_s), request, **options)
+            within_s = self._patience.handshake_s(timeout)
+            answer = self._kazoos_invoke(within_s, request, **options)
+        except self._client.handler.timeout_exception:
+            if isinstance(request, Connect):
+                self._patience.gave_up_handshake(request)
+            raise
         except ConnectionDropped:
             if isinstance(request, Connect):
                 self._handshake_was_dropped()
             raise
         self._dropped_since_s = None
+        self._patience.answered()
         return answer
+
+    def _answer_within_s(self) -> float:
+        return self._patience.handshake_s(self._session_timeout_s)
 
     def _submit(self, request: object, *args: object, **options: object) -> None:
         if isinstance(request, SASL):
@@ -280,7 +301,7 @@ class _Entrance:
             from autohealer.zktls import SPEAKS_TLS, speaks_tls  # nobody else pays for it
 
             self._was_asked_for_tls = True
-            if speaks_tls(self._address, PATIENCE_MIN_S):
+            if speaks_tls(self._address, LEAST_S):
                 self._note(SPEAKS_TLS)
 
     def _is_time_to_wonder(self) -> bool:

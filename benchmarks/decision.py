@@ -41,7 +41,12 @@ from autohealer.processes.output import OutputFiles
 from autohealer.processes.reaper import Reaper
 
 PATIENT = Policy(
-    min_ready_s=0.0, stable_s=0.0, intensity=10**9, budget_burst=10**9, in_flight_max=10**9
+    min_ready_s=0.0,
+    stable_s=0.0,
+    intensity=10**9,
+    budget_burst=10**9,
+    in_flight_min=10**9,
+    in_flight_max=10**9,
 )
 
 
@@ -95,8 +100,8 @@ async def measure(workers: int, kills: int, folder: Path) -> list[float]:
     processes = LocalProcesses(
         command, os.environ, "bench", b"x", output, ledger, reaper, watch.post, rng
     )
-    view = View(PATIENT, Budget(10**9), generation_base=1, now=time.monotonic(), window=10**9)
-    executor = Executor(processes, NoRegistry(), watch.post, mailbox.fail, rng)
+    view = View(PATIENT, Budget(10**9), generation_base=1, now=time.monotonic())
+    executor = Executor(processes, NoRegistry(), watch.post, mailbox.fail)
     loop = asyncio.ensure_future(Loop(view, mailbox, executor, time.monotonic, ()).run())
     mailbox.put(StoreChanged(Store.CONNECTED))
     mailbox.put(WorkersListed(frozenset(), frozenset()))

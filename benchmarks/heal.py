@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 import random
 import signal
@@ -38,8 +37,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kazoo.client import KazooClient
-
 from autohealer.contract import (
     DEFAULT_SESSION_TIMEOUT_S,
     ENV_SESSION_TIMEOUT_S,
@@ -47,7 +44,16 @@ from autohealer.contract import (
     ENV_ZOOKEEPER,
     WORKERS_PATH,
 )
-from benchmarks.lab import FOLDER, Reports, compiled_environment, percentile, say, server, summary
+from benchmarks.lab import (
+    FOLDER,
+    Reports,
+    compiled_environment,
+    make_paths,
+    percentile,
+    say,
+    server,
+    summary,
+)
 from tests.support.daemon import Daemon
 
 if TYPE_CHECKING:
@@ -155,7 +161,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name, ExitStack() as undo:
         folder = Path(name)
         address = undo.enter_context(server(options.zookeeper, options.server, folder))
-        _make_paths(address)
+        make_paths(address, WORKERS_PATH, FLOOR_PATH)
         reports = undo.enter_context(Reports())
         environment = compiled_environment(folder / "compiled") | reports.environment
         bench = Bench(options.workers, address, reports, environment, folder)
@@ -184,18 +190,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--freezes", type=int, default=5, metavar="N", help="of each timeout")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
-
-
-def _make_paths(address: str) -> None:
-    """Create what a worker finds in place."""
-    # kazoo would tell on stderr that the connection closed, which it was meant to.
-    logging.getLogger("kazoo").setLevel(logging.CRITICAL)
-    client = KazooClient(hosts=address)
-    client.start()
-    client.ensure_path(WORKERS_PATH)
-    client.ensure_path(FLOOR_PATH)
-    client.stop()
-    client.close()
 
 
 # --- measuring --------------------------------------------------------------------------------

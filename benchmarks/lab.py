@@ -9,6 +9,7 @@ Must never know: what is measured.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import socket
@@ -18,6 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from kazoo.client import KazooClient
 
 from tests.support.apache import ApacheZooKeeper, apache_is_installed
 from tests.support.embedded import EmbeddedZooKeeper
@@ -71,15 +74,29 @@ def server(address: str | None, kind: str, folder: Path) -> Iterator[str]:
     if address is not None:
         yield address
         return
-    started: ServerProcess
-    if kind == "apache":
-        if not apache_is_installed():
-            raise SystemExit("no Apache ZooKeeper is installed here: use --server embedded")
-        started = ApacheZooKeeper(folder / "zookeeper")
-    else:
-        started = EmbeddedZooKeeper(folder / "zookeeper")
-    with running(started):
+    with running(server_of(kind, folder)) as started:
         yield started.address
+
+
+def server_of(kind: str, folder: Path) -> ServerProcess:
+    """A ZooKeeper of `kind`, not started yet."""
+    if kind == "embedded":
+        return EmbeddedZooKeeper(folder / "zookeeper")
+    if not apache_is_installed():
+        raise SystemExit("no Apache ZooKeeper is installed here: use --server embedded")
+    return ApacheZooKeeper(folder / "zookeeper")
+
+
+def make_paths(address: str, *paths: str) -> None:
+    """Create what a worker finds in place."""
+    # kazoo would tell on stderr that the connection closed, which it was meant to.
+    logging.getLogger("kazoo").setLevel(logging.CRITICAL)
+    client = KazooClient(hosts=address)
+    client.start()
+    for path in paths:
+        client.ensure_path(path)
+    client.stop()
+    client.close()
 
 
 def compiled_environment(cache: Path) -> dict[str, str]:

@@ -13,11 +13,13 @@ import socket
 
 from autohealer.worker import Worker, run
 
+PATH = os.environ["AUTOHEALER_ZNODE"]
+"""Read before the SDK takes it out of the environment."""
+
 
 def main(worker: Worker) -> None:
     """Report, wait."""
-    path = os.environ["AUTOHEALER_ZNODE"]
-    report = f"{os.getpid()} {BEGAN_NS} {time.monotonic_ns()} {path}"
+    report = f"{os.getpid()} {BEGAN_NS} {time.monotonic_ns()} {PATH}"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
         out.sendto(report.encode(), ("127.0.0.1", int(os.environ["BENCHMARK_PORT"])))
     worker.stopping.wait()

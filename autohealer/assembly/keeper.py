@@ -62,6 +62,7 @@ from autohealer.processes.ledger import Ledger
 from autohealer.processes.local import LocalProcesses
 from autohealer.processes.output import OutputFiles
 from autohealer.processes.platform import inherited_environment
+from autohealer.processes.processors import Processors
 from autohealer.processes.reaper import Reaper
 from autohealer.settings import HISTORY_BYTES, Settings, rejoin_grace_s, settle_s
 from autohealer.statedir.hold import Hold
@@ -110,7 +111,8 @@ class Keeper:
         self._adopted = 0
         self._has_run = self._is_blind = False
         self._began_at = time.monotonic()
-        self._view = _view(settings, shared.neighbours.room)
+        self._processors = Processors()
+        self._view = _view(settings, shared.neighbours.room, self._processors.cores)
         self._mailbox = Mailbox()
         rng = random.Random()
         self.post = self._mailbox.put
@@ -148,9 +150,7 @@ class Keeper:
             min(PATIENCE_S, settings.registration_timeout_s / 4),
         )
         self._stop_asked = asyncio.Event()
-        self._executor = Executor(
-            self._processes, self._registry, self.post, self._mailbox.fail, rng
-        )
+        self._executor = Executor(self._processes, self._registry, self.post, self._mailbox.fail)
 
     def _open_history(self) -> History:
         return History(
@@ -251,6 +251,7 @@ class Keeper:
                 *observers,
             ),
             heartbeat_s=watchdog_heartbeat_s(os.environ),
+            gauge=self._processors.idle,
         )
 
     def _last_output(self, slot: int) -> list[str]:
@@ -346,9 +347,9 @@ def _examine(pid: int) -> Health | None:
     return None if found is None else Health(found.state, found.rss_bytes, found.cpu_s)
 
 
-def _view(settings: Settings, room: StoreRoom) -> View:
+def _view(settings: Settings, room: StoreRoom, cores: int) -> View:
     return View(
-        policy=settings.policy(),
+        policy=settings.policy(cores),
         budget=Budget(tokens=0.0),
         group=settings.group,
         room=room,

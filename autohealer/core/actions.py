@@ -64,10 +64,12 @@ Action = Spawn | Drain | Kill | Discard | Inspect | Relist
 class Plan:
     """One decision: what to do now, which launches wait, and whether all is done.
 
-    `deferred` are the slots whose launch has to wait, `holds` says what is held back and why, in words.
+    `deferred` are the slots whose launch has to wait, `staying` those whose ending has; `holds` says what is held back
+    and why, in words.
     """
 
     actions: tuple[Action, ...] = ()
     deferred: tuple[int, ...] = ()
+    staying: tuple[int, ...] = ()
     holds: tuple[str, ...] = ()
     finished: bool = False

@@ -13,9 +13,13 @@ from autohealer.core.model import NEVER, Exit, Incarnation, Standing, Store
 
 @dataclass(frozen=True, slots=True)
 class Ticked:
-    """The clock reads `now`; the first fact of every round."""
+    """The clock reads `now`; the first fact of every round.
+
+    `idle` is the share of the processors that had nothing to do lately (0 to 1), None where nobody looked or can tell.
+    """
 
     now: float
+    idle: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ from dataclasses import replace
 from heapq import heappop
 from typing import assert_never
 
-from autohealer.core import events, held, reasons, registrations, storeroom
+from autohealer.core import crowd, events, held, reasons, registrations, storeroom
 from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Relist, Spawn
 from autohealer.core.brake import note_death, note_loss, review_losses, stop_counting
 from autohealer.core.intensity import rate_of, refilled, resized
@@ -65,7 +65,7 @@ from autohealer.core.model import (
     Stranger,
     View,
 )
-from autohealer.core.pacing import grown, shrunk
+from autohealer.core.pacing import failed
 from autohealer.core.restarts import after_death
 from autohealer.core.slots import (
     disown,
@@ -73,6 +73,7 @@ from autohealer.core.slots import (
     forget,
     is_launchable,
     is_own,
+    is_to_leave,
     note_own,
     occupied_by,
     put,
@@ -84,8 +85,8 @@ from autohealer.core.victims import pick_victim
 def evolve(view: View, event: events.Event) -> None:  # noqa: C901, PLR0912 - one arm per fact
     """Change `view` to what it is after `event`."""
     match event:
-        case events.Ticked(now):
-            _ticked(view, now)
+        case events.Ticked(now, idle):
+            _ticked(view, now, idle)
         case events.ReplicasSet(replicas):
             _replicas_set(view, replicas)
         case events.StopRequested(force):
@@ -131,23 +132,15 @@ def evolve(view: View, event: events.Event) -> None:  # noqa: C901, PLR0912 - on
 # --- the clock and the operator ---------------------------------------------------------------
 
 
-def _ticked(view: View, now: float) -> None:
+def _ticked(view: View, now: float, idle: float | None) -> None:
     view.now = max(view.now, now)
     view.obituaries.clear()
     while view.alarms and view.alarms[0][0] <= view.now:
         at, key = heappop(view.alarms)
         slot = view.slots.get(key)
         if slot is not None and slot.deadline == at:
-            put(view, _past_probation(view, slot))
-
-
-def _past_probation(view: View, slot: Slot) -> Slot:
-    """A launch that lives this long is a success for pacing, registered or not."""
-    occupant = slot.occupant
-    if slot.phase is not Phase.STARTING or occupant is None or occupant.launch_ok:
-        return slot
-    view.window = grown(view.window, view.policy)
-    return replace(slot, occupant=replace(occupant, launch_ok=True))
+            put(view, slot)
+    crowd.review(view, idle)
 
 
 def _replicas_set(view: View, replicas: int) -> None:
@@ -180,8 +173,11 @@ def _frozen(view: View, violations: tuple[str, ...]) -> None:
 
 def _review_wants(view: View) -> None:
     """Look again at every slot that is not wanted; forget those that hold nothing."""
+    for key in [key for key in view.staying if view.wants(key)]:
+        del view.staying[key]
     for key in [key for key in view.slots if not view.wants(key)]:
         view.waiting.pop(key, None)
+        view.waiting_again.pop(key, None)
         if view.slots[key].occupant is not None:
             view.touched.add(key)
         else:
@@ -204,7 +200,7 @@ def _adopted(view: View, name: Incarnation, pid: int, age_s: float) -> None:
         pid=pid,
         since=view.now - age_s,
         adopted=True,
-        launch_ok=True,
+        set_aside=True,
         listed=listed,
         listed_changed=view.now,
         ready_at=view.now if listed else None,
@@ -268,6 +264,7 @@ def _exited(view: View, name: Incarnation, exit_: Exit, jitter: float, *, tree_e
         _held_exited(view, slot, replace(occupant, exit=exit_), tree_empty=tree_empty)
         return
     note_death(view, slot)
+    crowd.note_through(view, view.endings, slot)
     cause = _cause_of(view, slot, occupant, exit_, tree_empty=tree_empty)
     view.obituaries.append(Obituary(occupant, exit_, slot.ending, cause))
     if tree_empty:
@@ -334,7 +331,7 @@ def _vacate(view: View, slot: Slot, occupant: Occupant, cause: str, jitter: floa
             registrations.look_into(view, occupant.name)
     blameless = slot.ending is not None and slot.ending.is_blameless
     if occupant.ready_at is None and not blameless:
-        view.window = shrunk(view.window)
+        view.launches.pace = failed(view.launches.pace)
     empty = replace(
         slot,
         occupant=None,
@@ -365,7 +362,11 @@ def _decided(view: View, plan: Plan) -> None:
     for key in plan.deferred:
         if not is_launchable(view.slots[key], view):
             view.contradictions.append(f"slot {key} waits to be launched and may not be")
-        view.waiting.setdefault(key)
+        (view.waiting_again if view.slots[key].generation else view.waiting).setdefault(key)
+    for key in plan.staying:
+        if not is_to_leave(view.slots[key], view):
+            view.contradictions.append(f"slot {key} waits to be asked to end and may not be")
+        view.staying.setdefault(key)
     view.touched.clear()
     drop_stale_alarms(view)
 
@@ -392,7 +393,7 @@ def _ordered(view: View, action: Action) -> None:
 
 def _launch_ordered(view: View, slot: Slot, name: Incarnation, reason: str) -> None:
     note_own(view, name)
-    again = slot.generation != 0
+    again = view.replaced_last = slot.generation != 0
     if again:
         budget = refilled(view.budget, view.now, rate_of(view.policy, view.desired.replicas))
         view.budget = Budget(budget.tokens - 1.0, budget.at)
@@ -411,6 +412,13 @@ def _launch_ordered(view: View, slot: Slot, name: Incarnation, reason: str) -> N
     )
 
 
+def _on_its_way(slot: Slot) -> Occupant | None:
+    """Who is asked to end takes a place among those who are, whatever became of its launch."""
+    if slot.phase is Phase.DRAINING or slot.occupant is None:
+        return slot.occupant
+    return replace(slot.occupant, set_aside=False)
+
+
 def _end_ordered(
     view: View, key: int, reason: str, patience_s: float, ending: Ending | None, *, killing: bool
 ) -> None:
@@ -426,6 +434,7 @@ def _end_ordered(
             deadline=view.now + patience_s,
             killing=killing,
             ending=ending,
+            occupant=_on_its_way(slot),
             reason=reason,
         ),
     )

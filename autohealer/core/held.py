@@ -52,7 +52,7 @@ def _hold(view: View, vacant: Slot, name: Incarnation, pid: int, why: str) -> No
                 pid,
                 view.now,
                 adopted=True,
-                launch_ok=True,
+                set_aside=True,
                 listed=listed,
                 listed_changed=view.now,
             ),

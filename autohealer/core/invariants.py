@@ -35,8 +35,9 @@ def _of_counts(view: View) -> Iterator[str]:
 
 def _of_launches(view: View, plan: Plan) -> Iterator[str]:
     launches = sum(isinstance(action, Spawn) for action in plan.actions)
-    if launches and len(view.in_flight) + launches > view.policy.in_flight_max:
-        yield f"{len(view.in_flight) + launches} launches in flight, more than {view.policy.in_flight_max}"
+    under_way = len(view.launches.under_way) + launches
+    if launches and under_way > view.policy.in_flight_max:
+        yield f"{under_way} launches under way, more than {view.policy.in_flight_max}"
 
 
 def _of_actions(view: View, plan: Plan) -> Iterator[str]:

@@ -93,8 +93,20 @@ class Standing(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of a window; so often those under way are reviewed, and so old one must be at least to be set aside."""
+
+    least: int
+    most: int
+    look_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """The rules of restarting; the reasons for the defaults stand in `autohealer.settings`.
+
+    As many launches may be under way at once as `in_flight_min` says at first, and `in_flight_max` at most; while
+    others wait, they are reviewed every `probation_s`. `endings_min` and so on are the same of those asked to end.
 
     The group's budget of restarts follows N: at once `budget_burst` and `budget_burst_each` more for each wanted slot,
     then `budget_per_s` a second, or `budget_per_s_each` for each wanted slot if that is more.
@@ -120,9 +132,21 @@ class Policy:
     budget_burst_each: int = 0
     budget_per_s: float = 5.0
     budget_per_s_each: float = 0.0
-    probation_s: float = 1.0
+    in_flight_min: int = 4
     in_flight_max: int = 32
+    probation_s: float = 1.0
+    endings_min: int = 16
+    endings_max: int = 64
+    ending_look_s: float = 0.25
     first_list_s: float = 3.0
+
+    def launches(self) -> Limits:
+        """How many launches may be under way."""
+        return Limits(self.in_flight_min, self.in_flight_max, self.probation_s)
+
+    def endings(self) -> Limits:
+        """How many that we asked to end may be about to."""
+        return Limits(self.endings_min, self.endings_max, self.ending_look_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +175,8 @@ class Occupant:
     """The live incarnation of a slot.
 
     `exit` is set once the process is gone while others of its tree are not; `listed` is what the last list said
-    of its znode and `listed_changed` since when; `ready_at` is when it first counted as ready; `launch_ok` says that
-    it lived long enough (or registered) for its launch to count as a success.
+    of its znode and `listed_changed` since when; `ready_at` is when it first counted as ready; `set_aside` says that
+    it takes no place among those under way.
     """
 
     name: Incarnation
@@ -162,7 +186,7 @@ class Occupant:
     listed: bool = False
     listed_changed: float = NEVER
     ready_at: float | None = None
-    launch_ok: bool = False
+    set_aside: bool = False
     exit: Exit | None = None
 
     def served_s(self, now: float) -> float | None:
@@ -239,6 +263,32 @@ class Budget:
     at: float = NEVER
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How many of a kind may be under way at once (`window`), and what that follows (see `autohealer.core.pacing`).
+
+    `best_s` is the shortest time that one took to get through, `last_s` what the last one took and `moved_at` when that
+    was. `reviewed_at` is when those under way were reviewed last, `asides` how many were set aside since one got
+    through although the machine was busy.
+    """
+
+    window: int
+    best_s: float = float("inf")
+    last_s: float = 0.0
+    moved_at: float = NEVER
+    reviewed_at: float = NEVER
+    asides: int = 0
+
+
+@dataclass(slots=True)
+class Crowd:
+    """Slots in which work of one kind is under way, and how much of it may be at once."""
+
+    limits: Limits
+    pace: Pace
+    under_way: set[int] = field(default_factory=set)
+
+
 class Place(NamedTuple):
     """A slot among those of all groups of a daemon."""
 
@@ -294,9 +344,11 @@ class View:
     `room` is shared by the groups that look at one store, each under its own name (`group`).
 
     Slots keyed below zero hold surplus incarnations found at start: never wanted, so drained.
-    `touched` are the slots changed since the last decision, `waiting` those whose launch was deferred
-    (first come, first served), `alarms` a heap of (deadline, key) with stale entries skipped, `missing` the
-    slots whose registration is expected and was not in the last list, `suspects` those of them that are to be ended
+    `touched` are the slots changed since the last decision. `waiting` are those whose first launch was deferred and
+    `waiting_again` those whose replacement was, `staying` those whose ending was (first come, first served);
+    `replaced_last` says that the last launch was one of the second. `launches` are those launched and not registered,
+    `endings` those that were asked to end. `alarms` is a heap of (deadline, key) with stale entries skipped, `missing`
+    the slots whose registration is expected and was not in the last list, `suspects` those of them that are to be ended
     unless a list asked for since then shows them. `connection` is the change of the session this view knows of,
     `listed_under` that of the newest list, `listed_at` when that was asked for, `list_failed` why there is none, in
     words, and since when; `held_looked_at` is when the registrations of what holds slots were looked into last.
@@ -319,12 +371,15 @@ class View:
     key_of: dict[Incarnation, int] = field(default_factory=dict)
     touched: set[int] = field(default_factory=set)
     waiting: dict[int, None] = field(default_factory=dict)
+    waiting_again: dict[int, None] = field(default_factory=dict)
+    staying: dict[int, None] = field(default_factory=dict)
+    replaced_last: bool = False
     alarms: list[tuple[float, int]] = field(default_factory=list)
     counts: dict[Phase, int] = field(default_factory=lambda: dict.fromkeys(Phase, 0))
-    in_flight: set[int] = field(default_factory=set)
+    launches: Crowd = field(init=False)
+    endings: Crowd = field(init=False)
     missing: set[int] = field(default_factory=set)
     suspects: dict[int, float] = field(default_factory=dict)
-    window: int = 1
     connection: int = 0
     listed_under: int = NO_CONNECTION
     list_failed: str = ""
@@ -344,6 +399,12 @@ class View:
     obituaries: list[Obituary] = field(default_factory=list)
     contradictions: list[str] = field(default_factory=list)
     violations: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Begin with the least of places."""
+        launches, endings = self.policy.launches(), self.policy.endings()
+        self.launches = Crowd(launches, Pace(launches.least))
+        self.endings = Crowd(endings, Pace(endings.least))
 
     @property
     def store(self) -> Store:

@@ -1,8 +1,9 @@
 """Decide: what is to be done, given a view, which holds what is desired and what is observed.
 
 Theory of operation. Each touched slot gets one verdict: leave it, ask it to end, end it, or fill it. Those
-to be filled queue behind the ones already waiting, and as many are launched as slow start and the group's
-restart budget allow; the rest wait, first come, first served. The first launch into a slot may have to wait for news
+to be filled queue behind the ones already waiting, replacements and first launches in turns, and as many are launched
+as their pace and the group's restart budget allow; the rest wait, first come, first served. So do those that are to be
+asked to end. The first launch into a slot may have to wait for news
 of who is there already (`firstfill`). Only then come the registrations of the
 dead and of strangers, which never hold a launch up.
 
@@ -15,12 +16,14 @@ Deciding changes nothing: the loop folds the plan back as `Decided`. Looking at 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice, zip_longest
 
 from autohealer.core import reasons
 from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Relist, Spawn
 from autohealer.core.brake import next_turn, replaceable_under_brake
+from autohealer.core.crowd import next_review, places_left
 from autohealer.core.firstfill import gate_of, is_first_list_awaited
 from autohealer.core.intensity import rate_of, refilled, seconds_to_token
 from autohealer.core.membership import is_confirmed, is_missed, is_overdue
@@ -34,8 +37,9 @@ from autohealer.core.model import (
     Store,
     View,
 )
-from autohealer.core.pacing import allowance
-from autohealer.core.slots import is_launchable
+from autohealer.core.slots import is_launchable, is_to_leave
+
+_NOBODY = -1
 
 
 def reconcile(view: View, *, every_slot: bool = False) -> Plan:
@@ -49,14 +53,19 @@ def reconcile(view: View, *, every_slot: bool = False) -> Plan:
     keys = sorted(view.slots if every_slot else view.touched)
     endings = [a for key in keys if (a := _ending(view.slots[key], view)) is not None]
     endings += _verdicts(keys, view)
-    wanting = [
-        key for key in keys if is_launchable(view.slots[key], view) and key not in view.waiting
-    ]
-    launches = _launches(view, wanting)
+    launches = _launches(view, [key for key in keys if is_launchable(view.slots[key], view)])
+    farewells = _farewells(view, [key for key in keys if is_to_leave(view.slots[key], view)])
     return Plan(
-        actions=(*launches.spawns, *endings, *_registry_work(view)),
+        actions=(*launches.spawns, *endings, *farewells.drains, *_registry_work(view)),
         deferred=launches.deferred,
-        holds=(*launches.holds, *_store_holds(view), *_brake_holds(view), *_held_holds(view)),
+        staying=farewells.staying,
+        holds=(
+            *launches.holds,
+            *farewells.holds,
+            *_store_holds(view),
+            *_brake_holds(view),
+            *_held_holds(view),
+        ),
         finished=view.desired.stop is not Stop.NO and len(view.key_of) == view.counts[Phase.HELD],
     )
 
@@ -73,19 +82,24 @@ def next_wake(view: View) -> float | None:
     silent_from = _silent_from(view)
     if silent_from is not None and view.now < silent_from:
         due.append(silent_from)
-    if view.waiting and allowance(view.window, len(view.in_flight)):
+    if (view.waiting or view.waiting_again) and places_left(view.launches):
         due.append(_next_launch(view))
+    if (look := next_review(view)) is not None:
+        due.append(look)
     return min(due, default=None)
 
 
 def _next_launch(view: View) -> float:
     """When the first of those that wait may be launched, as far as waiting is all it takes."""
-    rate = rate_of(view.policy, view.desired.replicas)
-    token_at = view.now + seconds_to_token(refilled(view.budget, view.now, rate), rate)
-    gate = gate_of(view)
-    if gate.is_open(view.now):
-        return token_at
-    return max(token_at, min(map(gate.may_fill_from, view.waiting)))
+    due = []
+    if view.waiting_again:
+        rate = rate_of(view.policy, view.desired.replicas)
+        due.append(view.now + seconds_to_token(refilled(view.budget, view.now, rate), rate))
+    if view.waiting:
+        gate = gate_of(view)
+        is_open = gate.is_open(view.now)
+        due.append(view.now if is_open else min(map(gate.may_fill_from, view.waiting)))
+    return min(due)
 
 
 def _ending(slot: Slot, view: View) -> Action | None:
@@ -94,8 +108,8 @@ def _ending(slot: Slot, view: View) -> Action | None:
         return None
     if slot.phase is Phase.DRAINING:
         return _escalation(slot, view)
-    if not view.wants(slot.key):
-        return _farewell(slot, view)
+    if view.desired.stop is Stop.KILL:
+        return Kill(slot.key, slot.occupant.name, "stopping at once", Ending.STOPPED)
     return None
 
 
@@ -126,19 +140,32 @@ def _of_absentee(slot: Slot, view: View) -> Kill:
     return Kill(slot.key, slot.occupant.name, why, Ending.NEVER_REGISTERED)
 
 
-def _farewell(slot: Slot, view: View) -> Action | None:
-    if slot.occupant is None:
-        return None
-    name = slot.occupant.name
-    match view.desired.stop:
-        case Stop.KILL:
-            return Kill(slot.key, name, "stopping at once", Ending.STOPPED)
-        case Stop.DRAIN:
-            return Drain(slot.key, name, "stopping", Ending.STOPPED)
-        case Stop.NO:
-            return Drain(slot.key, name, reasons.of_surplus(slot, view), Ending.SURPLUS)
-        case Stop.DETACH:
-            return None
+@dataclass(frozen=True, slots=True)
+class _Farewells:
+    drains: tuple[Drain, ...] = ()
+    staying: tuple[int, ...] = ()
+    holds: tuple[str, ...] = ()
+
+
+def _farewells(view: View, unwanted: list[int]) -> _Farewells:
+    """Ask those to end that are not wanted, no more at once than the machine can see off."""
+    if view.desired.stop is Stop.KILL:
+        return _Farewells()
+    news = [key for key in unwanted if key not in view.staying]
+    turn = tuple(islice(chain(view.staying, news), places_left(view.endings)))
+    drains = tuple(_drain(view, view.slots[key]) for key in turn)
+    asked = set(turn)
+    staying = tuple(key for key in news if key not in asked)
+    is_held_back = staying or len(view.staying) + len(news) > len(turn)
+    hold = "those that are to end wait for those asked before to do so, lest they all want the processor at once"
+    return _Farewells(drains, staying, (hold,) if is_held_back else ())
+
+
+def _drain(view: View, slot: Slot) -> Drain:
+    assert slot.occupant is not None, f"slot {slot.key} holds nobody to be asked"
+    if view.desired.stop is Stop.DRAIN:
+        return Drain(slot.key, slot.occupant.name, "stopping", Ending.STOPPED)
+    return Drain(slot.key, slot.occupant.name, reasons.of_surplus(slot, view), Ending.SURPLUS)
 
 
 def _escalation(slot: Slot, view: View) -> Action | None:
@@ -157,29 +184,43 @@ class _Launches:
     holds: tuple[str, ...]
 
 
-def _launches(view: View, wanting: list[int]) -> _Launches:
-    if not (view.waiting or wanting):
+def _launches(view: View, launchable: list[int]) -> _Launches:
+    wanting = [k for k in launchable if k not in view.waiting and k not in view.waiting_again]
+    if not (view.waiting or view.waiting_again or wanting):
         return _Launches((), (), ())
-    places = allowance(view.window, len(view.in_flight))
-    tokens = refilled(view.budget, view.now, rate_of(view.policy, view.desired.replicas)).tokens
-    gate = gate_of(view)
+    rate = rate_of(view.policy, view.desired.replicas)
+    tokens = refilled(view.budget, view.now, rate).tokens
+    gate, places = gate_of(view), places_left(view.launches)
     spawns: list[Spawn] = []
     holds: dict[str, None] = {}
-    for key in chain(view.waiting, wanting):
-        slot = view.slots[key]
-        if gate.may_fill_from(key) > view.now:
+    for key in _in_turns(view, wanting, int(tokens)):
+        if key is None:
+            holds[_pace_hold(view, short_of_tokens=True)] = None
+        elif gate.may_fill_from(key) > view.now:
             holds[_gate_hold(view)] = None
-            continue
-        again = slot.generation != 0
-        short_of_tokens = again and tokens < 1.0
-        if len(spawns) == places or short_of_tokens:
-            holds[_pace_hold(view, short_of_tokens=short_of_tokens)] = None
+        elif len(spawns) == places:
+            holds[_pace_hold(view, short_of_tokens=False)] = None
             break
-        tokens -= again
-        spawns.append(_spawn(view, slot))
+        else:
+            spawns.append(_spawn(view, view.slots[key]))
     launched = {spawn.key for spawn in spawns}
     deferred = tuple(key for key in wanting if key not in launched)
     return _Launches(tuple(spawns), deferred, tuple(holds))
+
+
+def _in_turns(view: View, wanting: list[int], tokens: int) -> Iterator[int | None]:
+    """Those to be filled: replacements and first launches in turns, so that neither starve behind the other.
+
+    There are as many replacements as `tokens` pay for; None stands for one that they do not pay for.
+    """
+    is_again = {key: view.slots[key].generation != 0 for key in wanting}
+    again = chain(view.waiting_again, (key for key in wanting if is_again[key]))
+    first = chain(view.waiting, (key for key in wanting if not is_again[key]))
+    paid = chain(islice(again, tokens), (None for _ in islice(again, 1)))
+    if view.replaced_last:
+        paid = chain([_NOBODY], paid)
+    for pair in zip_longest(paid, first, fillvalue=_NOBODY):
+        yield from (key for key in pair if key != _NOBODY)
 
 
 def _spawn(view: View, slot: Slot) -> Spawn:
@@ -200,7 +241,7 @@ def _pace_hold(view: View, *, short_of_tokens: bool) -> str:
         rate = rate_of(view.policy, view.desired.replicas)
         numbers = f"{rate.burst:g} at once, {rate.per_s:g} per second"
         return f"launches wait: the group's restart budget is spent ({numbers})"
-    return "launches wait for those under way to succeed (slow start)"
+    return "launches wait for those under way to register, lest they all want the processor at once"
 
 
 def _store_holds(view: View) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from autohealer.core.brake import (
     release_if_whole,
     review_losses,
 )
+from autohealer.core.crowd import note_through
 from autohealer.core.firstfill import drop_old_claims
 from autohealer.core.membership import is_missed
 from autohealer.core.model import (
@@ -31,7 +32,7 @@ from autohealer.core.model import (
     Stranger,
     View,
 )
-from autohealer.core.pacing import grown
+from autohealer.core.pacing import pardoned
 from autohealer.core.restarts import after_death
 from autohealer.core.slots import is_own, occupied_by, put
 
@@ -83,11 +84,10 @@ def _appeared(view: View, name: Incarnation) -> None:
 
 def _registered(view: View, slot: Slot, occupant: Occupant) -> None:
     if slot.phase is Phase.STARTING:
-        if not occupant.launch_ok:
-            view.window = grown(view.window, view.policy)
+        note_through(view, view.launches, slot)
         note_registered(view, slot.key)
         slot = replace(slot, phase=Phase.READY, phase_since=view.now)
-        occupant = replace(occupant, launch_ok=True, ready_at=view.now)
+        occupant = replace(occupant, set_aside=False, ready_at=view.now)
     elif slot.phase is Phase.HELD:
         view.to_inspect.add(occupant.name)
     put(view, replace(slot, occupant=replace(occupant, listed=True, listed_changed=view.now)))
@@ -186,5 +186,5 @@ def _registered_after_all(view: View, name: Incarnation) -> None:
         slot.unregistered_death.jitter,
     )
     vacant = replace(slot, phase=Phase.VACANT, deadline=None, unregistered_death=None)
-    view.window = grown(view.window, view.policy)
+    view.launches.pace = pardoned(view.launches.pace, view.launches.limits)
     put(view, after_death(view, vacant, death))

@@ -41,6 +41,13 @@ def is_launchable(slot: Slot, view: View) -> bool:
     return slot.deadline is None or slot.deadline <= view.now
 
 
+def is_to_leave(slot: Slot, view: View) -> bool:
+    """Whether what fills a slot is to be asked to end now, its turn aside."""
+    if slot.occupant is None or view.wants(slot.key):
+        return False
+    return slot.phase not in {Phase.DRAINING, Phase.HELD}
+
+
 OWN_MAX = 32
 """Own generations remembered by slot: more than can still be registered; an older one is looked into like any other."""
 
@@ -90,6 +97,9 @@ def _index(view: View, slot: Slot) -> None:
     view.counts[slot.phase] += 1
     if not is_launchable(slot, view):
         view.waiting.pop(slot.key, None)
+        view.waiting_again.pop(slot.key, None)
+    if not is_to_leave(slot, view):
+        view.staying.pop(slot.key, None)
     if slot.occupant is None:
         return
     view.key_of[slot.occupant.name] = slot.key
@@ -97,13 +107,18 @@ def _index(view: View, slot: Slot) -> None:
         view.missing.add(slot.key)
         if not view.violations:
             view.room.missing.add(view.place(slot.key))
-    if slot.phase is Phase.STARTING and not slot.occupant.launch_ok:
-        view.in_flight.add(slot.key)
+    if slot.occupant.set_aside:
+        return
+    if slot.phase is Phase.STARTING:
+        view.launches.under_way.add(slot.key)
+    elif slot.phase is Phase.DRAINING and not slot.killing and slot.occupant.exit is None:
+        view.endings.under_way.add(slot.key)
 
 
 def _unindex(view: View, slot: Slot) -> None:
     view.counts[slot.phase] -= 1
-    view.in_flight.discard(slot.key)
+    view.launches.under_way.discard(slot.key)
+    view.endings.under_way.discard(slot.key)
     view.missing.discard(slot.key)
     view.room.missing.discard(view.place(slot.key))
     view.suspects.pop(slot.key, None)
@@ -139,12 +154,7 @@ def _deadline_of(view: View, slot: Slot) -> float | None:
     """The one instant a slot waits for, given its phase."""
     if slot.phase in _TIMED:
         return slot.deadline
-    due = absence_deadline(slot, view)
-    occupant = slot.occupant
-    if slot.phase is Phase.STARTING and occupant is not None and not occupant.launch_ok:
-        probation = occupant.since + view.policy.probation_s
-        return probation if due is None else min(probation, due)
-    return due
+    return absence_deadline(slot, view)
 
 
 def drop_stale_alarms(view: View) -> None:

@@ -1,21 +1,20 @@
 """Carry out a plan: each action becomes one call of a port, and what comes of it becomes a fact.
 
-Spawning and signalling are immediate system calls and happen in the order of the plan; deleting and
-reading registrations go on in the background and hold nothing up.
+Signals are immediate system calls, launches are ordered from a thread, both in the order of the plan; deleting and
+reading registrations go on in the background. Nothing holds the loop up.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 from typing import assert_never
 
 from autohealer.contract import MANUAL_PREFIX
 from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Relist, Spawn
-from autohealer.core.events import RegistrantDead, RegistrationRead, SpawnFailed, WorkerSpawned
+from autohealer.core.events import RegistrantDead, RegistrationRead
 from autohealer.core.model import Incarnation, Standing
-from autohealer.daemon.ports import Gone, Post, Processes, Registry, SpawnError, Unreadable
+from autohealer.daemon.ports import Gone, Post, Processes, Registry, Unreadable
 
 READS_AT_ONCE = 16
 """Unfamiliar registrations read in parallel: enough for a start beside strangers, far below kazoo's queue limit."""
@@ -30,13 +29,11 @@ class Executor:
         registry: Registry,
         post: Post,
         fail: Callable[[BaseException], None],
-        rng: random.Random,
     ) -> None:
         self._processes = processes
         self._registry = registry
         self._post = post
         self._fail = fail
-        self._rng = rng
         self._reads: set[asyncio.Task[None]] = set()
         self._read_places = asyncio.Semaphore(READS_AT_ONCE)
 
@@ -53,7 +50,7 @@ class Executor:
     def _carry_out(self, action: Action) -> None:
         match action:
             case Spawn(_, name):
-                self._spawn(name)
+                self._processes.spawn(name)
             case Drain(_, name):
                 self._processes.terminate(name)
             case Kill(_, name):
@@ -68,14 +65,6 @@ class Executor:
                 self._registry.relist()
             case _:
                 assert_never(action)
-
-    def _spawn(self, name: Incarnation) -> None:
-        try:
-            pid = self._processes.spawn(name)
-        except SpawnError as error:
-            self._post(SpawnFailed(name, str(error), self._rng.random()))
-        else:
-            self._post(WorkerSpawned(name, pid))
 
     def _read_done(self, task: asyncio.Task[None]) -> None:
         self._reads.discard(task)

@@ -6,6 +6,8 @@ done; a plan that breaks one is thrown away and all action frozen, because a wro
 a missing worker. Observers are told after the plan is under way, so nothing slow stands between an
 exit and its replacement. There is no polling: no deadline means no wake-up.
 
+`gauge` tells how busy the machine is, which launches and endings that wait for others depend on.
+
 A frozen daemon still answers for its status; under systemd its watchdog is not fed any more, so it is
 restarted, and the workers, which are not touched by that, are adopted by a daemon with a fresh view.
 
@@ -18,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autohealer.core.actions import Plan
+from autohealer.core.crowd import next_review
 from autohealer.core.events import Decided, Event, InvariantBroken, Ticked
 from autohealer.core.evolve import evolve
 from autohealer.core.invariants import violations_of
@@ -25,7 +28,7 @@ from autohealer.core.model import View
 from autohealer.core.reconcile import next_wake, reconcile
 from autohealer.daemon.executor import Executor
 from autohealer.daemon.mailbox import Mailbox
-from autohealer.daemon.ports import Clock, Observer
+from autohealer.daemon.ports import Clock, Gauge, Observer
 
 
 class Loop:
@@ -39,6 +42,7 @@ class Loop:
         clock: Clock,
         observers: Sequence[Observer],
         heartbeat_s: float | None = None,
+        gauge: Gauge = lambda: None,
     ) -> None:
         self._view = view
         self._mailbox = mailbox
@@ -46,6 +50,7 @@ class Loop:
         self._clock = clock
         self._observers = observers
         self._heartbeat_s = heartbeat_s
+        self._gauge = gauge
 
     async def run(self) -> None:
         """Return when everything is gone, as asked."""
@@ -64,7 +69,9 @@ class Loop:
 
     def _round(self, facts: Sequence[Event]) -> Plan:
         view = self._view
-        evolve(view, Ticked(self._clock()))
+        # Looked at only while somebody waits for it: nothing stands between an exit and its replacement.
+        idle = None if next_review(view) is None else self._gauge()
+        evolve(view, Ticked(self._clock(), idle))
         for fact in facts:
             evolve(view, fact)
         plan = reconcile(view)

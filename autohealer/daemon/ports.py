@@ -1,7 +1,7 @@
 """What the daemon needs from the world; adapters provide it, tests verify them against the same suites.
 
-Facts come back through the `Post` each adapter was given, never as return values, with two exceptions
-that cannot wait: the pid of a spawned process, and the answer to a read the executor itself asked for.
+Facts come back through the `Post` each adapter was given, never as return values, with one exception: the answer
+to a read the executor itself asked for.
 """
 
 from __future__ import annotations
@@ -17,10 +17,6 @@ from autohealer.core.model import Incarnation, Standing, View
 Post = Callable[[Event], None]
 
 
-class SpawnError(Exception):
-    """A process could not be launched; the message says why."""
-
-
 class Unreadable(Exception):  # noqa: N818 - it is an answer, not a failure
     """A registration's data is not a worker record; the message says what it is instead."""
 
@@ -30,10 +26,10 @@ class Gone(Exception):  # noqa: N818 - it is an answer, not a failure
 
 
 class Processes(Protocol):
-    """Local processes. Posts `WorkerExited`, `TreeEmptied`, `WorkerAdopted`."""
+    """Local processes. Posts `WorkerSpawned`, `SpawnFailed`, `WorkerExited`, `TreeEmptied`, `WorkerAdopted`."""
 
-    def spawn(self, name: Incarnation) -> int:
-        """Launch an incarnation and return its pid. Raises `SpawnError`."""
+    def spawn(self, name: Incarnation) -> None:
+        """Have an incarnation launched, behind those that were ordered before; told later, as what comes of it."""
 
     def terminate(self, name: Incarnation) -> None:
         """Ask the whole process group to end; a no-op for what is gone."""
@@ -63,6 +59,13 @@ class Clock(Protocol):
 
     def __call__(self) -> float:
         """Seconds since some fixed instant."""
+
+
+class Gauge(Protocol):
+    """How busy the machine is."""
+
+    def __call__(self) -> float | None:
+        """The share of its processors that had nothing to do lately (0 to 1); None when that cannot be told."""
 
 
 Observer = Callable[[Sequence[Event], Plan, View], None]

@@ -1,9 +1,10 @@
 """The `Processes` port on this host: launch incarnations, tell of their end, end them, adopt them.
 
 Theory of operation. A worker is exec'd into a session of its own with its output going to a file, so it
-survives the daemon. Its end arrives through a pidfd: the rest of its process group is killed while the unreaped
-leader still pins the group's id, the status is collected, and the fact goes out at once if nothing of the tree is left.
-What is left is for `Remnants`. Those who end in the same moment are looked after together.
+survives the daemon. A thread does that, in the order of the orders; one that is told to end before it was launched is
+not launched, or ended as soon as it has been. A worker's end arrives through a pidfd: the rest of its process group is
+killed while the unreaped leader still pins the group's id, the status is collected, and the fact goes out at once if
+nothing of the tree is left. What is left is for `Remnants`. Those who end in the same moment are looked after together.
 
 The next daemon finds out which processes are which by `Evidence`. Who is ours is held and watched like a child; who
 cannot be proven to be is held too, so that its end is told, and never signalled.
@@ -16,21 +17,28 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from autohealer.contract import WorkerRecord
-from autohealer.core.events import WorkerAdopted, WorkerExited, WorkerHeld
+from autohealer.core.events import (
+    SpawnFailed,
+    WorkerAdopted,
+    WorkerExited,
+    WorkerHeld,
+    WorkerSpawned,
+)
 from autohealer.core.model import NEVER, Exit, Incarnation, Standing
-from autohealer.daemon.ports import Post, SpawnError
+from autohealer.daemon.ports import Post
 from autohealer.processes.adoption import Evidence, Finding, Process
 from autohealer.processes.census import Census, Sighting
 from autohealer.processes.cgroup import WorkerCgroups
 from autohealer.processes.executable import why_launch_failed
 from autohealer.processes.identity import Verdict, age_s, is_running, start_ticks, token_of
 from autohealer.processes.launch import Launcher
+from autohealer.processes.launching import Launching, Order, Outcome
 from autohealer.processes.ledger import Launch, Ledger
 from autohealer.processes.oom import OutOfMemory
 from autohealer.processes.output import OutputFiles
@@ -44,6 +52,18 @@ SIGHTING_S = 0.5
 
 LEDGER_CLOSE_S = 1.0
 """How long the end waits for the last notes to be written."""
+
+
+LAUNCH_CLOSE_S = 1.0
+"""How long the end waits for a launch that was begun, so that it is noted."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A launch that was ordered; `end` is what it is told as soon as it has been launched."""
+
+    order: Order
+    end: Callable[[Incarnation], None] | None = None
 
 
 class LocalProcesses:
@@ -72,6 +92,8 @@ class LocalProcesses:
         self._rng = rng
         self._cgroups = cgroups
         self._launcher = Launcher(argv, environment, group, secret, output)
+        self._launching = Launching(asyncio.get_running_loop())
+        self._pending: dict[Incarnation, _Pending] = {}
         self._census = Census(reaper.is_watched)
         self._remnants = Remnants(reaper, self._census, cgroups, post, rng)
         self._memory = OutOfMemory(cgroups)
@@ -85,26 +107,26 @@ class LocalProcesses:
 
     # --- the port -----------------------------------------------------------------------------
 
-    def spawn(self, name: Incarnation) -> int:
-        """Exec an incarnation in a session of its own; its pid. Raises `SpawnError`."""
-        try:
-            pid = self._launcher.launch(name)
-            leader = self._lead(name, pid, is_child=True)
-        except OSError as error:
-            raise SpawnError(why_launch_failed(self._launcher.program, error)) from error
-        # Not now: it takes milliseconds, and the next launch may be waiting.
-        asyncio.get_running_loop().call_soon(self._settle_in, leader)
-        return pid
+    def spawn(self, name: Incarnation) -> None:
+        """Have an incarnation exec'd in a session of its own, behind those that were ordered before."""
+        self._reaper.expect_child()
+        order = self._launching.order(partial(self._launch, name), partial(self._launched, name))
+        self._pending[name] = _Pending(order)
 
     def terminate(self, name: Incarnation) -> None:
         """TERM to the whole group, and CONT so that a stopped one can obey."""
-        if (leader := self._led.get(name)) is not None:
+        if name in self._pending:
+            self._end_pending(name, self.terminate)
+        elif (leader := self._led.get(name)) is not None:
             leader.terminated = True
             leader.signal_group(signal.SIGTERM)
             leader.signal_group(signal.SIGCONT)
 
     def kill(self, name: Incarnation) -> None:
         """KILL to the whole group; repeated, or once the leader is gone, to whatever is left of the tree."""
+        if name in self._pending:
+            self._end_pending(name, self.kill)
+            return
         if (leader := self._led.get(name)) is None:
             self._remnants.kill(name)
             return
@@ -155,7 +177,10 @@ class LocalProcesses:
         )
 
     def release(self) -> None:
-        """Stop watching; the processes are not touched."""
+        """Stop watching; the processes are not touched, and what waits to be launched is not."""
+        for name in [name for name, pending in self._pending.items() if pending.order.withdraw()]:
+            self._forget_pending(name)
+        self._launching.close(LAUNCH_CLOSE_S)
         self._remnants.release()
         for watched in [*(leader.watched for leader in self._led.values()), *self._held.values()]:
             self._reaper.forget(watched)
@@ -179,14 +204,46 @@ class LocalProcesses:
         self._led[name] = leader
         return leader
 
-    def _settle_in(self, leader: Leader) -> None:
-        """Note whom we launched, and move it into its leaf; it is not reaped yet, so its pid is its own."""
-        if self._led.get(leader.name) is not leader:
-            return
-        self._ledger.note(Launch(leader.name, leader.pid, leader.start_ticks))
+    def _launch(self, name: Incarnation) -> int:
+        """On the launching thread: exec it and move it into its leaf. Raises `OSError`."""
+        pid = self._launcher.launch(name)
         if self._cgroups is not None:
             with suppress(OSError):  # without a leaf it is ended by group and token
-                self._cgroups.place(leader.name, leader.pid)
+                self._cgroups.place(name, pid)  # nobody has reaped it, so its pid is its own
+        return pid
+
+    def _launched(self, name: Incarnation, outcome: Outcome) -> None:
+        """Watch what was launched, note it, and tell of it."""
+        end = self._pending[name].end
+        try:
+            if isinstance(outcome, OSError):
+                raise outcome
+            leader = self._lead(name, outcome, is_child=True)
+        except OSError as error:
+            cause = why_launch_failed(self._launcher.program, error)
+            self._post(SpawnFailed(name, cause, self._rng.random()))
+            self._forget_pending(name)
+            return
+        self._post(WorkerSpawned(name, leader.pid))
+        self._forget_pending(name)
+        self._ledger.note(Launch(name, leader.pid, leader.start_ticks))
+        if end is not None:
+            end(name)
+
+    def _end_pending(self, name: Incarnation, end: Callable[[Incarnation], None]) -> None:
+        """End one that is not known to be launched: not at all if nobody has begun to, else right after."""
+        pending = self._pending[name]
+        if not pending.order.withdraw():
+            pending.end = end
+            return
+        self._forget_pending(name)
+        never = WorkerExited(name, Exit(), tree_empty=True, jitter=self._rng.random())
+        asyncio.get_running_loop().call_soon(self._post, never)
+
+    def _forget_pending(self, name: Incarnation) -> None:
+        """It is watched by now, or there is no such child."""
+        del self._pending[name]
+        self._reaper.child_is_known()
 
     # --- adopting -----------------------------------------------------------------------------
 

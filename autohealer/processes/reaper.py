@@ -55,6 +55,7 @@ class Reaper:
         # A pid can be held twice for a moment: by what has ended, and by what was given its number since.
         self._holds: Counter[int] = Counter()
         self._on_next_stray: list[Callable[[], None]] = []
+        self._expected = 0
 
     def start(self) -> None:
         """Become the parent of orphaned descendants and listen for their end."""
@@ -104,9 +105,19 @@ class Reaper:
         """Stop watching a process that lives."""
         self._release(watched)
 
+    def expect_child(self) -> None:
+        """A child is being launched elsewhere: until it is known, none that is unknown is collected."""
+        self._expected += 1
+
+    def child_is_known(self) -> None:
+        """One that was expected is watched by now, or there is none."""
+        self._expected -= 1
+        if not self._expected:
+            self._child_ended()
+
     def collect_strays(self) -> None:
         """Reap ended children nobody watches, up to the first one somebody does."""
-        while True:
+        while not self._expected:
             try:
                 status = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:

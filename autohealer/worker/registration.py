@@ -93,6 +93,7 @@ class Registration:
             identity.session_timeout_s,
             identity.credentials,
             self._on_trouble,
+            lambda: self._claim.neighbours,
         )
         self._client.add_listener(self._on_state)
         trust_as_told(self._client, identity.connection, os.environ)

@@ -159,6 +159,8 @@ def _mntr(asked: Question) -> str:
         "zk_max_file_descriptor_count": host.open_file_max,
         "zk_uptime": host.uptime_ms,
         "zk_global_sessions": len(machine.sessions),
+        "zk_connection_request_count": machine.totals.handshake_count,
+        "zk_stale_sessions_expired": machine.totals.expired_count,
         "zk_stalled_ms": machine.totals.stalled_ms,
     }
     return "".join(f"{key}\t{value}\n" for key, value in values.items())

@@ -70,10 +70,12 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Totals:
-    """Packets since the server started."""
+    """Packets, handshakes and sessions that nobody kept, since the server started."""
 
     received_count: int = 0
     sent_count: int = 0
+    handshake_count: int = 0
+    expired_count: int = 0
     stalled_ms: int = 0
 
 
@@ -149,6 +151,7 @@ class Machine:
     def tick(self, now: Moment) -> None:
         """End the sessions whose time has run out, and containers nobody uses any more."""
         for session_id in self.sessions.due(now.monotonic_ms):
+            self.totals.expired_count += 1
             self._end_session(session_id, now, "session expired")
         if self._containers_due_ms is not None and now.monotonic_ms >= self._containers_due_ms:
             self._containers_due_ms = None
@@ -165,6 +168,7 @@ class Machine:
     # Opening and ending sessions.
 
     def _connect(self, connection: Connection, request: Connect, now: Moment) -> None:
+        self.totals.handshake_count += 1
         if request.last_zxid > self.state.zxid:
             # Source: ZooKeeperServer.processConnectRequest. Serving it would show it an older state.
             self._drop(connection, "the client has seen a newer state than this server's")

@@ -9,12 +9,14 @@ Limits: on leaving a real stage everything it started is killed, by pid.
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import random
 import signal
 from abc import ABC, abstractmethod
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -22,7 +24,7 @@ from typing import TYPE_CHECKING, TypeVar
 import psutil
 
 from autohealer.contract import WorkerRecord
-from autohealer.core.events import Event
+from autohealer.core.events import Event, WorkerSpawned
 from autohealer.core.model import Exit, Incarnation
 from autohealer.daemon.ports import Processes
 from autohealer.processes.census import Census
@@ -37,7 +39,6 @@ from tests.support.fakehost import FakeHost
 from tests.support.fakes import FakeProcesses
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Sequence
 
 WITHIN_S = 10.0
@@ -95,10 +96,23 @@ class Stage(ABC):
         """Make every later launch impossible."""
 
     async def spawn(self, name: Incarnation) -> int:
-        """Launch a worker and wait until it is up."""
-        pid = self.processes.spawn(name)
+        """Launch a worker and wait until it is up; its pid. That it was launched is taken off the facts."""
+        self.processes.spawn(name)
+        pid = await self.spawned(name)
         await self.up(name)
         return pid
+
+    async def spawned(self, name: Incarnation) -> int:
+        """Wait until a launch is told of, and take that off the facts; the pid."""
+
+        def told() -> WorkerSpawned | None:
+            facts = (fact for fact in self.facts if isinstance(fact, WorkerSpawned))
+            return next((fact for fact in facts if fact.name == name), None)
+
+        found = await eventually_async(told, within_s=WITHIN_S, view=lambda: self.facts)
+        assert found is not None
+        self.facts.remove(found)
+        return found.pid
 
     async def told(self, kind: type[F], count: int = 1) -> list[F]:
         """Wait until that many facts of a kind were posted."""
@@ -259,3 +273,24 @@ class RealStage(Stage):
             self.facts.append,
             random.Random(1),
         )
+
+
+Opens = Callable[[Manner], AbstractAsyncContextManager[Stage]]
+
+
+@asynccontextmanager
+async def real_stage(
+    manner: Manner, folder: Path, reaper_type: type[Reaper] = Reaper
+) -> AsyncIterator[RealStage]:
+    """Have real processes for a block."""
+    stage = RealStage(manner, folder, asyncio.get_running_loop(), reaper_type)
+    try:
+        yield stage
+    finally:
+        stage.close()
+
+
+@asynccontextmanager
+async def fake_stage(manner: Manner) -> AsyncIterator[FakeStage]:
+    """Have virtual processes for a block."""
+    yield FakeStage(manner)

@@ -2,67 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import os
 import resource
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from autohealer.contract import WorkerRecord
-from autohealer.core.events import TreeEmptied, TreeResists, WorkerAdopted, WorkerExited
+from autohealer.core.events import (
+    TreeEmptied,
+    TreeResists,
+    WorkerAdopted,
+    WorkerExited,
+)
 from autohealer.core.model import Exit, Incarnation, Standing
-from autohealer.daemon.ports import SpawnError
 from autohealer.processes.reaper import Reaper, Watched
-from tests.ports.process_stages import WITHIN_S, FakeStage, Manner, RealStage, Stage
+from tests.ports.process_stages import WITHIN_S, Manner, Opens, RealStage, Stage, real_stage
 from tests.support.eventually import eventually_async
 from tests.support.strangers import Stranger, stranger_on
 
 NAME = Incarnation(3, 1)
 OTHER = Incarnation(4, 1)
-
-Opens = Callable[[Manner], AbstractAsyncContextManager[Stage]]
-
-
-@asynccontextmanager
-async def real_stage(
-    manner: Manner, folder: Path, reaper_type: type[Reaper] = Reaper
-) -> AsyncIterator[RealStage]:
-    """Have real processes for a block."""
-    stage = RealStage(manner, folder, asyncio.get_running_loop(), reaper_type)
-    try:
-        yield stage
-    finally:
-        stage.close()
-
-
-@asynccontextmanager
-async def fake_stage(manner: Manner) -> AsyncIterator[FakeStage]:
-    """Have virtual processes for a block."""
-    yield FakeStage(manner)
-
-
-@pytest.fixture(params=["fake", "real"])
-def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opens:
-    """Open a stage on either kind of process."""
-    if request.param == "fake":
-        return fake_stage
-    return lambda manner: real_stage(manner, tmp_path)
-
-
-async def test_a_spawned_worker_lives_and_nothing_is_posted(opened: Opens) -> None:
-    """The decider would be told of a launch twice, or count one that does not run."""
-    async with opened(Manner.OBEYS) as stage:
-        pid = stage.processes.spawn(NAME)
-        assert stage.facts == []
-        assert stage.exists(pid)
-        await stage.up(NAME)
-        assert stage.facts == []
 
 
 async def test_an_exit_is_told_once_with_its_code(opened: Opens) -> None:
@@ -180,15 +144,6 @@ async def test_ending_what_is_gone_is_harmless(opened: Opens) -> None:
             stage.processes.kill(name)
         await stage.spawn(OTHER)
         assert len(await stage.told(WorkerExited, 2)) == len(stage.facts)
-
-
-async def test_a_program_that_is_missing_raises(opened: Opens) -> None:
-    """A deleted program would end the daemon instead of backing off."""
-    async with opened(Manner.OBEYS) as stage:
-        stage.break_the_program()
-        with pytest.raises(SpawnError, match="No such file or directory"):
-            stage.processes.spawn(NAME)
-        assert stage.facts == []
 
 
 async def test_a_next_daemon_adopts_what_is_proven(opened: Opens) -> None:
@@ -416,14 +371,6 @@ async def died_unwatched(stage: RealStage, name: Incarnation) -> None:
     stage.next_daemon()
     stage.signal(pid, signal.SIGKILL)
     await eventually_async(lambda: not stage.exists(pid), within_s=WITHIN_S)
-
-
-async def test_a_launch_without_descriptors_raises(tmp_path: Path) -> None:
-    """Running out of file descriptors would end the daemon instead of backing off."""
-    async with real_stage(Manner.OBEYS, tmp_path) as stage:
-        with no_descriptors(), pytest.raises(SpawnError, match=os.strerror(errno.EMFILE)):
-            stage.processes.spawn(NAME)
-        assert stage.tree_size(NAME) == 0
 
 
 @contextmanager

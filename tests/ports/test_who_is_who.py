@@ -25,8 +25,8 @@ from autohealer.processes.census import Census
 from autohealer.processes.identity import token_of
 from autohealer.processes.ledger import LEDGER_NAME
 from autohealer.processes.procfs import stat_of
-from tests.ports.process_stages import GROUP, WITHIN_S, Manner, RealStage
-from tests.ports.test_processes import died_unwatched, is_gone, real_stage
+from tests.ports.process_stages import GROUP, WITHIN_S, Manner, RealStage, real_stage
+from tests.ports.test_processes import died_unwatched, is_gone
 from tests.support.eventually import eventually_async
 
 NAME = Incarnation(3, 1)
@@ -64,7 +64,8 @@ async def stage_of(folder: Path, *argv: str) -> AsyncIterator[RealStage]:
 
 async def launched(stage: RealStage, name: Incarnation = NAME) -> int:
     """A worker that says `up`."""
-    pid = stage.processes.spawn(name)
+    stage.processes.spawn(name)
+    pid = await stage.spawned(name)
     output = stage.folder / f"slot-{name.slot}.log"
     await eventually_async(lambda: "up\n" in output.read_text(), within_s=WITHIN_S)
     return pid

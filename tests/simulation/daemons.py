@@ -11,7 +11,6 @@ Must never know: what faults are coming, the oracle.
 from __future__ import annotations
 
 import asyncio
-import random
 from typing import TYPE_CHECKING
 
 from autohealer.core.events import ReplicasSet, StoreChanged, WorkersListed
@@ -78,10 +77,10 @@ class _Processes(FakeProcesses):
         self._starting = False
         return found
 
-    def spawn(self, name: Incarnation) -> int:
+    def spawn(self, name: Incarnation) -> None:
         """Launch."""
         self._fuse.burn()
-        return super().spawn(name)
+        super().spawn(name)
 
     def terminate(self, name: Incarnation) -> None:
         """TERM."""
@@ -160,9 +159,7 @@ class SimulatedDaemon:
         self.post = _Post(world, self.mailbox)
         self.processes = _Processes(self.post, world, self.fuse)
         self.registry = _Registry(self.post, world, self.fuse, self._clock)
-        self.executor = Executor(
-            self.processes, self.registry, self.post, self.mailbox.fail, random.Random(1)
-        )
+        self.executor = Executor(self.processes, self.registry, self.post, self.mailbox.fail)
         self.view = View(
             policy=policy,
             budget=Budget(tokens=float(policy.budget_burst)),
@@ -179,6 +176,7 @@ class SimulatedDaemon:
             self.executor,
             self._clock,
             [self._count_rounds, *observers],
+            gauge=lambda: 1.0,
         )
         self.task = asyncio.get_running_loop().create_task(loop.run())
 

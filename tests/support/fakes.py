@@ -29,6 +29,7 @@ from autohealer.core.events import (
     Event,
     ListFailed,
     RegistryWiped,
+    SpawnFailed,
     StoreChanged,
     TreeEmptied,
     TreeResists,
@@ -36,9 +37,10 @@ from autohealer.core.events import (
     WorkerExited,
     WorkerHeld,
     WorkersListed,
+    WorkerSpawned,
 )
 from autohealer.core.model import Exit, Incarnation, Standing, Store
-from autohealer.daemon.ports import Gone, SpawnError, Unreadable
+from autohealer.daemon.ports import Gone, Unreadable
 from tests.support.fakehost import KILL, TERM, FakeHost, FakeProcess
 
 if TYPE_CHECKING:
@@ -68,16 +70,17 @@ class FakeProcesses:
 
     # --- the port -----------------------------------------------------------------------------
 
-    def spawn(self, name: Incarnation) -> int:
-        """Start a process. Raises `SpawnError`."""
+    def spawn(self, name: Incarnation) -> None:
+        """Start a process, and tell of it."""
         if self.host.broken:
-            raise SpawnError(self.host.broken)
+            self._soon(SpawnFailed(name, self.host.broken, self._rng.random()))
+            return
         process = self.host.run(name)
         self.spawned.append(name)
         self._hold(process)
+        self._soon(WorkerSpawned(name, process.pid))
         if self._on_start is not None:
             self._on_start(process)
-        return process.pid
 
     def terminate(self, name: Incarnation) -> None:
         """TERM and CONT: ends what does not ignore it, stopped or not."""

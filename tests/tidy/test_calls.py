@@ -30,6 +30,7 @@ PLACES: dict[tuple[str, ...], tuple[str, ...]] = {
         "autohealer/coordination/turned_away.py",  # between two knocks, while workers wait to register
         "autohealer/daemon/mailbox.py",  # zero seconds: lets the event loop hear others between two rounds
         "autohealer/embedded/leftovers.py",  # between two looks at who uses a server
+        "autohealer/patience.py",  # before an attempt to connect, on kazoo's thread for that
         "autohealer/worker/registration.py",  # between two attempts to register, on a thread of its own
         "autohealer/zkserver/server.py",  # zero seconds: lets transports close
         "flaky_worker/misbehave.py",  # hanging is its purpose

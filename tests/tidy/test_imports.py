@@ -26,14 +26,17 @@ KAZOO_GUARD = "autohealer.zkguard"
 """Whom both trust."""
 SOCKET_OWNERS = "autohealer.zkserver.endpoints"
 """Whose a socket is; standard library only, and part of the server because that can be lifted out."""
+PATIENCE = "autohealer.patience"
+"""How long it waits for a server."""
 
 DOORS: dict[str, tuple[str, ...]] = {
     "autohealer/core": (CORE,),
     "autohealer/contract.py": (),
     "autohealer/printable.py": (),
     "autohealer/credentials.py": (CONTRACT,),
+    "autohealer/patience.py": (),
     "autohealer/zktls.py": (CREDENTIALS,),
-    "autohealer/zkclient.py": (CREDENTIALS, TLS),
+    "autohealer/zkclient.py": (CREDENTIALS, PATIENCE, TLS),
     "autohealer/zkguard.py": (SOCKET_OWNERS, CONTRACT),
     "autohealer/settings.py": (f"{CORE}.model", CONTRACT, CREDENTIALS, TLS),
     "autohealer/statedir": (STATE_DIR,),
@@ -66,10 +69,8 @@ DOORS: dict[str, tuple[str, ...]] = {
 
 ROOMS_OF_LIBRARIES: dict[str, tuple[str, ...]] = {
     "kazoo": (
-        "autohealer/coordination",
-        "autohealer/worker",
-        "autohealer/zkclient.py",
-        "autohealer/zkguard.py",
+        *("autohealer/coordination", "autohealer/worker"),
+        *("autohealer/zkclient.py", "autohealer/zkguard.py", "autohealer/patience.py"),
     ),
     "psutil": ("autohealer/processes",),
     "typer": ("autohealer/cli",),

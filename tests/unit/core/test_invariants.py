@@ -52,7 +52,7 @@ def test_too_many_launches_at_once_are_named() -> None:
     """A fault in pacing would launch a whole group at once."""
     scene = Scene("0:starting(0.1s) 1:- 2:-", policy=Policy(in_flight_max=2))
     spawns = tuple(Spawn(key, Incarnation(key, BASE), "why") for key in (1, 2))
-    assert violations_of(scene.view, Plan(spawns)) == ("3 launches in flight, more than 2",)
+    assert violations_of(scene.view, Plan(spawns)) == ("3 launches under way, more than 2",)
 
 
 def test_counts_that_do_not_add_up_are_named() -> None:

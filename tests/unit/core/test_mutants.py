@@ -24,7 +24,17 @@ from autohealer.core import (
 )
 from autohealer.core.actions import Action, Discard, Spawn
 from autohealer.core.intensity import Rate
-from autohealer.core.model import NEVER, Budget, Incarnation, Occupant, Phase, Policy, Slot, View
+from autohealer.core.model import (
+    NEVER,
+    Budget,
+    Incarnation,
+    Occupant,
+    Pace,
+    Phase,
+    Policy,
+    Slot,
+    View,
+)
 from tests.unit.core.test_properties import WEIGHTED
 from tests.unit.core.world import Broken, begin, heal, tell
 
@@ -165,8 +175,8 @@ MUTANTS: dict[str, list[Patch]] = {
     "forgets back-off": [(restarts, "backoff_s", _forgets_backoff)],
     "never doubles": [(restarts, "backoff_s", _never_doubles)],
     "reuses a generation": [(reconcile, "_spawn", _reuses_a_generation)],
-    "counts no launches in flight": [(reconcile, "allowance", _counts_no_launches_in_flight)],
-    "starts everything at once": [(reconcile, "allowance", _never_shrinks_nor_starts_slowly)],
+    "counts no launches in flight": [(pacing, "allowance", _counts_no_launches_in_flight)],
+    "starts everything at once": [(pacing, "allowance", _never_shrinks_nor_starts_slowly)],
     "restarts without killing": [(reconcile, "is_launchable", _restarts_without_killing)],
     "counts the dead as live": [(evolve, "_vacate", _counts_the_dead_as_live)],
     "never discards": [(reconcile, "_registry_work", _never_discards)],
@@ -202,9 +212,9 @@ def test_a_window_that_ignores_failures_is_caught(monkeypatch: pytest.MonkeyPatc
     """What cannot start would be launched by the dozen and no table would tell."""
     from tests.unit.core.test_pacing import test_a_failed_launch_halves_the_window as table
 
-    unshrunk: Callable[[int], int] = lambda window: window  # noqa: E731 - a mutant is one expression
-    monkeypatch.setattr(evolve, "shrunk", unshrunk)
+    unshrunk: Callable[[Pace], Pace] = lambda pace: pace  # noqa: E731 - a mutant is one expression
+    monkeypatch.setattr(evolve, "failed", unshrunk)
     with pytest.raises(AssertionError):
         table()
-    monkeypatch.setattr(evolve, "shrunk", pacing.shrunk)
+    monkeypatch.setattr(evolve, "failed", pacing.failed)
     table()

@@ -38,7 +38,7 @@ SILENT = (
         ("0:- 1:- 2:-", ["spawn 0: first start", "wait 1", "wait 2"]),
         ("0:ready 1:- 2:- 3:-", ["spawn 1: first start", "spawn 2: first start", "wait 3"]),
         ("0:starting(0.2s) 1:-", ["wait 1"]),
-        ("0:starting(1.2s) 1:-", ["spawn 1: first start"]),
+        ("0:starting(9.9s) 1:-", ["wait 1"]),
         ("0:starting(29.9s)", []),
         ("0:starting(30s)", [f"kill 0: {SILENT}"]),
         ("0:starting*(24s)", []),
@@ -57,7 +57,7 @@ SILENT = (
 )
 def test_what_is_done_about_each_state(slots: str, plan: list[str]) -> None:
     """A slot would be left broken, or a healthy worker disturbed."""
-    assert Scene(slots).decide() == plan
+    assert Scene(slots, policy=Policy(in_flight_min=1)).decide() == plan
 
 
 @pytest.mark.parametrize("store", ["suspended(60s)", "lost(60s)", "reconnected(60s)"])
@@ -168,14 +168,6 @@ def test_a_worker_that_registers_again_in_time_is_left_alone() -> None:
     assert scene.after(0.4, scene.lists(name)) == []
     assert scene.after(60.0) == []
     assert next_wake(scene.view) is None
-
-
-def test_a_worker_that_survives_its_launch_lets_the_next_one_start() -> None:
-    """A group whose workers register slowly would start one in half a minute."""
-    scene = Scene("0:- 1:- 2:- 3:-")
-    scene.decide()
-    assert scene.after(1.0) == ["spawn 1: first start", "spawn 2: first start"]
-    assert scene.after(1.0) == ["spawn 3: first start"]
 
 
 def test_after_a_reconnect_workers_have_time_to_register_again() -> None:
@@ -353,7 +345,7 @@ def test_the_budget_spreads_a_storm_of_deaths() -> None:
         "wait 2",
         "wait 3",
     ]
-    assert next_wake(scene.view) == scene.view.now + 1.0
+    assert next_wake(scene.view) == pytest.approx(scene.view.now + 1.0)
     assert len(scene.after(1.0)) == 1
     assert len(scene.after(1.0)) == 1
     assert scene.view.counts[Phase.STARTING] == 4
@@ -368,8 +360,8 @@ def test_the_first_start_costs_no_budget() -> None:
 
 def test_a_plan_says_what_it_holds_back() -> None:
     """A user watching nothing happen would not know why."""
-    waiting = Scene("0:- 1:-")
-    assert "slow start" in reconcile(waiting.view, every_slot=True).holds[0]
+    waiting = Scene(" ".join(f"{key}:-" for key in range(5)))
+    assert "under way to register" in reconcile(waiting.view, every_slot=True).holds[0]
     away = Scene("0:ready", store="suspended(1s)")
     holds = reconcile(away.view).holds
     assert holds == ("ZooKeeper session suspended: nothing is concluded from registrations",)

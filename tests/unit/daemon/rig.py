@@ -9,7 +9,6 @@ Limits: one group a rig (several may be neighbours), one host; a worker that is 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -69,9 +68,7 @@ class Rig:
         self.neighbours = neighbours
         self.processes = FakeProcesses(self._post, host, self._started)
         self.registry = FakeRegistry(self._post, group)
-        self.executor = Executor(
-            self.processes, self.registry, self._post, self.mailbox.fail, random.Random(1)
-        )
+        self.executor = Executor(self.processes, self.registry, self._post, self.mailbox.fail)
         self.view = View(
             policy=policy,
             budget=Budget(tokens=float(policy.budget_burst)),

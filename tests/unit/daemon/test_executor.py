@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from dataclasses import replace
 
 import pytest
@@ -44,7 +43,6 @@ class Bench:
             self.registry,
             self.posted.append,
             self.failures.append,
-            random.Random(1),
         )
         self.registry.connect()
 
@@ -88,7 +86,8 @@ async def test_a_launch_is_told_with_its_pid() -> None:
     """Status would show no pid."""
     bench = Bench()
     bench.executor.execute(Plan((Spawn(0, NAME, "first start"),)))
-    assert bench.posted == [WorkerSpawned(NAME, bench.host.last_pid)]
+    await pass_time(0.01)
+    assert bench.facts() == [WorkerSpawned(NAME, bench.host.last_pid)]
 
 
 async def test_a_launch_that_fails_is_told_with_the_reason() -> None:
@@ -96,7 +95,8 @@ async def test_a_launch_that_fails_is_told_with_the_reason() -> None:
     bench = Bench()
     bench.host.broken = "/bin/x: No such file or directory"
     bench.executor.execute(Plan((Spawn(0, NAME, "first"), Spawn(1, OTHER, "first"))))
-    first, second = bench.posted
+    await pass_time(0.01)
+    first, second = bench.facts()
     assert isinstance(first, SpawnFailed)
     assert isinstance(second, SpawnFailed)
     assert (first.name, first.error) == (NAME, "/bin/x: No such file or directory")
@@ -184,6 +184,7 @@ async def test_reads_go_on_beside_launches_and_are_few_at_once() -> None:
     for name in names:
         registry.register(name, b"nonsense")
     bench.executor.execute(Plan((*map(Inspect, names), Spawn(0, NAME, "first start"))))
+    await pass_time(0.01)
     assert bench.facts() == [WorkerSpawned(NAME, bench.host.last_pid)]
     await pass_time(10.0)
     assert registry.most == READS_AT_ONCE

@@ -45,8 +45,7 @@ async def test_a_deadline_makes_a_round_by_itself() -> None:
         rig.process(0).frozen = True
         before = len(rig.rounds)
         await pass_time(29.0)
-        probation = len(rig.rounds) - before
-        assert probation == 1
+        assert len(rig.rounds) == before
         await pass_time(2.0)
         assert rig.processes.signals == [(Incarnation(0, 1000), 9)]
 
