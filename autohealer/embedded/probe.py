@@ -65,19 +65,23 @@ async def who_listens(port: int) -> Seen:
     Raises:
         OSError: it could not be asked, for want of descriptors or memory, or the kernel does not tell whose it is.
     """
-    try:
-        answer, is_whole = await _ask(port, b"srvr")
-    except ForeignListener as error:
-        return Seen(Listener.FOREIGN, str(error))
-    except ConnectionRefusedError:
-        return Seen(Listener.NOBODY)
-    except TimeoutError:
-        return Seen(Listener.SILENT)
-    except OSError as error:
-        if error.errno in _UNKNOWN:
-            raise
-        return Seen(Listener.STRANGER)
-    return Seen(_kind_of(answer, is_whole=is_whole))
+    for _ in range(2):
+        try:
+            answer, is_whole = await _ask(port, b"srvr")
+        except ForeignListener as error:
+            return Seen(Listener.FOREIGN, str(error))
+        except ConnectionRefusedError:
+            return Seen(Listener.NOBODY)
+        except TimeoutError:
+            return Seen(Listener.SILENT)
+        except ConnectionResetError:
+            continue  # a server that dies while it is asked does so once
+        except OSError as error:
+            if error.errno in _UNKNOWN:
+                raise
+            break
+        return Seen(_kind_of(answer, is_whole=is_whole))
+    return Seen(Listener.STRANGER)
 
 
 def _kind_of(answer: bytes, *, is_whole: bool) -> Listener:

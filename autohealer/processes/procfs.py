@@ -136,8 +136,8 @@ def _of_another_thread(pid: int) -> bytes:
     """What other threads show where the first one has ended."""
     try:
         threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - names are numbers
-    except FileNotFoundError:
-        return b""
+    except (FileNotFoundError, ProcessLookupError):
+        return b""  # gone, before or after its folder was opened
     for thread in threads:
         if thread == str(pid):
             continue

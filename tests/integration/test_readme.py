@@ -79,7 +79,7 @@ class Terminal:
         os.close(self._controller)
 
 
-@pytest.mark.xdist_group("one installation at a time")
+@pytest.mark.xdist_group("port 2181")
 @pytest.mark.timeout(600)
 def test_the_first_command_shows_ten_of_ten_and_ctrl_c_leaves_nothing(
     checkout: Path, tmp_path: Path
@@ -105,7 +105,7 @@ def test_the_first_command_shows_ten_of_ten_and_ctrl_c_leaves_nothing(
         terminal.close()
 
 
-@pytest.mark.xdist_group("one installation at a time")
+@pytest.mark.xdist_group("port 2181")
 @pytest.mark.timeout(600)
 def test_the_second_command_finds_the_tests(checkout: Path) -> None:
     """A contributor could not run the tests as told; here they are only collected, or this would never end."""

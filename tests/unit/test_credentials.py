@@ -132,7 +132,7 @@ def test_a_password_does_not_show_where_its_holder_is_printed(tmp_path: Path) ->
 def test_sasl_without_its_package_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The daemon would end with a traceback out of kazoo's thread at the first connection."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    with pytest.raises(CredentialsError, match="pure-sasl is missing: `pip install 'kazoo"):
+    with pytest.raises(CredentialsError, match="pure-sasl is missing: `pip install 'autohealer"):
         login_in(login_file(tmp_path, "sasl:bob:x"))
 
 

@@ -34,6 +34,9 @@ from tests.support.otheruser import STRANGER, socket_of
 from tests.support.ports import HOST, free_port
 from tests.support.require import require
 
+pytestmark = pytest.mark.xdist_group("port 2181")
+"""And one secret: the tests would find each other's workers."""
+
 SECRET = b"of this state directory"
 GROUP = "web"
 
