@@ -376,11 +376,11 @@ def zkserver(
         ),
     ] = False,
 ) -> None:
-    """Run the embedded ZooKeeper server alone, on 127.0.0.1, for this user and root.
+    """Run the embedded ZooKeeper server alone, on 127.0.0.1.
 
-    For development, tests and everything that lives on one machine; not for more than one (no replication, no TLS):
-    use an Apache ZooKeeper ensemble there. Everything acknowledged survives kill -9 of the server; a power cut may
-    cost the last seconds. One server per data directory.
+    It serves this user and root. For development, tests and everything that lives on one machine; not for more than
+    one (no replication, no TLS): use an Apache ZooKeeper ensemble there. Everything acknowledged survives kill -9 of
+    the server; a power cut may cost the last seconds. One server per data directory.
 
     Limits: 16,384 connections, 65,536 sessions, 500,000 watches, 1 MB per request, about 512 MiB of nodes; beyond
     them requests are refused and the log says why. To change limits or sync every write:

@@ -268,8 +268,8 @@ class Pace:
     """How many of a kind may be under way at once (`window`), and what that follows (see `autohealer.core.pacing`).
 
     `best_s` is the shortest time that one took to get through, `last_s` what the last one took and `moved_at` when that
-    was. `reviewed_at` is when those under way were reviewed last, `asides` how many were set aside since one got
-    through although the machine was busy.
+    was, or when some were last set aside although the machine was busy. `reviewed_at` is when those under way were
+    reviewed last.
     """
 
     window: int
@@ -277,7 +277,6 @@ class Pace:
     last_s: float = 0.0
     moved_at: float = NEVER
     reviewed_at: float = NEVER
-    asides: int = 0
 
 
 @dataclass(slots=True)

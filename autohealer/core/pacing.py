@@ -9,9 +9,9 @@ it, down to one: what cannot start at all is found out by a few processes, not b
 Under way is whatever has not got through, whatever its age. But one that waits for something else than the processor
 (a model to be loaded, a job to be finished) must not hold the others back. Those under way are therefore reviewed
 while others wait: when half of the processors have nothing to do, the window doubles, and all that have had time
-enough are set aside and take no place any more. When the processors are busy, or nobody can tell, one of them is set
-aside after a long while in which none got through, the next one after twice as long: a bound on being held back, and
-too little to add up.
+enough are set aside and take no place any more. When the processors are busy, or nobody can tell, one of them is,
+after a while in which none got through, and then another: the next one waits for seconds and not for minutes, and what
+adds up so is nothing beside the crowd that a collapse takes.
 
 Must never know: slots. All is arithmetic on a `Pace`.
 """
@@ -33,8 +33,6 @@ PATIENCE_LOOKS = 4
 PATIENCE_TIMES = 3.0
 """On a busy machine one is set aside after this many looks, or this many times what the last one took, if more."""
 
-DOUBLINGS_MAX = 10
-
 
 def allowance(window: int, under_way: int) -> int:
     """How many more may begin now."""
@@ -49,7 +47,7 @@ def through(pace: Pace, limits: Limits, took_s: float, now: float) -> Pace:
         window = max(window, min(window + 1, limits.most))
     elif took_s > SHRINKS_BEYOND * best_s:
         window = min(window, max(window - 1, limits.least))
-    return replace(pace, window=window, best_s=best_s, last_s=took_s, moved_at=now, asides=0)
+    return replace(pace, window=window, best_s=best_s, last_s=took_s, moved_at=now)
 
 
 def failed(pace: Pace) -> Pace:
@@ -75,7 +73,6 @@ def reviewed(
     if idle is not None and idle >= IDLE_ENOUGH:
         return replace(pace, window=max(pace.window, min(2 * pace.window, limits.most))), None
     patience_s = max(PATIENCE_LOOKS * limits.look_s, PATIENCE_TIMES * pace.last_s)
-    patience_s *= 2 ** min(pace.asides, DOUBLINGS_MAX)
     if now - max(oldest, pace.moved_at) < patience_s:
         return pace, 0
-    return replace(pace, moved_at=now, asides=pace.asides + 1), 1
+    return replace(pace, moved_at=now), 1

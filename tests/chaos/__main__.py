@@ -7,6 +7,7 @@ import logging
 import random
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.chaos.arena import SESSION_TIMEOUT_S, arena
@@ -14,9 +15,12 @@ from tests.chaos.campaign import Campaign
 from tests.chaos.schedule import schedule_of
 from tests.support.apache import ApacheZooKeeper
 from tests.support.embedded import EmbeddedZooKeeper
-from tests.support.servers import running
+from tests.support.servers import ServerProcess, running
 
-_SERVERS = {"embedded": EmbeddedZooKeeper, "apache": ApacheZooKeeper}
+_SERVERS: dict[str, Callable[[Path], ServerProcess]] = {
+    "embedded": EmbeddedZooKeeper,
+    "apache": ApacheZooKeeper,
+}
 
 
 def main() -> None:

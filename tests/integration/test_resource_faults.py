@@ -20,10 +20,11 @@ from kazoo.exceptions import KazooException
 
 from tests.support.clients import connected
 from tests.support.daemon import Daemon
+from tests.support.embedded import EmbeddedZooKeeper
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
 from tests.support.require import require
-from tests.support.servers import ZooKeeperServer, ZooKeeperUnderTest
+from tests.support.servers import ZooKeeperServer, ZooKeeperUnderTest, running
 
 WITHIN_S = 30.0
 FAULT_S = 2.0
@@ -83,14 +84,21 @@ def test_without_descriptors_nothing_is_doubled_and_healing_goes_on_after(
         assert daemon.log("invariant_broken") == []
 
 
+@pytest.fixture
+def open_server(tmp_path: Path) -> Iterator[str]:
+    """The address of an embedded server that serves other users too."""
+    with running(EmbeddedZooKeeper(tmp_path / "zookeeper", open_to_all=True)) as server:
+        yield server.address
+
+
 @pytest.mark.parametrize("limit", ["control group", "user"])
 def test_when_no_process_can_be_started_launches_are_retried(
-    zookeeper: ZooKeeperUnderTest, tmp_path: Path, limit: str
+    open_server: str, tmp_path: Path, limit: str
 ) -> None:
     """A machine out of processes would end the daemon, or its slots would stay empty."""
     require("root with setpriv", os.geteuid() == 0 and Path("/usr/bin/setpriv").exists())
     no_forks = {"control group": full_group, "user": user_at_limit}[limit]
-    daemon = Daemon(tmp_path / "state", zookeeper.connection, replicas=3)
+    daemon = Daemon(tmp_path / "state", open_server, replicas=3)
     if limit == "user":
         daemon.command = [*AS_SOMEBODY, *daemon.command]
         daemon.state_dir.mkdir()

@@ -60,10 +60,11 @@ def test_a_reader_that_stalls_stops_neither_healing_nor_the_end(
     """`autohealer … | less`, or a terminal stopped by Ctrl-S, would end healing and ignore TERM."""
     daemon = Daemon(tmp_path / "state", server, replicas=2)
     with small_pipe() as (_, daemon.says_into), daemon:
-        pids = daemon.becomes_whole()
+        pids = daemon.has_served()
         for _ in range(12):
             os.kill(pids[0], signal.SIGKILL)
-            pids = daemon.replaces({0: pids[0]}, within_s=WITHIN_S)
+            daemon.replaces({0: pids[0]}, within_s=WITHIN_S)
+            pids = daemon.has_served()
         began = time.monotonic()
         assert daemon.stop() == 0
         assert time.monotonic() - began < 10
@@ -89,10 +90,11 @@ def test_lines_that_nobody_read_are_counted_when_somebody_reads_again(
     with small_pipe() as (read, write), ExitStack() as stack:
         daemon.says_into = write
         stack.enter_context(daemon)
-        pids = daemon.becomes_whole()
+        pids = daemon.has_served()
         for _ in range(12):
             os.kill(pids[0], signal.SIGKILL)
-            pids = daemon.replaces({0: pids[0]}, within_s=WITHIN_S)
+            daemon.replaces({0: pids[0]}, within_s=WITHIN_S)
+            pids = daemon.has_served()
         os.close(write)
         got = bytearray()
         thread = threading.Thread(target=_read_all, args=(read, got))

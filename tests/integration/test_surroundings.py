@@ -153,16 +153,7 @@ def test_at_a_low_limit_it_says_how_many_it_can_keep_answers_and_stops_all(
     server: str, tmp_path: Path
 ) -> None:
     """Below a limit of 64 open files neither status nor stop would work, and nobody would know why."""
-    nap = tmp_path / "nap"
-    shutil.copy(shutil.which("sleep") or "", nap)
-    daemon = Daemon(
-        tmp_path / "state",
-        server,
-        replicas=60,
-        program=str(nap),
-        args=("1000",),
-        options=("--registration-timeout", "600"),
-    )
+    daemon = Daemon(tmp_path / "state", server, replicas=60)
     daemon.command = ["sh", "-c", 'ulimit -n 64; exec "$@"', "sh", *daemon.command]
     with daemon:
         eventually(lambda: daemon.log("worker_start_failed"), within_s=60, view=daemon.view)

@@ -136,7 +136,9 @@ def test_a_path_in_a_sentence_is_one_line_of_text(command: str, tmp_path: Path) 
 def test_a_program_whose_path_is_no_text_is_looked_after(server: str, tmp_path: Path) -> None:
     """A file name in an old encoding would leave everybody without a status."""
     program = os.fsencode(tmp_path) + b"/w\xff\x1b[2J.sh"
-    Path(os.fsdecode(program)).write_text("#!/nosuch\n")
+    interpreter = tmp_path / "interpreter"
+    interpreter.symlink_to("/bin/sh")
+    Path(os.fsdecode(program)).write_text(f"#!{interpreter}\n")
     Path(os.fsdecode(program)).chmod(0o755)
     daemon = Daemon(
         tmp_path / "state",
@@ -148,6 +150,8 @@ def test_a_program_whose_path_is_no_text_is_looked_after(server: str, tmp_path: 
         options=("--group", "w"),
     )
     with daemon:
+        eventually(lambda: daemon.log("worker_started"), within_s=WITHIN_S, view=daemon.view)
+        interpreter.unlink()
         eventually(lambda: daemon.log("worker_start_failed"), within_s=WITHIN_S, view=daemon.view)
         shown = on_terminal("status", "--state-dir", str(daemon.state_dir))
         assert rb"w\udcff\x1b[2J.sh" in shown

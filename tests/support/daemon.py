@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 RAMP_WITHIN_S = 60.0
 EXIT_WITHIN_S = 30.0
 ANSWER_WITHIN_S = 20.0
+MIN_READY_S = 1.0
 _MARK = "AUTOHEALER_TEST_STATE_DIR"
 IMMORTAL = ("--mean-life", "inf")
 
@@ -174,6 +175,18 @@ class Daemon:
             return status if new else None
 
         return ready_pids(eventually(all_new, within_s=within_s, view=self.view))
+
+    def has_served(self) -> dict[int, int]:
+        """Wait until every slot has been ready for so long that its end is no failed start; slot to pid."""
+
+        def served() -> StatusRecord | None:
+            status = self._whole()
+            if status is None:
+                return None
+            long_enough = all(slot.phase_age_s >= MIN_READY_S for slot in status.slots)
+            return status if long_enough else None
+
+        return ready_pids(eventually(served, within_s=RAMP_WITHIN_S, view=self.view))
 
     def _whole(self) -> StatusRecord | None:
         """The status, if it shows exactly the wanted number of slots, all ready."""

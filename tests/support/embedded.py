@@ -9,10 +9,17 @@ from tests.support.servers import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 
 class EmbeddedZooKeeper(ServerProcess):
     """`python -m autohealer.zkserver` on a port and a data directory of its own."""
+
+    def __init__(
+        self, data_dir: Path, port: int | None = None, *, open_to_all: bool = False
+    ) -> None:
+        super().__init__(data_dir, port)
+        self._options: tuple[str, ...] = ("--open-to-all",) if open_to_all else ()
 
     def _command(self) -> Sequence[str]:
         data_dir = self.data_dir / "data"
@@ -20,4 +27,5 @@ class EmbeddedZooKeeper(ServerProcess):
         return (
             sys.executable,
             *("-m", "autohealer.zkserver", "--port", port, "--data-dir", str(data_dir)),
+            *self._options,
         )

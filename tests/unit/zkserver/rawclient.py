@@ -42,9 +42,6 @@ class LimitedZooKeeper(EmbeddedZooKeeper):
         super().__init__(data_dir)
         self._options = options
 
-    def _command(self) -> Sequence[str]:
-        return (*super()._command(), *self._options)
-
     @property
     def command(self) -> Sequence[str]:
         """What runs it."""
