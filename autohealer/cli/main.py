@@ -279,7 +279,7 @@ def status(
     json: Annotated[bool, typer.Option("--json", help="The whole answer, for programs.")] = False,
     state_dir: StateDir = None,
 ) -> None:
-    """Show each worker: its state, how old each fact is, why it last restarted."""
+    """Show each worker: its state, how old each fact is, and why."""
     from rich.console import Console
 
     from autohealer.cli.daemons import Refused, ask_daemons
