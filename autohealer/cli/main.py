@@ -209,7 +209,7 @@ def run(
         typer.Option(help="auto: console on a terminal, one JSON object per line elsewhere."),
     ] = LogFormat.AUTO,
 ) -> None:
-    """Keep N copies of PROGRAM alive until told to stop (the default command).
+    """Keep N copies of PROGRAM alive (the default command).
 
     A worker whose process dies, or whose registration in ZooKeeper vanishes, is replaced. Ctrl-C or TERM stops
     everything; a second one kills at once.

@@ -86,7 +86,7 @@ def test_a_state_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
 
 def test_help_names_the_options_and_the_exit_codes() -> None:
     """A newcomer would have to read the source."""
-    whole = " ".join(autohealer("--help").stdout.split())
+    whole = " ".join(autohealer("--help", COLUMNS="80").stdout.split())
     assert "..." not in whole.replace("[ARGS]...", ""), "no command's summary is cut"
     assert autohealer("-h").stdout == autohealer("--help").stdout
     assert autohealer("status", "-h").stdout == autohealer("status", "--help").stdout
