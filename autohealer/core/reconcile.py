@@ -16,7 +16,7 @@ Deciding changes nothing: the loop folds the plan back as `Decided`. Looking at 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
 
@@ -91,14 +91,18 @@ def next_wake(view: View) -> float | None:
 
 def _next_launch(view: View) -> float:
     """When the first of those that wait may be launched, as far as waiting is all it takes."""
+    gate = gate_of(view)
+
+    def opens_for_one_of(waiting: Collection[int]) -> float:
+        return view.now if gate.is_open(view.now) else min(map(gate.may_fill_from, waiting))
+
     due = []
     if view.waiting_again:
         rate = rate_of(view.policy, view.desired.replicas)
-        due.append(view.now + seconds_to_token(refilled(view.budget, view.now, rate), rate))
+        paid_at = view.now + seconds_to_token(refilled(view.budget, view.now, rate), rate)
+        due.append(max(paid_at, opens_for_one_of(view.waiting_again)))
     if view.waiting:
-        gate = gate_of(view)
-        is_open = gate.is_open(view.now)
-        due.append(view.now if is_open else min(map(gate.may_fill_from, view.waiting)))
+        due.append(opens_for_one_of(view.waiting))
     return min(due)
 
 
