@@ -91,19 +91,20 @@ def next_wake(view: View) -> float | None:
 
 def _next_launch(view: View) -> float:
     """When the first of those that wait may be launched, as far as waiting is all it takes."""
-    gate = gate_of(view)
-
-    def opens_for_one_of(waiting: Collection[int]) -> float:
-        return view.now if gate.is_open(view.now) else min(map(gate.may_fill_from, waiting))
-
     due = []
     if view.waiting_again:
         rate = rate_of(view.policy, view.desired.replicas)
         paid_at = view.now + seconds_to_token(refilled(view.budget, view.now, rate), rate)
-        due.append(max(paid_at, opens_for_one_of(view.waiting_again)))
+        due.append(max(paid_at, _fillable_from(view, view.waiting_again)))
     if view.waiting:
-        due.append(opens_for_one_of(view.waiting))
+        due.append(_fillable_from(view, view.waiting))
     return min(due)
+
+
+def _fillable_from(view: View, waiting: Collection[int]) -> float:
+    """From when one of them waits for no news of who is there already."""
+    gate = gate_of(view)
+    return view.now if gate.is_open(view.now) else min(map(gate.may_fill_from, waiting))
 
 
 def _ending(slot: Slot, view: View) -> Action | None:

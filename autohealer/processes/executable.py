@@ -66,11 +66,18 @@ def interpreter_of(path: Path) -> str | None:
     Raises:
         OSError: it cannot be read.
     """
-    line = _line_of(_head_of(path))
-    interpreter, _, rest = line.partition(" ")
-    if not interpreter:
-        return None
-    return shutil.which(_asked_of_env(rest)) if _is_env(interpreter) else interpreter
+    interpreter, _, rest = _line_of(_head_of(path)).partition(" ")
+    return shutil.which(_asked_of_env(rest)) if _is_env(interpreter) else interpreter or None
+
+
+def interpreter_named_in(path: Path) -> str | None:
+    """The program that a script's `#!` line names by its path; None where it asks `env`, and without one.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    interpreter, _, _ = _line_of(_head_of(path)).partition(" ")
+    return None if _is_env(interpreter) else interpreter or None
 
 
 def _why_forbidden(path: Path) -> str:

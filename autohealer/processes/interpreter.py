@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from autohealer.processes.executable import interpreter_of
+from autohealer.processes.executable import interpreter_named_in
 
 ASKING_S = 10.0
 """A Python that takes longer to say what it has is not waited for."""
@@ -44,18 +44,13 @@ def python_for(script: Path | None) -> Python:
 
 
 def _asked_for(script: Path | None) -> Iterator[Python]:
-    if script is not None and (named := interpreter_of(script)) and _is_python_by_path(script):
+    named = None if script is None else interpreter_named_in(script)
+    if script is not None and named is not None and "python" in named:
         yield Python(named, f"the #! line of {script.name} names it")
     if active := os.environ.get("VIRTUAL_ENV"):
         yield Python(f"{active}/bin/python", "its virtual environment is active")
     beside = Path(".venv/bin/python").absolute()
     yield Python(str(beside), "it is in .venv, in the current folder")
-
-
-def _is_python_by_path(script: Path) -> bool:
-    with script.open("rb") as file:
-        line = file.readline(256)
-    return b"python" in line and b"/env " not in line
 
 
 def _is_ours(python: str) -> bool:

@@ -64,13 +64,13 @@ class Processors:
 
     def idle(self) -> float | None:
         """The share that was idle (0 to 1) since the last reading; None when that was too long ago, or nobody knows."""
+        now, last = self._clock(), self._last
+        if last is not None and now - last.at < APART_MIN_S:
+            return self._idle
         try:
-            reading = self._read()
+            reading = self._read(now)
         except (OSError, ValueError, IndexError):
             return None
-        last = self._last
-        if last is not None and reading.at - last.at < APART_MIN_S:
-            return self._idle
         self._last = reading
         if last is None or reading.at - last.at > APART_MAX_S or reading.all_s <= last.all_s:
             self._idle = None
@@ -78,8 +78,7 @@ class Processors:
             self._idle = (reading.idle_s - last.idle_s) / (reading.all_s - last.all_s)
         return self._idle
 
-    def _read(self) -> _Reading:
-        now = self._clock()
+    def _read(self, now: float) -> _Reading:
         if self._quota is None:
             ticks = [int(word) for word in _STAT.read_text().split("\n", 1)[0].split()[1:]]
             return _Reading(now, sum(ticks[_IDLE_FIELDS]), sum(ticks[_KNOWN_FIELDS]))

@@ -26,7 +26,7 @@ def kazoo_options() -> dict[str, Any]:
     from autohealer.credentials import credentials_named_in  # who asks pays for it
 
     credentials = credentials_named_in(os.environ)
-    hosts = os.environ.get(contract.ENV_ZOOKEEPER, contract.DEFAULT_ZOOKEEPER)
+    hosts = contract.worker_connection(os.environ.get(contract.ENV_ZOOKEEPER, ""))
     options: dict[str, Any] = {"hosts": hosts, **login_options(credentials.login)}
     if (tls := credentials.tls) is not None:
         options |= {"use_ssl": True, "check_hostname": True, "ca": str(tls.ca)}

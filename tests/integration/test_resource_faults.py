@@ -87,7 +87,7 @@ def test_without_descriptors_nothing_is_doubled_and_healing_goes_on_after(
 @pytest.fixture
 def open_server(tmp_path: Path) -> Iterator[str]:
     """The address of an embedded server that serves other users too."""
-    with running(EmbeddedZooKeeper(tmp_path / "zookeeper", open_to_all=True)) as server:
+    with running(EmbeddedZooKeeper(tmp_path / "zookeeper", options=["--open-to-all"])) as server:
         yield server.address
 
 

@@ -16,10 +16,11 @@ class EmbeddedZooKeeper(ServerProcess):
     """`python -m autohealer.zkserver` on a port and a data directory of its own."""
 
     def __init__(
-        self, data_dir: Path, port: int | None = None, *, open_to_all: bool = False
+        self, data_dir: Path, port: int | None = None, options: Sequence[str] = ()
     ) -> None:
+        """`options` stand behind all others on its command line."""
         super().__init__(data_dir, port)
-        self._options: tuple[str, ...] = ("--open-to-all",) if open_to_all else ()
+        self._options = options
 
     def _command(self) -> Sequence[str]:
         data_dir = self.data_dir / "data"

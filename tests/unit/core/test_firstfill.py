@@ -156,6 +156,15 @@ def test_waiting_costs_no_rounds() -> None:
         assert (next_wake(scene.view) or 0.0) > scene.view.now + 0.5
 
 
+def test_a_replacement_that_waits_for_a_look_costs_no_rounds_either() -> None:
+    """Where a held process ended while the store was away the daemon would keep a processor busy for seconds."""
+    scene = _claimed()
+    scene.after(0.1, WorkerHeld(IT, 9, "unreadable"), RegistrationRead(IT, Standing.UNPROVABLE, 9))
+    ended = WorkerExited(IT, Exit(), tree_empty=True, jitter=0.0)
+    assert scene.after(1.0, StoreChanged(Store.SUSPENDED), ended) == ["wait 0"]
+    assert (next_wake(scene.view) or 0.0) > scene.view.now + 0.5
+
+
 # --- what is ours ----------------------------------------------------------------------------------
 
 

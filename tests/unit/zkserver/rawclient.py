@@ -36,11 +36,10 @@ PING = pack_frame(pack_int(-2) + pack_int(Op.PING))
 
 
 class LimitedZooKeeper(EmbeddedZooKeeper):
-    """The embedded server with further options on its command line."""
+    """The embedded server with further options on its command line, and what it leaves behind."""
 
     def __init__(self, data_dir: Path, *options: str) -> None:
-        super().__init__(data_dir)
-        self._options = options
+        super().__init__(data_dir, options=options)
 
     @property
     def command(self) -> Sequence[str]:
