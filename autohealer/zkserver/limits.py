@@ -1,13 +1,14 @@
 """Bounds on single requests that no ordinary client meets; every one with its reason.
 
 Theory of operation. A frame of a megabyte can ask for far more than a megabyte of memory or work.
-These bounds are chosen so that whatever one connection sends costs below 64 MiB and a tenth of a second;
+These bounds are chosen so that whatever one connection sends costs below 64 MiB and about a tenth of a second;
 Apache has none of them, so none is near what clients are known to send.
 
 All clients together can make the server hold, by default: 512 MiB of nodes, 256 MiB of watches and identities, 128 MiB
 of waiting requests and unread replies, which may take twice that in buffers, 68 MiB of events, 64 MiB for the request
 under way, and some KiB for each of 16,384 connections and 65,536 sessions: about 1.4 GiB, and as much as the nodes had
-once more while all of them are changed during a rewriting of the journal. `benchmarks/hostile.py` measures.
+once more while all of them are changed during a rewriting of the journal. That is a sum of the settings;
+`benchmarks/hostile.py` measures parts of it.
 
 Must never know: who asks. Bounds that are a matter of the machine's size are in `settings`.
 """
