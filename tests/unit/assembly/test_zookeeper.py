@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import secrets
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,9 +36,9 @@ from tests.support.ports import HOST, free_port
 from tests.support.require import require
 
 pytestmark = pytest.mark.xdist_group("port 2181")
-"""And one secret: the tests would find each other's workers."""
 
-SECRET = b"of this state directory"
+SECRET = secrets.token_bytes()
+"""Of this run's state directory: another run of these tests has living workers of its own."""
 GROUP = "web"
 
 
