@@ -1,10 +1,12 @@
-"""What the first launch into a slot waits for: knowing who is there already.
+"""What the first launch into a slot waits for, and the end of a stop: knowing who is there already.
 
 Theory of operation. A daemon that has just started, or wants a slot it never filled, may not know a live worker of
 that slot yet: one that could not be found among processes, but is registered. So while the store is connected nothing
 is launched before the first list, and no slot is filled for the first time before the unfamiliar registrations that
 claim it have been looked into. Both end by themselves: a store that never lists and a registration that nobody can
 read delay a start and do not prevent it.
+
+A stop that comes that early waits as long, lest a worker outlive it that nobody had found yet.
 
 What this daemon has filled or adopted before is never waited for: from an exit to its replacement there is no wait.
 """
@@ -58,6 +60,14 @@ def _looked_into_until(view: View) -> dict[int, float]:
     for name, seen_at in view.claims.items():
         until[name.slot] = max(until.get(name.slot, NEVER), seen_at + view.policy.settle_s)
     return {slot: at for slot, at in until.items() if at > view.now}
+
+
+def next_patience_over(view: View) -> float | None:
+    """When waiting for the first list, or for a look at a registration, ends next; None: nothing is awaited."""
+    awaited = [*_looked_into_until(view).values()]
+    if is_first_list_awaited(view):
+        awaited.append(_first_list_until(view))
+    return min(awaited, default=None)
 
 
 def drop_old_claims(view: View) -> None:

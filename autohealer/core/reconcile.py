@@ -24,7 +24,7 @@ from autohealer.core import reasons
 from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Relist, Spawn
 from autohealer.core.brake import next_turn, replaceable_under_brake
 from autohealer.core.crowd import next_review, places_left
-from autohealer.core.firstfill import gate_of, is_first_list_awaited
+from autohealer.core.firstfill import gate_of, is_first_list_awaited, next_patience_over
 from autohealer.core.intensity import rate_of, refilled, seconds_to_token
 from autohealer.core.membership import is_confirmed, is_missed, is_overdue
 from autohealer.core.model import (
@@ -66,8 +66,15 @@ def reconcile(view: View, *, every_slot: bool = False) -> Plan:
             *_brake_holds(view),
             *_held_holds(view),
         ),
-        finished=view.desired.stop is not Stop.NO and len(view.key_of) == view.counts[Phase.HELD],
+        finished=_is_over(view),
     )
+
+
+def _is_over(view: View) -> bool:
+    """Whether a stop has ended everything that is ours, as far as it is known yet who is there."""
+    if view.desired.stop is Stop.NO or len(view.key_of) > view.counts[Phase.HELD]:
+        return False
+    return next_patience_over(view) is None
 
 
 def next_wake(view: View) -> float | None:
@@ -86,6 +93,8 @@ def next_wake(view: View) -> float | None:
         due.append(_next_launch(view))
     if (look := next_review(view)) is not None:
         due.append(look)
+    if view.desired.stop is not Stop.NO and (over := next_patience_over(view)) is not None:
+        due.append(over)
     return min(due, default=None)
 
 

@@ -13,8 +13,10 @@ from tests.simulation.surroundings import (
     ForkFailure,
     KillDaemon,
     LateLists,
+    ListFails,
     NameTaken,
     Outage,
+    Return,
 )
 from tests.simulation.world import Temper
 
@@ -94,6 +96,20 @@ KEPT: dict[str, Script] = {
             At(0.0, IllBirths((Temper(ignores_term=True, tree=1),))),
             At(6.0, Overlooked(0, 1.0)),
             At(7.0, Crash((0,))),
+        ),
+    ),
+    "a stop ended before the list that would have shown who only his registration shows": Script(
+        replicas=1,
+        ending=Ending.STOP_BY_FORCE,
+        hasty=True,
+        troubles=(At(10.0, Overlooked(0, 6.0)), At(16.0, LateLists(0.0756))),
+    ),
+    "the oracle took for a mass loss what no list could show": Script(
+        replicas=4,
+        troubles=(
+            At(10.0, Outage(12.0, Return.EMPTY)),
+            At(10.0, Freeze((1, 2, 0), (None, 0.0))),
+            At(10.0, ListFails(37.0)),
         ),
     ),
 }

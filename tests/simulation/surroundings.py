@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from tests.simulation.faults import crash_now, is_overlooked
 from tests.simulation.script import Whom, chosen
 from tests.simulation.world import REJOINS_WITHIN_S
-from tests.support.history import Harm
+from tests.support.history import NO_LIST, Harm
 
 if TYPE_CHECKING:
     from tests.simulation.stage import Stage
@@ -254,7 +254,9 @@ class ListFails:
         daemon = stage.daemon
         if daemon is None or daemon.registry.unlistable or is_overlooked(stage):
             return
-        kind = f"no list from {stage.now:.4f}"  # the next daemon may have none before this is over
+        kind = (
+            f"{NO_LIST} from {stage.now:.4f}"  # the next daemon may have none before this is over
+        )
         stage.disturb(kind, Harm.HIDES)
         daemon.registry.unlistable = "/workers may not be read"
         daemon.registry.resync()

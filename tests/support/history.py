@@ -19,6 +19,10 @@ UNPROVABLE = "unprovable"
 """The kind of a fault that leaves no later daemon a proof of whose a process is."""
 
 
+NO_LIST = "no list"
+"""How the kind of a fault begins that keeps a connected daemon from any list of what is registered."""
+
+
 class Harm(Enum):
     """What a fault may do to its target."""
 

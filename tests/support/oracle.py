@@ -28,6 +28,7 @@ from typing import assert_never
 
 from autohealer.core.model import Incarnation
 from tests.support.history import (
+    NO_LIST,
     UNPROVABLE,
     BystanderEnded,
     Closed,
@@ -354,7 +355,8 @@ class _Judge:
         """Who lived through it has time to register again; nobody did where the first connection finds none."""
         if self._was_up or self._census.present:
             self._trusted_from = self._at + self._rules.policy.settle_s
-        if self._store_up is None or self._was_up:
+        is_listed = not any(kind.startswith(NO_LIST) for kind in self._hidden)
+        if is_listed and (self._store_up is None or self._was_up):
             missing = {
                 life.name
                 for life in self._census.unregistered()

@@ -9,6 +9,7 @@ from autohealer.core.events import (
     RegistrationRead,
     RegistryWiped,
     ReplicasSet,
+    StopRequested,
     StoreChanged,
     Ticked,
     WorkerAdopted,
@@ -146,6 +147,32 @@ def test_a_slot_wanted_later_is_looked_into_as_well() -> None:
     scene.decide()
     plan = scene.decide(ReplicasSet(2), scene.lists(Incarnation(1, 7)))
     assert plan == ["inspect 1.7", "wait 1"]
+
+
+def test_a_stop_before_the_first_list_ends_who_only_that_shows() -> None:
+    """A worker would outlive the stop, unknown to everybody."""
+    scene = _begun(CONNECTED)
+    assert scene.decide(StopRequested()) == []
+    assert not scene.is_finished()
+    assert scene.decide(scene.lists(IT)) == ["inspect 0.7"]
+    assert not scene.is_finished()
+    assert scene.decide(WorkerAdopted(IT, 9, 60.0)) == ["drain 0: stopping"]
+
+
+def test_a_stop_waits_for_no_news_that_never_comes() -> None:
+    """A daemon could not be stopped while ZooKeeper is connected and silent, or a registration cannot be read."""
+    scene = _begun(CONNECTED)
+    scene.decide(StopRequested())
+    assert next_wake(scene.view) == scene.view.now + scene.policy.first_list_s
+    scene.after(scene.policy.first_list_s)
+    assert scene.is_finished()
+    claimed = _claimed()
+    claimed.decide(StopRequested())
+    wake_at = next_wake(claimed.view)
+    assert wake_at is not None
+    assert wake_at <= claimed.view.now + claimed.policy.settle_s
+    claimed.after(claimed.policy.settle_s, claimed.dies(1))
+    assert claimed.is_finished()
 
 
 def test_waiting_costs_no_rounds() -> None:
