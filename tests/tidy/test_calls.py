@@ -9,6 +9,8 @@ import pytest
 
 from tests.tidy.source import Source, source_of, sources
 
+pytestmark = pytest.mark.xdist_group("the source, parsed once")
+
 DAY_CLOCKS = ("time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "date.today")
 SIGNALS = ("os.kill", "os.killpg", "os.tgkill", "signal.pidfd_send_signal")
 SLEEPS = ("time.sleep", "asyncio.sleep")
@@ -46,6 +48,9 @@ PLACES: dict[tuple[str, ...], tuple[str, ...]] = {
 }
 """Where each kind of call may stand, with the reason where it is not plain."""
 
+LAST_PARTS = {name.rpartition(".")[2] for names in PLACES for name in names}
+"""What a restricted name ends with: nothing else is worth writing out in full."""
+
 
 def misplaced_calls(source: Source) -> Iterator[str]:
     """Calls of a restricted function outside its places."""
@@ -58,10 +63,10 @@ def misplaced_calls(source: Source) -> Iterator[str]:
 
 
 def _names_of(node: ast.Attribute | ast.ImportFrom) -> list[str]:
-    """The dotted names a node speaks of."""
+    """The dotted names a node speaks of that could be restricted."""
     if isinstance(node, ast.ImportFrom):
         return [f"{node.module}.{alias.name}" for alias in node.names]
-    return [ast.unparse(node)]
+    return [ast.unparse(node)] if node.attr in LAST_PARTS else []
 
 
 def _is_at_home(name: str, path: str, restricted: tuple[str, ...], places: tuple[str, ...]) -> bool:

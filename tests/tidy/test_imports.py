@@ -8,6 +8,8 @@ import pytest
 
 from tests.tidy.source import Source, imports_of, is_below, source_of, within
 
+pytestmark = pytest.mark.xdist_group("the source, parsed once")
+
 CORE = "autohealer.core"
 CONTRACT = "autohealer.contract"
 DAEMON = "autohealer.daemon"

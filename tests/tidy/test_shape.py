@@ -10,6 +10,8 @@ import pytest
 
 from tests.tidy.source import Source, functions_of, source_of, sources
 
+pytestmark = pytest.mark.xdist_group("the source, parsed once")
+
 FUNCTION_LINES_MAX = 50
 MODULE_LINES_MAX = 450
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
