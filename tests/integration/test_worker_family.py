@@ -83,7 +83,7 @@ launcher = os.getpid()
 for _ in range(2):
     if os.fork() == 0:
         with Worker() as worker:
-            print("serves", os.getpid(), flush=True)
+            os.write(1, f"serves {os.getpid()}\\n".encode())
             while os.getppid() == launcher and not worker.stopping.wait(0.05):
                 pass
         os._exit(0)

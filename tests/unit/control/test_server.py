@@ -7,13 +7,13 @@ import http.client
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 from autohealer.control import socket_path
 from autohealer.control.client import NoAnswer, detach, fetch_status, parse_status
 from autohealer.control.records import StatusRecord
 from autohealer.control.server import ControlServer
+from tests.support.daemon import exists
 
 STATUS = StatusRecord(
     group="web",
@@ -121,17 +121,12 @@ def test_detaching_waits_for_the_daemons_process_to_end(tmp_path: Path) -> None:
         await server.listen()
         try:
             await asyncio.to_thread(detach, tmp_path, stand_in.pid)
-            return stand_in.returncode is not None or not is_running(stand_in.pid)
+            return stand_in.returncode is not None or not exists(stand_in.pid)
         finally:
             await server.stop()
             await stand_in.wait()
 
     assert asyncio.run(ask())
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process lives; a zombie does not."""
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 def nobody_asks() -> None:
