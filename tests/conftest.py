@@ -2,7 +2,7 @@
 
 Theory of operation: `zookeeper` gives a test a corner of its own (a chroot) on a server that works;
 `own_zookeeper` gives it a whole server that it may kill and freeze. Both run the test once per kind
-of server. The JVM is started once for all tests that only need a corner of it.
+of server. A server of each kind is started once for all tests that only need a corner of it.
 
 Limits: what a fixture starts it stops, by process id.
 """
@@ -10,6 +10,7 @@ Limits: what a fixture starts it stops, by process id.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,12 @@ WHOLE_DAEMONS = Path(__file__).with_name("integration")
 
 WORKERS_PER_CORE = 2
 """Test processes at once: a test waits for other processes more than it works."""
+
+
+def pytest_configure() -> None:
+    """Let bytecode be written even where the environment says not to: thousands of processes import the program."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -86,6 +93,13 @@ def shared_apache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerPr
 
 
 @pytest.fixture(scope="session")
+def shared_embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """The one embedded server of the test run for tests that only need a corner of it; not to be killed or frozen."""
+    with running(EmbeddedZooKeeper(tmp_path_factory.mktemp("embedded"))) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """Who signs the certificates of `secured_apache` and its clients."""
     require("openssl", openssl_is_installed())
@@ -105,13 +119,15 @@ def secured_apache(
 
 
 @pytest.fixture(params=KINDS)
-def zookeeper(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ZooKeeperUnderTest]:
+def zookeeper(request: pytest.FixtureRequest) -> ZooKeeperUnderTest:
     """A chroot, empty and already created, on a working server of each kind."""
-    if request.param == "apache":
-        yield with_chroot(request.getfixturevalue("shared_apache"))
-        return
-    with running(EmbeddedZooKeeper(tmp_path / "zookeeper")) as server:
-        yield with_chroot(server)
+    return with_chroot(request.getfixturevalue(f"shared_{request.param}"))
+
+
+@pytest.fixture
+def server(shared_embedded: ServerProcess) -> str:
+    """The connection string of such a chroot on an embedded server, where the kind of server has no say."""
+    return with_chroot(shared_embedded).connection
 
 
 @pytest.fixture(params=KINDS)

@@ -78,6 +78,7 @@ def test_what_died_while_no_daemon_ran_is_replaced(
         assert {s: after[s] for s in (0, 1, 3)} == {s: before[s] for s in (0, 1, 3)}
 
 
+@pytest.mark.thorough
 def test_fewer_wanted_after_a_restart_drains_the_surplus(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path
 ) -> None:
@@ -183,6 +184,7 @@ run(main)
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(300)
 def test_a_hundred_are_adopted_within_a_second_and_never_stopped_working(tmp_path: Path) -> None:
     """A restarted daemon would leave a large group unwatched for long, or its workers would stall without it."""

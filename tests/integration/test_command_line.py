@@ -33,28 +33,37 @@ def autohealer(
     )
 
 
+MISTAKES = {
+    ("ten", "flaky_worker"): "must be a whole number, not 'ten'",
+    ("3", "no-such-program"): "no program 'no-such-program'",
+    ("3", "plain.sh"): "plain.sh has no #! line",
+    ("--zookeeper", "a:b:c", "3", "flaky_worker"): "'a:b:c' is not HOST or HOST:PORT",
+    ("--no-such-option", "3", "flaky_worker"): "No such option: --no-such-option",
+    ("3",): "say which program is to be kept alive 3 times",
+}
+"""One of each kind, and below more of the same."""
+MORE_MISTAKES = {
+    ("-3", "flaky_worker"): "cannot be negative",
+    ("10001", "flaky_worker"): "more than the 10000 one daemon keeps",
+    ("3", "./no/such/file"): "./no/such/file does not exist",
+    ("3", "/"): "is a folder",
+    ("3", "plain.txt"): "plain.txt is not executable",
+    ("--zookeeper", "zk1:99999", "3", "flaky_worker"): "'99999' is not a port",
+    ("--zookeeper", "zk1/a//b", "3", "flaky_worker"): "is not a chroot",
+    ("--zookeeper", "embedded:x", "3", "flaky_worker"): "'x' is not a port",
+    ("--group", "a/b", "3", "flaky_worker"): "'a/b' cannot name a group",
+    ("--grace", "-1", "3", "flaky_worker"): "Invalid value for '--grace'",
+    ("--group", "a"): "say how many workers and of which program",
+    ("run",): "say how many workers and of which program",
+    ("3", "crlf.sh"): "crlf.sh has Windows line endings",
+}
+
+
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        (("ten", "flaky_worker"), "must be a whole number, not 'ten'"),
-        (("-3", "flaky_worker"), "cannot be negative"),
-        (("10001", "flaky_worker"), "more than the 10000 one daemon keeps"),
-        (("3", "no-such-program"), "no program 'no-such-program'"),
-        (("3", "./no/such/file"), "./no/such/file does not exist"),
-        (("3", "/"), "is a folder"),
-        (("3", "plain.txt"), "plain.txt is not executable"),
-        (("--zookeeper", "a:b:c", "3", "flaky_worker"), "'a:b:c' is not HOST or HOST:PORT"),
-        (("--zookeeper", "zk1:99999", "3", "flaky_worker"), "'99999' is not a port"),
-        (("--zookeeper", "zk1/a//b", "3", "flaky_worker"), "is not a chroot"),
-        (("--zookeeper", "embedded:x", "3", "flaky_worker"), "'x' is not a port"),
-        (("--group", "a/b", "3", "flaky_worker"), "'a/b' cannot name a group"),
-        (("--no-such-option", "3", "flaky_worker"), "No such option: --no-such-option"),
-        (("--grace", "-1", "3", "flaky_worker"), "Invalid value for '--grace'"),
-        (("3",), "say which program is to be kept alive 3 times"),
-        (("--group", "a"), "say how many workers and of which program"),
-        (("run",), "say how many workers and of which program"),
-        (("3", "crlf.sh"), "crlf.sh has Windows line endings"),
-        (("3", "plain.sh"), "plain.sh has no #! line"),
+        *MISTAKES.items(),
+        *(pytest.param(*more, marks=pytest.mark.thorough) for more in MORE_MISTAKES.items()),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -103,7 +103,7 @@ def test_a_stranger_can_do_nothing_and_learns_nothing(
         assert daemon.log("zookeeper_permissions") == []
 
 
-@pytest.mark.parametrize("scheme", ["digest", "sasl"])
+@pytest.mark.parametrize("scheme", ["digest", pytest.param("sasl", marks=pytest.mark.thorough)])
 def test_tls_from_end_to_end(
     secured_apache: SecuredApacheZooKeeper, authority: Authority, tmp_path: Path, scheme: str
 ) -> None:
@@ -147,6 +147,7 @@ def test_a_wrong_password_ends_a_start_with_a_sentence(
         assert first.is_whole()
 
 
+@pytest.mark.thorough
 def test_the_next_daemon_with_other_credentials_says_so_and_heals(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path
 ) -> None:
@@ -173,6 +174,7 @@ def test_the_next_daemon_with_other_credentials_says_so_and_heals(
             assert third.stop() == 0
 
 
+@pytest.mark.thorough
 def test_a_daemon_that_may_not_connect_any_more_says_so_and_heals(
     secured_apache: SecuredApacheZooKeeper, authority: Authority, tmp_path: Path
 ) -> None:

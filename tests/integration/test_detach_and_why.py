@@ -22,7 +22,10 @@ def deaths(daemon: Daemon) -> list[Entry]:
     return [entry for entry in read_history(folder) if entry.event == "ended"]
 
 
-@pytest.mark.parametrize("kind", ["embedded by the daemon", "a server of its own"])
+@pytest.mark.parametrize(
+    "kind",
+    ["embedded by the daemon", pytest.param("a server of its own", marks=pytest.mark.thorough)],
+)
 def test_a_detached_daemon_leaves_everything_running_for_the_next(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

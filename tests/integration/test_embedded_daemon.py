@@ -108,6 +108,7 @@ def test_a_server_left_by_a_crashed_daemon_is_adopted_and_stopped_at_the_end(
         assert not exists(server)
 
 
+@pytest.mark.thorough
 def test_a_server_found_hanging_is_replaced(port: int, tmp_path: Path) -> None:
     """A daemon would never start again beside a server that hangs, and its workers would be left to themselves."""
     with Daemon(tmp_path / "state", f"embedded:{port}", replicas=3) as daemon:
@@ -161,6 +162,7 @@ def test_two_groups_share_one_embedded_server(port: int, tmp_path: Path) -> None
         assert first.becomes_whole() == before
 
 
+@pytest.mark.thorough
 def test_when_the_daemon_that_brought_the_server_leaves_the_other_brings_it_back(
     port: int, tmp_path: Path
 ) -> None:
@@ -184,6 +186,7 @@ def test_when_the_daemon_that_brought_the_server_leaves_the_other_brings_it_back
             assert second.everything_started() == []
 
 
+@pytest.mark.thorough
 def test_nothing_answers_is_said_within_the_connect_timeout(port: int, tmp_path: Path) -> None:
     """A wrong address would hang, or start workers that can never register."""
     with Daemon(tmp_path / "state", f"{HOST}:{port}/nowhere") as daemon:

@@ -79,6 +79,7 @@ def heals_an_exit(daemon: Daemon, old: dict[int, int]) -> None:
     eventually(replaced, within_s=WITHIN_S, view=daemon.view)
 
 
+@pytest.mark.thorough
 def test_a_damaged_journal_leaves_no_worker_unattended(port: int, tmp_path: Path) -> None:
     """After a crash with a damaged journal nobody would look after the workers; repaired, nobody would notice."""
     with Daemon(tmp_path / "state", f"embedded:{port}", replicas=3) as daemon:
@@ -101,7 +102,7 @@ def test_a_damaged_journal_leaves_no_worker_unattended(port: int, tmp_path: Path
         assert daemon.everything_started() == []
 
 
-@pytest.mark.parametrize("greets", [True, False])
+@pytest.mark.parametrize("greets", [True, pytest.param(False, marks=pytest.mark.thorough)])
 def test_a_taken_port_leaves_no_worker_unattended(
     port: int, tmp_path: Path, *, greets: bool
 ) -> None:
@@ -177,6 +178,7 @@ def test_when_the_daemon_that_brought_the_server_dies_the_other_takes_it_along(
             assert four_letter_word(f"{HOST}:{port}", "ruok") == ""
 
 
+@pytest.mark.thorough
 def test_a_server_killed_while_the_disk_is_full_is_back(port: int, tmp_path: Path) -> None:
     """Out of room the server could not be started again, or would start empty."""
     require("root", os.geteuid() == 0)

@@ -17,36 +17,27 @@ import pytest
 from autohealer.control import socket_path
 from tests.integration.test_command_line import autohealer
 from tests.support.daemon import Daemon
-from tests.support.embedded import EmbeddedZooKeeper
 from tests.support.eventually import eventually
-from tests.support.servers import running
 
 WITHIN_S = 30.0
 
 
-@pytest.fixture
-def address(tmp_path: Path) -> Iterator[str]:
-    """A ZooKeeper of the test's own."""
-    with running(EmbeddedZooKeeper(tmp_path / "zookeeper")) as server:
-        yield server.address
-
-
 @contextmanager
-def two_groups(base: Path, address: str) -> Iterator[tuple[Daemon, Daemon]]:
+def two_groups(base: Path, server: str) -> Iterator[tuple[Daemon, Daemon]]:
     """Daemons of the groups `one` and `two` in one state directory."""
     with (
-        Daemon(base, address, replicas=1, group="one", options=("--group", "one")) as one,
-        Daemon(base, address, replicas=2, group="two", options=("--group", "two")) as two,
+        Daemon(base, server, replicas=1, group="one", options=("--group", "one")) as one,
+        Daemon(base, server, replicas=2, group="two", options=("--group", "two")) as two,
     ):
         one.becomes_whole()
         two.becomes_whole()
         yield one, two
 
 
-def test_a_dead_daemon_is_named_with_the_workers_it_left(address: str, tmp_path: Path) -> None:
+def test_a_dead_daemon_is_named_with_the_workers_it_left(server: str, tmp_path: Path) -> None:
     """After a crash the operator would read of a refused connection, and nothing of the workers that run on."""
     base = tmp_path / "state"
-    with two_groups(base, address) as (one, two):
+    with two_groups(base, server) as (one, two):
         (left,) = one.pids().values()
         one.kill()
         done = autohealer("status", "--state-dir", str(base), "--group", "one")
@@ -66,10 +57,10 @@ def test_a_dead_daemon_is_named_with_the_workers_it_left(address: str, tmp_path:
         assert "2 workers run on (pids" in none.stderr
 
 
-def test_all_groups_are_shown_and_one_is_named_to_be_ended(address: str, tmp_path: Path) -> None:
+def test_all_groups_are_shown_and_one_is_named_to_be_ended(server: str, tmp_path: Path) -> None:
     """With two groups every question would have to be asked twice, and a detach could end the wrong one."""
     base = tmp_path / "state"
-    with two_groups(base, address) as (one, two):
+    with two_groups(base, server) as (one, two):
         shown = autohealer("status", "--state-dir", str(base))
         assert shown.returncode == 0
         assert "one: 1/1 ready" in shown.stdout
@@ -95,9 +86,9 @@ def test_all_groups_are_shown_and_one_is_named_to_be_ended(address: str, tmp_pat
         assert "no daemon runs" in autohealer("status", "--state-dir", str(base)).stderr
 
 
-def test_a_stopped_daemon_is_named_at_once(address: str, tmp_path: Path) -> None:
+def test_a_stopped_daemon_is_named_at_once(server: str, tmp_path: Path) -> None:
     """After a Ctrl-Z the operator would wait, and read that no daemon answers."""
-    with Daemon(tmp_path / "state", address, replicas=1) as daemon:
+    with Daemon(tmp_path / "state", server, replicas=1) as daemon:
         daemon.becomes_whole()
         daemon.signal(signal.SIGSTOP)
         done = autohealer("status", "--state-dir", str(daemon.state_dir))
@@ -109,10 +100,10 @@ def test_a_stopped_daemon_is_named_at_once(address: str, tmp_path: Path) -> None
 
 
 def test_a_removed_socket_comes_back_and_the_daemon_is_named_meanwhile(
-    address: str, tmp_path: Path
+    server: str, tmp_path: Path
 ) -> None:
     """A cleaner of old files would make a running daemon look dead."""
-    with Daemon(tmp_path / "state", address, replicas=1) as daemon:
+    with Daemon(tmp_path / "state", server, replicas=1) as daemon:
         daemon.becomes_whole()
         path = daemon.state_dir / "groups/flaky_worker" / socket_path.SOCKET_NAME
         daemon.signal(signal.SIGSTOP)
@@ -124,36 +115,39 @@ def test_a_removed_socket_comes_back_and_the_daemon_is_named_meanwhile(
         assert stat.S_IMODE(path.lstat().st_mode) == 0o600
 
 
-def test_a_removed_state_directory_doubles_nobody_and_is_made_anew(tmp_path: Path) -> None:
+@pytest.mark.thorough
+def test_a_removed_state_directory_doubles_nobody_and_is_made_anew(
+    server: str, tmp_path: Path
+) -> None:
     """A script that cleans up before it starts again would run 2N workers, half of them unknown."""
     base = tmp_path / "state"
-    with running(EmbeddedZooKeeper(tmp_path / "zookeeper")) as server:
-        daemon = Daemon(base, server.address, replicas=2)
-        daemon.output = tmp_path / "out"
-        with daemon:
-            before = daemon.becomes_whole()
-            shutil.rmtree(base)
-            second = subprocess.run(
-                daemon.command, capture_output=True, text=True, timeout=60, check=False
-            )
-            assert second.returncode == 4
-            assert f"kept by the daemon with pid {daemon.pid}" in second.stderr
-            assert daemon.becomes_whole() == before
-            assert len(daemon.workers_alive()) == 2
-            assert "made anew" in str(daemon.log("state_dir_disturbed"))
-            daemon.kill()
-            daemon.start()
-            assert daemon.becomes_whole() == before, "the secret is the same"
-            os.kill(before[0], signal.SIGKILL)
-            daemon.replaces({0: before[0]}, within_s=WITHIN_S)
-            assert daemon.stop() == 0
-        folders = [path for path in (base, *base.rglob("*")) if path.is_dir()]
-        assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o700}
+    daemon = Daemon(base, server, replicas=2)
+    daemon.output = tmp_path / "out"
+    with daemon:
+        before = daemon.becomes_whole()
+        shutil.rmtree(base)
+        second = subprocess.run(
+            daemon.command, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert second.returncode == 4
+        assert f"kept by the daemon with pid {daemon.pid}" in second.stderr
+        assert daemon.becomes_whole() == before
+        assert len(daemon.workers_alive()) == 2
+        assert "made anew" in str(daemon.log("state_dir_disturbed"))
+        daemon.kill()
+        daemon.start()
+        assert daemon.becomes_whole() == before, "the secret is the same"
+        os.kill(before[0], signal.SIGKILL)
+        daemon.replaces({0: before[0]}, within_s=WITHIN_S)
+        assert daemon.stop() == 0
+    folders = [path for path in (base, *base.rglob("*")) if path.is_dir()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o700}
 
 
-def test_a_flood_of_silent_clients_stops_no_healing(address: str, tmp_path: Path) -> None:
+@pytest.mark.thorough
+def test_a_flood_of_silent_clients_stops_no_healing(server: str, tmp_path: Path) -> None:
     """A script that forgets its connections would leave dead workers unreplaced, and fill the log."""
-    with Daemon(tmp_path / "state", address, replicas=3) as daemon:
+    with Daemon(tmp_path / "state", server, replicas=3) as daemon:
         before = daemon.becomes_whole()
         folder = daemon.state_dir / "groups/flaky_worker"
         clients: list[socket.socket] = [socket_path.connect(folder, 5.0) for _ in range(300)]

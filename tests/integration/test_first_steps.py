@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from autohealer.settings import group_dir
 from autohealer.telemetry.history import read_history
 from tests.support.apache import ApacheZooKeeper, apache_is_installed
@@ -85,6 +87,7 @@ class CrowdedZooKeeper(ApacheZooKeeper):
         return super()._settings() | {"maxClientCnxns": 4}
 
 
+@pytest.mark.thorough
 def test_a_zookeeper_that_takes_no_more_connections_of_a_host_is_told_with_the_setting(
     tmp_path: Path,
 ) -> None:

@@ -79,6 +79,7 @@ class Terminal:
         os.close(self._controller)
 
 
+@pytest.mark.thorough
 @pytest.mark.xdist_group("port 2181")
 @pytest.mark.timeout(600)
 def test_the_first_command_shows_ten_of_ten_and_ctrl_c_leaves_nothing(
@@ -105,6 +106,7 @@ def test_the_first_command_shows_ten_of_ten_and_ctrl_c_leaves_nothing(
         terminal.close()
 
 
+@pytest.mark.thorough
 @pytest.mark.xdist_group("port 2181")
 @pytest.mark.timeout(600)
 def test_the_second_command_finds_the_tests(checkout: Path) -> None:

@@ -91,7 +91,9 @@ def open_server(tmp_path: Path) -> Iterator[str]:
         yield server.address
 
 
-@pytest.mark.parametrize("limit", ["control group", "user"])
+@pytest.mark.parametrize(
+    "limit", [pytest.param("control group", marks=pytest.mark.thorough), "user"]
+)
 def test_when_no_process_can_be_started_launches_are_retried(
     open_server: str, tmp_path: Path, limit: str
 ) -> None:
@@ -218,6 +220,7 @@ def is_refused(client: KazooClient, path: str) -> bool:
     return False
 
 
+@pytest.mark.thorough  # reading the false time costs each process ten times what it does
 def test_a_clock_that_jumps_an_hour_changes_nothing(tmp_path: Path) -> None:
     """Setting the clock would restart every worker, or put healing off by an hour."""
     require("libfaketime", FAKETIME is not None)

@@ -7,7 +7,6 @@ import pty
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -15,22 +14,13 @@ import pytest
 
 from autohealer.assembly.signals import REACTIONS, Reaction
 from tests.support.daemon import Daemon
-from tests.support.embedded import EmbeddedZooKeeper
 from tests.support.eventually import eventually
-from tests.support.servers import running
 
 WITHIN_S = 20.0
 HARMLESS = [
     n for n, r in REACTIONS.items() if r in {Reaction.SAY, Reaction.IGNORE, Reaction.REDRAW}
 ]
 STOPPING = [n for n, r in REACTIONS.items() if r in {Reaction.STOP, Reaction.STOP_UNLESS_IGNORED}]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """One ZooKeeper for all: what is tested has nothing to do with it."""
-    with running(EmbeddedZooKeeper(tmp_path_factory.mktemp("zookeeper"))) as server:
-        yield server.address
 
 
 @pytest.fixture
@@ -57,7 +47,14 @@ def _name(number: int) -> str:
     return known.get(number, f"SIGRTMIN+{number - signal.SIGRTMIN}")
 
 
-@pytest.mark.parametrize("number", STOPPING, ids=_name)
+@pytest.mark.parametrize(
+    "number",
+    [
+        n if n in {signal.SIGTERM, signal.SIGQUIT} else pytest.param(n, marks=pytest.mark.thorough)
+        for n in STOPPING
+    ],
+    ids=_name,
+)
 def test_what_stops_stops_in_order_and_is_named(daemon: Daemon, number: int) -> None:
     """Ctrl-\\, a failing power supply or a CPU limit would end the daemon and leave its workers to nobody."""
     with daemon:
@@ -139,12 +136,12 @@ def test_under_nohup_it_survives_the_terminal(daemon: Daemon) -> None:
         assert said(daemon, signal.SIGHUP) == []
 
 
-@pytest.mark.parametrize("name", ["INT", "QUIT"])
-def test_what_a_shell_ignores_for_its_background_stays_ignored(daemon: Daemon, name: str) -> None:
+def test_what_a_shell_ignores_for_its_background_stays_ignored(daemon: Daemon) -> None:
     """Ctrl-C for a script would stop the daemon that the script has started with `&`."""
-    with started_with(daemon, "env", f"--ignore-signal={name}"):
+    with started_with(daemon, "env", "--ignore-signal=INT,QUIT"):
         daemon.becomes_whole()
-        os.kill(daemon.pid, signal.Signals[f"SIG{name}"])
+        os.kill(daemon.pid, signal.SIGINT)
+        os.kill(daemon.pid, signal.SIGQUIT)
         os.kill(daemon.pid, signal.SIGUSR1)
         eventually(lambda: said(daemon, signal.SIGUSR1), within_s=WITHIN_S, view=daemon.view)
         assert daemon.is_whole()
@@ -194,17 +191,15 @@ exec sleep 1000
 """
 
 
-@pytest.mark.parametrize("ignored", ["HUP", "INT,QUIT", "PIPE"])
-def test_a_worker_starts_with_every_signal_at_its_default(
-    daemon: Daemon, tmp_path: Path, ignored: str
-) -> None:
+def test_a_worker_starts_with_every_signal_at_its_default(daemon: Daemon, tmp_path: Path) -> None:
     """How a worker takes a signal would depend on how its daemon was started."""
     program = tmp_path / "show.sh"
     program.write_text(SHOW)
     program.chmod(0o755)
     daemon.command[-3:] = [str(program)]
     log = daemon.state_dir / "groups/show/output/slot-0.log"
-    with started_with(daemon, "env", f"--ignore-signal={ignored}", f"--block-signal={ignored}"):
+    inherited = "HUP,INT,QUIT,PIPE"
+    with started_with(daemon, "env", f"--ignore-signal={inherited}", f"--block-signal={inherited}"):
         eventually(
             lambda: log.exists() and "SigIgn" in log.read_text(),
             within_s=WITHIN_S,

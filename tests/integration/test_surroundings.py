@@ -6,28 +6,18 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.daemon import Daemon, exists
-from tests.support.embedded import EmbeddedZooKeeper
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
 from tests.support.require import require
-from tests.support.servers import running
 
 WITHIN_S = 30.0
 AUTOHEALER = (sys.executable, "-m", "autohealer")
 SHOW = '#!/bin/sh\nenv > "$0.env"\nexec sleep 1000\n'
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """One ZooKeeper for all: what is tested has nothing to do with it."""
-    with running(EmbeddedZooKeeper(tmp_path_factory.mktemp("zookeeper"))) as server:
-        yield server.address
 
 
 def shows(folder: Path) -> Path:
@@ -62,7 +52,7 @@ def test_a_worker_gets_the_daemons_environment_and_nothing_unasked(
     assert {name: seen[name] for name in given} == given
 
 
-@pytest.mark.parametrize("chosen", ["", "0", "x"])
+@pytest.mark.parametrize("chosen", ["", pytest.param("x", marks=pytest.mark.thorough)])
 def test_a_users_own_choice_of_buffering_stays(server: str, tmp_path: Path, chosen: str) -> None:
     """A worker that buffers for speed would be slowed down."""
     program = shows(tmp_path)
@@ -78,21 +68,21 @@ def test_a_users_own_choice_of_buffering_stays(server: str, tmp_path: Path, chos
         assert seen_environment(program)["PYTHONUNBUFFERED"] == chosen
 
 
-@pytest.mark.parametrize("module", ["random", "typing", "kazoo", "structlog", "json", "psutil"])
-def test_a_module_in_the_current_folder_shadows_nothing_of_ours(
-    tmp_path: Path, module: str
-) -> None:
+def test_a_module_in_the_current_folder_shadows_nothing_of_ours(tmp_path: Path) -> None:
     """Somebody's random.py would be run by the daemon, its server or the bundled worker."""
-    (tmp_path / f"{module}.py").write_text("raise SystemExit('this is mine')\n")
+    for module in ("random", "typing", "kazoo", "structlog", "json", "psutil"):
+        (tmp_path / f"{module}.py").write_text(f"raise SystemExit('{module} is mine')\n")
     daemon = Daemon(tmp_path / "state", f"embedded:{free_port()}", replicas=1)
     daemon.command = ["env", "-C", str(tmp_path), *daemon.command]
     with daemon:
         daemon.becomes_whole()
         assert daemon.stop() == 0
-        assert "this is mine" not in daemon.output.read_text()
+        assert "is mine" not in daemon.output.read_text()
 
 
-@pytest.mark.parametrize("program", ["flaky_worker", "sleep"])
+@pytest.mark.parametrize(
+    "program", ["flaky_worker", pytest.param("sleep", marks=pytest.mark.thorough)]
+)
 def test_a_folder_that_was_deleted_is_no_obstacle(
     server: str, tmp_path: Path, program: str
 ) -> None:
@@ -149,19 +139,20 @@ def test_a_user_without_a_home_is_told_of_the_option(
     assert said.count("\n") == 1
 
 
+@pytest.mark.thorough
 def test_at_a_low_limit_it_says_how_many_it_can_keep_answers_and_stops_all(
     server: str, tmp_path: Path
 ) -> None:
-    """Below a limit of 64 open files neither status nor stop would work, and nobody would know why."""
-    daemon = Daemon(tmp_path / "state", server, replicas=60)
-    daemon.command = ["sh", "-c", 'ulimit -n 64; exec "$@"', "sh", *daemon.command]
+    """Below a limit of 48 open files neither status nor stop would work, and nobody would know why."""
+    daemon = Daemon(tmp_path / "state", server, replicas=30)
+    daemon.command = ["sh", "-c", 'ulimit -n 48; exec "$@"', "sh", *daemon.command]
     with daemon:
         eventually(lambda: daemon.log("worker_start_failed"), within_s=60, view=daemon.view)
         (told,) = daemon.log("limit_too_low")
-        assert "open files, 64, is below the 88 that 60 workers need: at most 36" in str(
+        assert "open files, 48, is below the 58 that 30 workers need: at most 20" in str(
             told["why"]
         )
-        assert 25 <= len(daemon.workers_alive()) <= 36
+        assert 9 <= len(daemon.workers_alive()) <= 20
         eventually(daemon.status, within_s=WITHIN_S, view=daemon.view)
         assert daemon.stop() == 0
         assert daemon.everything_started() == []
@@ -190,8 +181,12 @@ main()
 
 @pytest.mark.parametrize(
     ("module", "owner", "method", "is_hit"),
-    [("output", "OutputFiles", "rotate", False), ("reaper", "Reaper", "reap", True)],
-    ids=["task", "pidfd callback"],
+    [
+        pytest.param("output", "OutputFiles", "rotate", False, id="task"),
+        pytest.param(
+            *("reaper", "Reaper", "reap", True), id="pidfd callback", marks=pytest.mark.thorough
+        ),
+    ],
 )
 def test_what_nobody_foresaw_ends_the_daemon_and_leaves_all_to_the_next(
     tmp_path: Path, module: str, owner: str, method: str, is_hit: bool

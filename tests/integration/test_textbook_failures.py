@@ -8,6 +8,8 @@ import random
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
 from tests.support.outages import lasts
@@ -50,6 +52,7 @@ def test_zookeeper_away_for_two_seconds_costs_nothing(
         assert daemon.log("worker_exited") == daemon.log("worker_killed") == []
 
 
+@pytest.mark.thorough
 def test_two_kills_a_second_for_ten_seconds_end_with_all_workers(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path
 ) -> None:

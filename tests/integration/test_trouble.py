@@ -164,6 +164,7 @@ def test_a_program_that_vanishes_is_retried_until_it_is_back(
         daemon.replaces(before, within_s=WITHIN_S)
 
 
+@pytest.mark.thorough
 def test_a_worker_that_closes_its_output_is_left_alone(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path
 ) -> None:
@@ -181,6 +182,7 @@ def test_a_worker_that_closes_its_output_is_left_alone(
         daemon.replaces(before, within_s=WITHIN_S)
 
 
+@pytest.mark.thorough
 def test_a_worker_that_writes_megabytes_a_second_fills_no_disk(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path
 ) -> None:
@@ -224,6 +226,7 @@ def file_that_cannot_be_opened(folder: Path) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("trouble", [full_disk, file_that_cannot_be_opened])
+@pytest.mark.thorough
 def test_a_full_disk_does_not_stop_healing(
     zookeeper: ZooKeeperUnderTest,
     tmp_path: Path,
@@ -243,6 +246,7 @@ def test_a_full_disk_does_not_stop_healing(
         assert daemon.stop() == 0
 
 
+@pytest.mark.thorough
 def test_running_out_of_descriptors_costs_launches_and_not_the_daemon(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path
 ) -> None:

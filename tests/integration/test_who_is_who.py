@@ -65,7 +65,14 @@ def program_of(folder: Path, start: str) -> str:
     return str(script)
 
 
-@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize(
+    "start",
+    [
+        "titled",
+        pytest.param("undumpable", marks=pytest.mark.thorough),
+        pytest.param("without main thread", marks=pytest.mark.thorough),
+    ],
+)
 def test_nobody_is_doubled_after_a_crash_of_the_daemon(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path, start: str
 ) -> None:
@@ -116,6 +123,7 @@ def test_a_wrapper_leaves_its_worker_the_grace(
         assert daemon.everything_started() == []
 
 
+@pytest.mark.thorough
 def test_what_a_wrapper_hides_ends_with_it(zookeeper: ZooKeeperUnderTest, tmp_path: Path) -> None:
     """`su - user -c program` would leave one process behind at every restart, and after the stop."""
     hidden = tmp_path / "nap"

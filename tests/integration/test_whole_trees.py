@@ -106,7 +106,11 @@ def left_over(daemon: Daemon) -> list[str]:
     return (daemon.state_dir / "left").read_text().splitlines()
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
+@pytest.mark.parametrize(
+    "how",
+    [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.thorough)],
+    ids=["killed", "frozen"],
+)
 def test_a_dead_workers_tree_is_gone_before_its_slot_is_used(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path, how: signal.Signals
 ) -> None:
@@ -134,6 +138,7 @@ def test_an_adopted_workers_tree_is_gone_before_its_slot_is_used(
         assert daemon.stop() == 0
 
 
+@pytest.mark.thorough
 def test_the_tree_of_one_that_died_unwatched_is_gone_before_its_slot_is_used(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path
 ) -> None:
@@ -149,7 +154,9 @@ def test_the_tree_of_one_that_died_unwatched_is_gone_before_its_slot_is_used(
         assert daemon.stop() == 0
 
 
-@pytest.mark.parametrize("adopted", [False, True], ids=["launched", "adopted"])
+@pytest.mark.parametrize(
+    "adopted", [pytest.param(False, marks=pytest.mark.thorough), True], ids=["launched", "adopted"]
+)
 def test_a_stop_leaves_nothing_of_a_tree(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path, adopted: bool
 ) -> None:
@@ -163,6 +170,7 @@ def test_a_stop_leaves_nothing_of_a_tree(
         assert daemon.everything_started() == []
 
 
+@pytest.mark.thorough
 def test_a_process_that_resists_is_named_until_it_is_gone(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path
 ) -> None:
@@ -199,6 +207,7 @@ def test_a_process_that_resists_is_named_until_it_is_gone(
         assert daemon.stop() == 0
 
 
+@pytest.mark.thorough
 def test_a_worker_in_uninterruptible_sleep_is_named_until_it_wakes(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 import pytest
@@ -27,19 +27,11 @@ from tests.ports.registry_stages import (
     real_stage,
 )
 from tests.support.clients import with_chroot
-from tests.support.embedded import EmbeddedZooKeeper
 from tests.support.eventually import eventually_async
 from tests.support.proxy import ChaosProxy
-from tests.support.servers import ServerProcess, ZooKeeperServer, ZooKeeperUnderTest, running
+from tests.support.servers import ServerProcess, ZooKeeperServer, ZooKeeperUnderTest
 
 Opens = Callable[..., AbstractAsyncContextManager[Stage]]
-
-
-@pytest.fixture(scope="module")
-def shared_embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """One embedded server for all tests here, as `shared_apache` is one Apache."""
-    with running(EmbeddedZooKeeper(tmp_path_factory.mktemp("embedded"))) as server:
-        yield server
 
 
 @pytest.fixture(params=["fake", *KINDS])

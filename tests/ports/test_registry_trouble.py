@@ -189,6 +189,7 @@ async def test_a_list_too_long_is_said_and_does_not_cut_the_session_for_ever(
             assert not any(isinstance(fact, StoreChanged) for fact in stage.facts[seen:])
 
 
+@pytest.mark.thorough
 async def test_a_list_too_long_is_left_alone_for_a_while(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +226,7 @@ def clear(client: KazooClient) -> None:
         deleted.get(WITHIN_S)
 
 
+@pytest.mark.thorough
 async def test_what_was_taken_for_too_long_is_asked_for_again_in_the_end(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,8 @@ EXIT_WITHIN_S = 30.0
 ANSWER_WITHIN_S = 20.0
 MIN_READY_S = 1.0
 _MARK = "AUTOHEALER_TEST_STATE_DIR"
+_NO_AUTHORITIES = {"SSL_CERT_FILE": os.devnull}
+"""aiohttp reads the certificates of the whole system when it is imported; no daemon here meets anybody who has one."""
 IMMORTAL = ("--mean-life", "inf")
 
 
@@ -65,7 +67,8 @@ class Daemon:
             *options,
             *(str(replicas), program, *args),
         ]
-        self.environment = dict(os.environ) | {_MARK: str(state_dir)} | (environment or {})
+        common = _NO_AUTHORITIES | {_MARK: str(state_dir)}
+        self.environment = dict(os.environ) | common | (environment or {})
         self.output = state_dir / f"{self.group}.out"
         self.says_into: int | None = None
         """A descriptor all it says goes to, in place of `output`."""

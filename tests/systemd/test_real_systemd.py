@@ -16,7 +16,7 @@ from tests.systemd.service import REPLICAS, STATE_DIR, WITHIN_S, Service, instal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.xdist_group("one machine at a time")
+pytestmark = [pytest.mark.thorough, pytest.mark.xdist_group("one machine at a time")]
 
 GROUP = "flaky_worker"
 IMMORTAL = "--mean-life inf"
