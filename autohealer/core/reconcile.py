@@ -204,14 +204,12 @@ def _launches(view: View, launchable: list[int]) -> _Launches:
         return _Launches((), (), ())
     rate = rate_of(view.policy, view.desired.replicas)
     tokens = refilled(view.budget, view.now, rate).tokens
-    gate, places = gate_of(view), places_left(view.launches)
+    places, shut = places_left(view.launches), _shut_out(view, wanting)
     spawns: list[Spawn] = []
-    holds: dict[str, None] = {}
-    for key in _in_turns(view, wanting, int(tokens)):
+    holds: dict[str, None] = {_gate_hold(view): None} if shut else {}
+    for key in _in_turns(view, wanting, shut, int(tokens)):
         if key is None:
             holds[_pace_hold(view, short_of_tokens=True)] = None
-        elif gate.may_fill_from(key) > view.now:
-            holds[_gate_hold(view)] = None
         elif len(spawns) == places:
             holds[_pace_hold(view, short_of_tokens=False)] = None
             break
@@ -222,19 +220,34 @@ def _launches(view: View, launchable: list[int]) -> _Launches:
     return _Launches(tuple(spawns), deferred, tuple(holds))
 
 
-def _in_turns(view: View, wanting: list[int], tokens: int) -> Iterator[int | None]:
-    """Those to be filled: replacements and first launches in turns, so that neither starve behind the other.
+def _shut_out(view: View, wanting: list[int]) -> set[int]:
+    """Those to be filled that wait for news of who is there already; they take nobody's turn, and no token."""
+    gate = gate_of(view)
+    if gate.is_open(view.now):
+        return set()
+    everybody = chain(view.waiting_again, view.waiting, wanting)
+    return {key for key in everybody if gate.may_fill_from(key) > view.now}
+
+
+def _in_turns(
+    view: View, wanting: list[int], shut: Collection[int], tokens: int
+) -> Iterator[int | None]:
+    """Those to be filled now: replacements and first launches in turns, so that neither starve behind the other.
 
     There are as many replacements as `tokens` pay for; None stands for one that they do not pay for.
     """
-    is_again = {key: view.slots[key].generation != 0 for key in wanting}
-    again = chain(view.waiting_again, (key for key in wanting if is_again[key]))
-    first = chain(view.waiting, (key for key in wanting if not is_again[key]))
+    is_again = {key: view.slots[key].generation != 0 for key in wanting if key not in shut}
+    again = chain(_without(shut, view.waiting_again), (key for key, it in is_again.items() if it))
+    first = chain(_without(shut, view.waiting), (key for key, it in is_again.items() if not it))
     paid = chain(islice(again, tokens), (None for _ in islice(again, 1)))
     if view.replaced_last:
         paid = chain([_NOBODY], paid)
     for pair in zip_longest(paid, first, fillvalue=_NOBODY):
         yield from (key for key in pair if key != _NOBODY)
+
+
+def _without(shut: Collection[int], waiting: Collection[int]) -> Iterator[int]:
+    return (key for key in waiting if key not in shut)
 
 
 def _spawn(view: View, slot: Slot) -> Spawn:

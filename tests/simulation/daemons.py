@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 LATE_S = (0.0, 0.0, 0.0, 0.001, 0.03)
 """How late a fact about a process may come."""
-ROUNDS_AT_ONCE_MAX = 300
-"""More rounds than this at one instant are a loop that keeps a processor busy for nothing."""
+AT_ONCE_S = 0.01
+ROUNDS_AT_ONCE_MAX = 1000
+"""More rounds than this within that time are a loop that keeps a processor busy for nothing."""
 
 
 class DaemonKilled(Exception):  # noqa: N818 - it is what happened
@@ -215,7 +216,7 @@ class SimulatedDaemon:
         self._world.changed = lambda: None
 
     def _count_rounds(self, _facts: Sequence[Event], plan: Plan, _view: View) -> None:
-        if self._rounds_at < self._world.now:
+        if self._rounds_at + AT_ONCE_S < self._world.now:
             self._rounds_at, self._rounds = self._world.now, 0
         self._rounds += 1
         if self._rounds > ROUNDS_AT_ONCE_MAX:

@@ -104,6 +104,14 @@ KEPT: dict[str, Script] = {
         hasty=True,
         troubles=(At(10.0, Overlooked(0, 6.0)), At(16.0, LateLists(0.0756))),
     ),
+    "a slot that waited for a look kept the last token, and the loop had no rest": Script(
+        replicas=3,
+        troubles=(
+            At(5.0, Unprovable((0,), (10.0,), 0.0)),
+            At(7.0, CutDaemon(7.0)),
+            At(7.0, ForkFailure(4.0, (8, 0, 1))),
+        ),
+    ),
     "the oracle took for a mass loss what no list could show": Script(
         replicas=4,
         troubles=(

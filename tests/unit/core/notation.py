@@ -146,6 +146,10 @@ class Scene:
         assert occupant is not None, f"slot {key} is empty"
         return occupant.name
 
+    def spawned(self, key: int) -> WorkerSpawned:
+        """The process that was ordered for a slot runs."""
+        return WorkerSpawned(self.name(key), 1000 + key)
+
     def dies(
         self,
         key: int,

@@ -19,7 +19,7 @@ from autohealer.core.events import (
 )
 from autohealer.core.evolve import evolve
 from autohealer.core.invariants import violations_of
-from autohealer.core.model import Exit, Incarnation, Policy, Standing, Store
+from autohealer.core.model import Budget, Exit, Incarnation, Policy, Standing, Store
 from autohealer.core.reconcile import next_wake, reconcile
 from tests.unit.core.notation import NOW_S, Scene
 
@@ -190,6 +190,19 @@ def test_a_replacement_that_waits_for_a_look_costs_no_rounds_either() -> None:
     ended = WorkerExited(IT, Exit(), tree_empty=True, jitter=0.0)
     assert scene.after(1.0, StoreChanged(Store.SUSPENDED), ended) == ["wait 0"]
     assert (next_wake(scene.view) or 0.0) > scene.view.now + 0.5
+
+
+def test_who_waits_for_a_look_takes_no_token_from_the_others() -> None:
+    """The last token would be kept for one that may not be launched, and a processor busy for nothing meanwhile."""
+    scene = _claimed()
+    scene.after(0.1, WorkerHeld(IT, 9, "unreadable"), RegistrationRead(IT, Standing.UNPROVABLE, 9))
+    scene.after(1.0, scene.spawned(1), scene.lists(scene.name(1)))
+    scene.view.budget = Budget(tokens=1.0, at=scene.view.now + 60.0)
+    ended = WorkerExited(IT, Exit(), tree_empty=True, jitter=0.0)
+    assert scene.after(60.0, StoreChanged(Store.SUSPENDED), ended) == ["wait 0"]
+    (spawned,) = scene.decide(scene.dies(1))
+    assert spawned.startswith("spawn 1: ended by signal 9")
+    assert (next_wake(scene.view) or 0.0) > scene.view.now + 0.1
 
 
 # --- what is ours ----------------------------------------------------------------------------------
