@@ -46,6 +46,8 @@ ENV_ZOOKEEPER_USER = "AUTOHEALER_ZOOKEEPER_USER"
 """Set where that ZooKeeper is the embedded server: the id of its user. Nobody else but root is to be believed there."""
 ENV_ZNODE = "AUTOHEALER_ZNODE"
 ENV_TOKEN = "AUTOHEALER_TOKEN"
+ENV_REGISTRAR = "AUTOHEALER_REGISTRAR"
+"""`agent` where the daemon registers the worker; it is told of no znode then."""
 ENV_KEEPER = "AUTOHEALER_KEEPER"
 ENV_SESSION_TIMEOUT_S = "AUTOHEALER_SESSION_TIMEOUT_S"
 
@@ -60,7 +62,7 @@ TEXT_CHARS_MAX = 128
 """Of a host, an address and the like; what is longer is read up to here."""
 
 MANUAL_PREFIX = "manual-"
-_LEFT_OUT = frozenset({"pidns", "keeper", "proof"})
+_LEFT_OUT = frozenset({"pidns", "keeper", "proof", "agent"})
 _GROUP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _NAME = re.compile(r"(?P<group>.+)-(?P<slot>\d{1,6})-(?P<generation>\d{1,19})")
 
@@ -93,8 +95,8 @@ class WorkerRecord:
     `start` is the process start time in clock ticks since boot (`/proc/<pid>/stat` field 22) and `boot` the kernel's
     boot id: with `pid` and `host` they name one process for ever. `pidns` is the inode number of its pid namespace
     (`/proc/self/ns/pid`), outside which `pid` means nothing; `keeper` says which state directory's daemons launched it
-    (`keeper_id`), and `proof` that it knew its token (`registration_proof`). Empty and 0 stand for not known. Only
-    `pid` is required of a foreign program.
+    (`keeper_id`), and `proof` that it knew its token (`registration_proof`). `agent` says that the daemon registered
+    it. Empty and 0 stand for not known. Only `pid` is required of a foreign program.
     """
 
     pid: int
@@ -106,6 +108,7 @@ class WorkerRecord:
     pidns: int = 0
     keeper: str = ""
     proof: str = ""
+    agent: bool = False
 
 
 def is_group_name(text: str) -> bool:
@@ -163,6 +166,7 @@ def decode_record(raw: bytes) -> WorkerRecord:
         pidns=_count(fields.get("pidns")),
         keeper=_text(fields.get("keeper")),
         proof=_text(fields.get("proof")),
+        agent=fields.get("agent") is True,
     )
 
 

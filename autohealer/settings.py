@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autohealer.contract import DEFAULT_SESSION_TIMEOUT_S, is_group_name
-from autohealer.core.model import Policy
+from autohealer.core.model import Policy, Registrar
 from autohealer.credentials import (
     NO_CREDENTIALS,
     Credentials,
@@ -110,6 +110,9 @@ class Settings:
     registration_timeout_s: float = REGISTRATION_TIMEOUT_S
     grace_s: float = GRACE_S
     credentials: Credentials = NO_CREDENTIALS
+    registrar: Registrar = Registrar.SELF
+    registrar_why: str = ""
+    """Why it is that one, where it was not said."""
     zookeeper_open: bool = False
     """Whether the embedded server serves every user of this machine, not only this one and root."""
 
@@ -139,6 +142,7 @@ class Settings:
             in_flight_max=2 * launches,
             endings_min=endings,
             endings_max=4 * endings,
+            registrar=self.registrar,
             registration_timeout_s=self.registration_timeout_s,
             rejoin_grace_s=rejoin_grace_s(self.session_timeout_s),
             settle_s=settle_s(self.session_timeout_s),

@@ -76,8 +76,11 @@ def client_for(
     credentials: Credentials | None = None,
     tell: Callable[[str], None] = _say_nothing,
     neighbours: Callable[[], int] = _nobody,
+    session: tuple[int, bytes] | None = None,
 ) -> KazooClient:
     """Prepare a client; nothing is connected yet.
+
+    `session` is the id and password of an earlier client's session, which goes on if it has not ended.
 
     `neighbours` tells, on kazoo's connection thread, how many others come back when this one does.
 
@@ -93,6 +96,7 @@ def client_for(
     client = KazooClient(
         hosts=connection,
         timeout=session_timeout_s,
+        client_id=session,
         handler=SequentialThreadingHandler(),
         logger=log,
         # kazoo's own default doubles the pause up to an hour, far beyond any session.

@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack
 
 from structlog.typing import FilteringBoundLogger
 
+from autohealer.assembly.agency import AGENT_SESSION_S
 from autohealer.assembly.errors import PlatformError, StateDirError, ZooKeeperError
 from autohealer.assembly.keeper import Keeper, Shared, end_task
 from autohealer.assembly.signals import Reactions, brace, listen
@@ -22,7 +23,7 @@ from autohealer.assembly.unforeseen import Unforeseen
 from autohealer.assembly.zookeeper import Choice, EmbeddedServers, choose
 from autohealer.coordination.granted import Granted
 from autohealer.coordination.registry import Registry, RegistryForbidden
-from autohealer.coordination.session import Session, ZooKeeperUnreachable
+from autohealer.coordination.session import Session, SessionId, ZooKeeperUnreachable
 from autohealer.daemon.neighbours import Neighbours
 from autohealer.daemon.ports import Observer
 from autohealer.processes.identity import boot_id, start_ticks
@@ -105,6 +106,10 @@ async def _keep(
         hold, output = _prepare_state(settings, logger, undo)
         choice = await choose(settings, hold.secret)
         logger.info("zookeeper_chosen", address=choice.connection, why=choice.why)
+        if settings.registrar_why:
+            logger.info(
+                "registrar_chosen", register=settings.registrar.value, why=settings.registrar_why
+            )
         reaper = Reaper(loop)
         reaper.start()
         undo.callback(reaper.close)
@@ -113,6 +118,7 @@ async def _keep(
             session,
             neighbours,
             registry,
+            lambda resumes: _agent_session(choice, settings, logger, resumes),
             choice.connection,
             hold.secret,
             reaper,
@@ -150,12 +156,28 @@ def _session(
     settings: Settings,
     timeout_s: float,
     said: Callable[[str], None] | None = None,
+    resumes: SessionId | None = None,
 ) -> Session:
     """A session that shows who we are, and on an embedded server believes its user alone."""
-    session = Session(choice.connection, timeout_s, settings.credentials, said)
+    session = Session(choice.connection, timeout_s, settings.credentials, said, resumes)
     if choice.user is not None:
         session.trust_only(choice.user)
     return session
+
+
+def _agent_session(
+    choice: Choice,
+    settings: Settings,
+    logger: FilteringBoundLogger,
+    resumes: SessionId | None,
+) -> Session:
+    return _session(
+        choice,
+        settings,
+        AGENT_SESSION_S,
+        lambda sentence: logger.warning("agent_trouble", why=sentence),
+        resumes,
+    )
 
 
 def _store(

@@ -10,7 +10,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
+from autohealer.assembly.agency import Agency
 from autohealer.assembly.errors import PlatformError
 from autohealer.assembly.unforeseen import Unforeseen
 from autohealer.contract import (
@@ -37,7 +38,7 @@ from autohealer.coordination.claim import (
     GroupTaken,
 )
 from autohealer.coordination.registry import Registry
-from autohealer.coordination.session import Session
+from autohealer.coordination.session import Session, SessionId
 from autohealer.coordination.turned_away import PATIENCE_S, TurnedAway
 from autohealer.core.actions import Plan
 from autohealer.core.events import (
@@ -47,7 +48,7 @@ from autohealer.core.events import (
     SessionTimeoutGranted,
     StopRequested,
 )
-from autohealer.core.model import Budget, StoreRoom, View
+from autohealer.core.model import Budget, Registrar, StoreRoom, View
 from autohealer.daemon.executor import Executor
 from autohealer.daemon.loop import Loop
 from autohealer.daemon.mailbox import Mailbox
@@ -85,12 +86,16 @@ AS_FIRST_PROCESS = (
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all keepers of one daemon use; `connection` is the ZooKeeper that workers are told of, and `user` whose it
-    must be, if that is known."""
+    """What all keepers of one daemon use.
+
+    `agent_session` makes one for a group's agent; `connection` is the ZooKeeper that workers are told of, and `user`
+    whose it must be, if that is known.
+    """
 
     session: Session
     neighbours: Neighbours
     registry: Registry
+    agent_session: Callable[[SessionId | None], Session]
     connection: str
     secret: bytes
     reaper: Reaper
@@ -114,26 +119,11 @@ class Keeper:
         self._processors = Processors()
         self._view = _view(settings, shared.neighbours.room, self._processors.cores)
         self._mailbox = Mailbox()
-        rng = random.Random()
         self.post = self._mailbox.put
         shared.neighbours.join(settings.group, self._mailbox)
         self._registry = shared.registry.subscribe(settings.group, self.post)
-        self._processes = LocalProcesses(
-            settings.argv,
-            _worker_environment(inherited_environment(), shared.connection, settings)
-            | ({} if shared.user is None else {ENV_ZOOKEEPER_USER: str(shared.user)}),
-            settings.group,
-            shared.secret,
-            output,
-            Ledger(
-                settings.group_dir,
-                lambda sentence: shared.logger.warning("ledger_lost", why=sentence),
-            ),
-            shared.reaper,
-            self.post,
-            rng,
-            WorkerCgroups.find(settings.group),
-        )
+        self._processes = self._open_processes()
+        self._agency = self._open_agency()
         self._history = self._open_history()
         self._claim = GroupClaim(
             shared.session,
@@ -150,7 +140,46 @@ class Keeper:
             min(PATIENCE_S, settings.registration_timeout_s / 4),
         )
         self._stop_asked = asyncio.Event()
-        self._executor = Executor(self._processes, self._registry, self.post, self._mailbox.fail)
+        self._executor = Executor(
+            self._processes,
+            self._registry,
+            self.post,
+            self._mailbox.fail,
+            None if self._agency is None else self._agency.agent,
+        )
+
+    def _open_processes(self) -> LocalProcesses:
+        settings, shared = self._settings, self._shared
+        return LocalProcesses(
+            settings.argv,
+            _worker_environment(inherited_environment(), shared.connection, settings)
+            | ({} if shared.user is None else {ENV_ZOOKEEPER_USER: str(shared.user)}),
+            settings.group,
+            shared.secret,
+            self._output,
+            Ledger(
+                settings.group_dir,
+                lambda sentence: shared.logger.warning("ledger_lost", why=sentence),
+            ),
+            shared.reaper,
+            self.post,
+            random.Random(),
+            WorkerCgroups.find(settings.group),
+            registers_itself=settings.registrar is Registrar.SELF,
+        )
+
+    def _open_agency(self) -> Agency | None:
+        """Where the programs do not register themselves, what does it for them."""
+        if self._settings.registrar is Registrar.SELF:
+            return None
+        return Agency(
+            self._shared.agent_session,
+            self._shared.connection,
+            self._hold.folder,
+            self._settings.group,
+            lambda sentence: self._shared.logger.warning("agent_trouble", why=sentence),
+            self._shared.unforeseen.start,
+        )
 
     def _open_history(self) -> History:
         return History(
@@ -231,9 +260,17 @@ class Keeper:
             undo.callback(self._history.close)
             undo.push_async_callback(self._registry.flush, FLUSH_S)
             undo.callback(self._turned_away.close)
+            if self._agency is not None:
+                undo.push_async_callback(self._end_agency, self._agency)
+                undo.push_async_callback(
+                    end_task, self._shared.unforeseen.start(self._agency.run())
+                )
             for work in (self._serve_control(), self._rotate_output()):
                 undo.push_async_callback(end_task, self._shared.unforeseen.start(work))
             await self._loop(observers).run()
+
+    async def _end_agency(self, agency: Agency) -> None:
+        await agency.end(leave=self.leaves_workers or self._shared.unforeseen.has_happened)
 
     def _loop(self, observers: Sequence[Observer]) -> Loop:
         return Loop(

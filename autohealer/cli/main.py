@@ -11,6 +11,7 @@ import typer
 
 from autohealer.cli.default_command import DefaultCommandGroup
 from autohealer.cli.exit_codes import ExitCode
+from autohealer.cli.registering import RegisterBy, choose_registrar
 from autohealer.cli.streams import OutputLost, finish_output, mend_streams, say
 from autohealer.cli.terminal import help_width, table_width, wants_colors
 from autohealer.contract import (
@@ -42,6 +43,7 @@ _EPILOG = (
     "4 another daemon keeps this group; 5 the machine, the state directory or the output will not do; "
     "6 no daemon answers."
 )
+
 
 app = typer.Typer(
     cls=DefaultCommandGroup,
@@ -111,6 +113,7 @@ def group(
 
 @app.command(context_settings={"allow_interspersed_args": False}, epilog=_EPILOG)
 def run(
+    context: typer.Context,
     n: Annotated[
         str, typer.Argument(metavar="N", help="How many workers to keep alive (0 to 10000).")
     ],
@@ -176,6 +179,14 @@ def run(
         str | None,
         typer.Option(help="Name of the group, seen in /workers. [default: the program's name]"),
     ] = None,
+    register: Annotated[
+        RegisterBy,
+        typer.Option(
+            help="Who registers in ZooKeeper: self, the program does (by autohealer.worker, or as AUTOHEALER_ZNODE "
+            "says); agent, the daemon does it for any program while that runs; auto: self where the program shows "
+            "that it does, or --registration-timeout is given, else agent.",
+        ),
+    ] = RegisterBy.AUTO,
     session_timeout: Annotated[
         float,
         typer.Option(
@@ -220,9 +231,13 @@ def run(
     try:
         target = parse_target(zookeeper)
         found = resolve_program(program)
+        argv = (*found.argv, *words)
+        timeout_source = context.get_parameter_source("registration_timeout")
+        expects = timeout_source is not None and timeout_source.name != "DEFAULT"
+        registrar, registrar_why = choose_registrar(register, argv, expects_registration=expects)
         settings = Settings(
             replicas=parse_replicas(n),
-            argv=(*found.argv, *words),
+            argv=argv,
             group=group_of_program(program, words) if group is None else parse_group(group),
             target=target,
             state_dir=_state_dir(state_dir),
@@ -236,6 +251,8 @@ def run(
                 tls_cert=zookeeper_tls_cert,
                 tls_key=zookeeper_tls_key,
             ),
+            registrar=registrar,
+            registrar_why=registrar_why,
             zookeeper_open=zookeeper_open,
         )
     except (SettingsError, ProgramError) as error:

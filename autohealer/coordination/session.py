@@ -19,6 +19,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from kazoo.client import KazooClient, KazooState
 from kazoo.protocol.serialization import Connect
@@ -37,6 +38,14 @@ _STORES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class SessionId:
+    """What a client shows to go on with a session."""
+
+    number: int
+    password: bytes
+
+
 class ZooKeeperUnreachable(Exception):  # noqa: N818 - says what is the case
     """No ZooKeeper answered in time, or none can; the message names the addresses."""
 
@@ -47,6 +56,7 @@ class Session:
     `timeout_s` is how long the session outlives its connection: what was asked for until a server has decided.
     `trouble` is what only a person can mend, while there is no connection because of it; empty otherwise.
     `said` is called on the loop's thread with what only a person can mend, once `start` is over.
+    `resumes` is an earlier client's session, which goes on if it has not ended.
 
     Raises:
         CredentialsError: the TLS files cannot be used.
@@ -58,6 +68,7 @@ class Session:
         session_timeout_s: float,
         credentials: Credentials = NO_CREDENTIALS,
         said: Callable[[str], None] | None = None,
+        resumes: SessionId | None = None,
     ) -> None:
         self.connection = connection
         self.login = credentials.login
@@ -69,7 +80,13 @@ class Session:
         self._listeners: list[Callable[[Store], None]] = []
         self._outcome: asyncio.Future[str] | None = None
         self.timeout_s = session_timeout_s
-        self.client = client_for(connection, session_timeout_s, credentials, self._trouble_changed)
+        self.client = client_for(
+            connection,
+            session_timeout_s,
+            credentials,
+            self._trouble_changed,
+            session=None if resumes is None else (resumes.number, resumes.password),
+        )
         self._note_timeout(self.client)
 
     def trust_only(self, user: int) -> None:
@@ -109,6 +126,18 @@ class Session:
             raise ZooKeeperUnreachable(
                 f"no ZooKeeper can be asked at {self.connection}: {unresolved}; is it spelled right?"
             )
+
+    @property
+    def id(self) -> SessionId | None:
+        """What the session is called; None while there is no connection."""
+        match self.client.client_id:
+            case (int() as number, bytes() as password):
+                return SessionId(number, password)
+        return None
+
+    def leave(self) -> None:
+        """Hear of nothing more; the session goes on for as long as it lasts, for whoever resumes it."""
+        self.client.remove_listener(self._state_changed)
 
     async def stop(self) -> None:
         """Close the session; bounded, because kazoo's own stop is not always."""

@@ -44,6 +44,20 @@ class Discard:
 
 
 @dataclass(frozen=True, slots=True)
+class Register:
+    """Hold the registration of an incarnation that does not register itself, until it is withdrawn."""
+
+    name: Incarnation
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Hold the registration of an incarnation no more: it is about to end, or has ended."""
+
+    name: Incarnation
+
+
+@dataclass(frozen=True, slots=True)
 class Inspect:
     """Find out whose an unfamiliar registration is."""
 
@@ -57,7 +71,7 @@ class Relist:
     keys: tuple[int, ...]
 
 
-Action = Spawn | Drain | Kill | Discard | Inspect | Relist
+Action = Spawn | Drain | Kill | Register | Withdraw | Discard | Inspect | Relist
 
 
 @dataclass(frozen=True, slots=True)

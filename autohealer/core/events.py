@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from autohealer.core.actions import Plan
-from autohealer.core.model import NEVER, Exit, Incarnation, Standing, Store
+from autohealer.core.model import NEVER, Exit, Incarnation, Store
+from autohealer.core.strangers import Standing
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,9 +46,20 @@ from dataclasses import replace
 from heapq import heappop
 from typing import assert_never
 
-from autohealer.core import crowd, events, held, reasons, registrations, storeroom
-from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Relist, Spawn
-from autohealer.core.brake import note_death, note_loss, review_losses, stop_counting
+from autohealer.core import adoption, crowd, events, held, reasons, registrations, storeroom
+from autohealer.core.actions import (
+    Action,
+    Discard,
+    Drain,
+    Inspect,
+    Kill,
+    Plan,
+    Register,
+    Relist,
+    Spawn,
+    Withdraw,
+)
+from autohealer.core.brake import note_death, note_loss, stop_counting
 from autohealer.core.intensity import rate_of, refilled, resized
 from autohealer.core.model import (
     Budget,
@@ -59,10 +70,9 @@ from autohealer.core.model import (
     Obituary,
     Occupant,
     Phase,
+    Registrar,
     Slot,
-    Standing,
     Stop,
-    Stranger,
     View,
 )
 from autohealer.core.pacing import failed
@@ -79,7 +89,7 @@ from autohealer.core.slots import (
     put,
     slot_for,
 )
-from autohealer.core.victims import pick_victim
+from autohealer.core.strangers import Standing, Stranger
 
 
 def evolve(view: View, event: events.Event) -> None:  # noqa: C901, PLR0912 - one arm per fact
@@ -94,7 +104,7 @@ def evolve(view: View, event: events.Event) -> None:  # noqa: C901, PLR0912 - on
         case events.DetachRequested():
             _detach_requested(view)
         case events.WorkerAdopted(name, pid, age_s):
-            _adopted(view, name, pid, age_s)
+            adoption.adopted(view, name, pid, age_s)
         case events.WorkerHeld(name, pid, why):
             held.held(view, name, pid, why)
         case events.WorkerSpawned(name, pid):
@@ -187,63 +197,15 @@ def _review_wants(view: View) -> None:
 # --- processes --------------------------------------------------------------------------------
 
 
-def _adopted(view: View, name: Incarnation, pid: int, age_s: float) -> None:
-    if name in view.key_of and view.slots[view.key_of[name]].phase is not Phase.HELD:
-        return
-    if name.generation in view.gone.get(name.slot, ()):
-        return  # a late word of one that has ended
-    slot = slot_for(view, name.slot)
-    slot = replace(slot, generation=max(slot.generation, name.generation))
-    listed = name in view.listed
-    newcomer = Occupant(
-        name=name,
-        pid=pid,
-        since=view.now - age_s,
-        adopted=True,
-        set_aside=True,
-        listed=listed,
-        listed_changed=view.now,
-        ready_at=view.now if listed else None,
-    )
-    if slot.occupant is None or slot.phase is Phase.HELD:
-        put(view, _filled(slot, newcomer, view.now))
-        held.report_ousted(view, slot, newcomer)
-    elif pick_victim(slot.occupant, newcomer) is newcomer:
-        put(view, slot)
-        put(view, _filled(Slot(key=_surplus_key(view)), newcomer, view.now))
-    else:
-        put(view, replace(slot, key=_surplus_key(view)))
-        relieved = replace(slot, deadline=None, killing=False, ending=None, holdouts=())
-        put(view, _filled(relieved, newcomer, view.now))
-    note_own(view, name)
-    view.claims.pop(name, None)
-    view.strangers.pop(name, None)
-    view.to_inspect.discard(name)
-    storeroom.note_found(view)
-    if view.fresh:
-        review_losses(view)
-
-
-def _filled(slot: Slot, adopted: Occupant, now: float) -> Slot:
-    return replace(
-        slot,
-        phase=Phase.READY if adopted.listed else Phase.STARTING,
-        phase_since=now,
-        occupant=adopted,
-        generation=max(slot.generation, adopted.name.generation),
-        reason="adopted from an earlier daemon",
-    )
-
-
-def _surplus_key(view: View) -> int:
-    """A place of its own for a surplus incarnation, below zero, from which it will be drained."""
-    return min(0, *view.slots) - 1
-
-
 def _spawned(view: View, name: Incarnation, pid: int) -> None:
     slot, occupant = occupied_by(view, name)
-    if slot is not None and occupant is not None:
-        put(view, replace(slot, occupant=replace(occupant, pid=pid, since=view.now)))
+    if slot is None or occupant is None:
+        return
+    occupant = replace(occupant, pid=pid, since=view.now)
+    if slot.phase is Phase.STARTING and occupant.registrar is Registrar.AGENT:
+        registrations.became_ready(view, slot, occupant)
+    else:
+        put(view, replace(slot, occupant=occupant))
 
 
 def _spawn_failed(view: View, name: Incarnation, error: str, jitter: float) -> None:
@@ -324,11 +286,6 @@ def _tree_resists(view: View, name: Incarnation, holdouts: tuple[str, ...]) -> N
 
 def _vacate(view: View, slot: Slot, occupant: Occupant, cause: str, jitter: float) -> None:
     """The incarnation and all it started are gone: free the slot and say when it may be filled again."""
-    if occupant.name in view.listed:
-        if is_own(view, occupant.name):
-            registrations.mark_leftover(view, occupant.name)
-        else:
-            registrations.look_into(view, occupant.name)
     blameless = slot.ending is not None and slot.ending.is_blameless
     if occupant.ready_at is None and not blameless:
         view.launches.pace = failed(view.launches.pace)
@@ -349,6 +306,15 @@ def _vacate(view: View, slot: Slot, occupant: Occupant, cause: str, jitter: floa
         put(view, replace(empty, reason=cause))
     else:
         put(view, after_death(view, empty, Death(occupant, cause, jitter)))
+    if occupant.name in view.listed:
+        _left_registered(view, occupant.name)
+
+
+def _left_registered(view: View, name: Incarnation) -> None:
+    if is_own(view, name):
+        registrations.mark_leftover(view, name)
+    else:
+        registrations.look_into(view, name)
 
 
 # --- the plan ---------------------------------------------------------------------------------
@@ -379,6 +345,12 @@ def _ordered(view: View, action: Action) -> None:
             _end_ordered(view, key, reason, view.policy.grace_s, ending, killing=False)
         case Kill(key, _, reason, ending):
             _end_ordered(view, key, reason, view.policy.kill_retry_s, ending, killing=True)
+        case Register(name):
+            view.to_register.discard(name)
+            if name not in view.to_withdraw:  # the same plan may end it
+                view.registering[name] = view.now
+        case Withdraw(name):
+            view.to_withdraw.discard(name)
         case Discard(name):
             view.to_discard.discard(name)
         case Inspect(name):
@@ -403,7 +375,7 @@ def _launch_ordered(view: View, slot: Slot, name: Incarnation, reason: str) -> N
             slot,
             phase=Phase.STARTING,
             phase_since=view.now,
-            occupant=Occupant(name=name, pid=None, since=view.now),
+            occupant=Occupant(name, None, view.now, view.policy.registrar),
             generation=name.generation,
             restarts=slot.restarts + again,
             unregistered_death=None,

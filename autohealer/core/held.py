@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from autohealer.core.model import Incarnation, Occupant, Phase, Slot, Standing, Stranger, View
+from autohealer.core.model import Incarnation, Occupant, Phase, Slot, View
 from autohealer.core.registrations import look_into
 from autohealer.core.slots import OWN_MAX, occupied_by, put, slot_for
 from autohealer.core.storeroom import note_found
+from autohealer.core.strangers import Standing, Stranger
 
 _ITS_KIND = "another process claims this slot and cannot be proven to be its worker"
 

@@ -9,9 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import assert_never
 
-from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Relist, Spawn
+from autohealer.core.actions import (
+    Action,
+    Discard,
+    Drain,
+    Inspect,
+    Kill,
+    Plan,
+    Register,
+    Relist,
+    Spawn,
+    Withdraw,
+)
 from autohealer.core.membership import is_confirmed
 from autohealer.core.model import Ending, Incarnation, Phase, Store, View
+from autohealer.core.slots import held_registration
 
 _ENDINGS_OF_ABSENCE = frozenset({Ending.NEVER_REGISTERED, Ending.REGISTRATION_LOST})
 
@@ -50,7 +62,7 @@ def _of_actions(view: View, plan: Plan) -> Iterator[str]:
             keys_seen.add(action.key)
 
 
-def _of_action(view: View, action: Action) -> Iterator[str]:
+def _of_action(view: View, action: Action) -> Iterator[str]:  # noqa: C901, PLR0912 - one arm per action
     match action:
         case Spawn(key, name):
             yield from _of_spawn(view, key, name)
@@ -61,6 +73,12 @@ def _of_action(view: View, action: Action) -> Iterator[str]:
                 yield f"{name} is to be ended but cannot be proven to be ours"
             if view.key_of.get(name) != key:
                 yield f"{name} is to be ended but does not fill slot {key}"
+        case Register(name):
+            if not _is_held(view, name):
+                yield f"{name} is to be registered and is not ready, or registers itself"
+        case Withdraw(name):
+            if _is_held(view, name):
+                yield f"{name} is ready and its registration is to be withdrawn"
         case Discard(name):
             if name in view.key_of:
                 yield f"the registration of the live {name} is to be deleted"
@@ -72,6 +90,11 @@ def _of_action(view: View, action: Action) -> Iterator[str]:
                 yield f"a list is to be asked for slots {keys} of a store that is away"
         case _:
             assert_never(action)
+
+
+def _is_held(view: View, name: Incarnation) -> bool:
+    key = view.key_of.get(name)
+    return key is not None and held_registration(view.slots[key]) == name
 
 
 def _of_absence(view: View, key: int, name: Incarnation) -> Iterator[str]:

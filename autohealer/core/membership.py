@@ -8,11 +8,13 @@ the latest loss, not only its own, for up to one settle time.
 
 Even then the last list may be old: its watch may be lost, or the store silent without anybody having noticed. So
 nobody is ended but on a list that was asked for after the decision to do so.
+
+Where the daemon registers for a program, a missing registration says nothing of the program: it is made again.
 """
 
 from __future__ import annotations
 
-from autohealer.core.model import NEVER, Occupant, Phase, Presence, Slot, View
+from autohealer.core.model import NEVER, Occupant, Phase, Presence, Registrar, Slot, View
 
 
 def presence_of(occupant: Occupant, view: View) -> Presence:
@@ -30,7 +32,7 @@ def presence_since(occupant: Occupant, view: View) -> float:
 def is_missed(slot: Slot) -> bool:
     """Whether a registration is missing that was there, or may have been: of the adopted that is not known."""
     occupant = slot.occupant
-    if occupant is None or occupant.listed:
+    if occupant is None or occupant.listed or occupant.registrar is Registrar.AGENT:
         return False
     return slot.phase is Phase.READY or (slot.phase is Phase.STARTING and occupant.adopted)
 
@@ -39,6 +41,8 @@ def absence_deadline(slot: Slot, view: View) -> float | None:
     """When a slot's missing registration becomes a verdict; None while it is present, unknown or not expected."""
     occupant = slot.occupant
     if occupant is None or occupant.listed or not view.fresh:
+        return None
+    if occupant.registrar is Registrar.AGENT:
         return None
     if is_missed(slot):
         return max(_loss_deadline(occupant, view), _youth_ends(slot, occupant, view))

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
+from autohealer.core.strangers import Stranger
+
 NEVER = float("-inf")
 NO_CONNECTION = -1
 
@@ -79,17 +81,11 @@ class Ending(Enum):
         return self in {Ending.STOPPED, Ending.SURPLUS}
 
 
-class Standing(Enum):
-    """What became of a registration that is not one of our live incarnations."""
+class Registrar(Enum):
+    """Who registers a worker: itself, or the daemon for a program that knows nothing of ZooKeeper."""
 
-    UNREAD = "unread"
-    DEAD = "dead"
-    MANUAL = "manual"
-    ORPHAN = "orphan"
-    ELSEWHERE = "elsewhere"
-    UNPROVABLE = "unprovable"
-    GARBAGE = "garbage"
-    UNKNOWN = "unknown"
+    SELF = "self"
+    AGENT = "agent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +101,15 @@ class Limits:
 class Policy:
     """The rules of restarting; the reasons for the defaults stand in `autohealer.settings`.
 
-    As many launches may be under way at once as `in_flight_min` says at first, and `in_flight_max` at most; while
-    others wait, they are reviewed every `probation_s`. `endings_min` and so on are the same of those asked to end.
+    `registrar` says who registers what is launched. As many launches may be under way at once as `in_flight_min` says
+    at first, and `in_flight_max` at most; while others wait, they are reviewed every `probation_s`. `endings_min` and
+    so on are the same of those asked to end.
 
     The group's budget of restarts follows N: at once `budget_burst` and `budget_burst_each` more for each wanted slot,
     then `budget_per_s` a second, or `budget_per_s_each` for each wanted slot if that is more.
     """
 
+    registrar: Registrar = Registrar.SELF
     registration_timeout_s: float = 30.0
     rejoin_grace_s: float = 0.5
     settle_s: float = 5.0
@@ -182,6 +180,7 @@ class Occupant:
     name: Incarnation
     pid: int | None
     since: float
+    registrar: Registrar = Registrar.SELF
     adopted: bool = False
     listed: bool = False
     listed_changed: float = NEVER
@@ -243,16 +242,6 @@ class Slot:
     recent_restarts: tuple[float, ...] = ()
     restarts: int = 0
     reason: str = "first start"
-
-
-@dataclass(frozen=True, slots=True)
-class Stranger:
-    """A registration nobody here launched: reported, never touched."""
-
-    label: str
-    standing: Standing
-    pid: int | None = None
-    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,7 +341,9 @@ class View:
     `listed_under` that of the newest list, `listed_at` when that was asked for, `list_failed` why there is none, in
     words, and since when; `held_looked_at` is when the registrations of what holds slots were looked into last.
     `leftovers` are registrations of own incarnations that are proven dead, `to_discard` those of them not yet ordered
-    away. `retired` keeps the newest generation of slots given up, so that none is used twice when they are wanted
+    away. `to_register` are those for whom a registration is to be held from now on, `to_withdraw` those for whom not;
+    `registering` are those for whom that was ordered and no list has shown it yet, and when.
+    `retired` keeps the newest generation of slots given up, so that none is used twice when they are wanted
     again; `own` the newest generations that this daemon launched or adopted, by slot. `claims` are unfamiliar
     registrations that are being looked into, and since when; `gone` are the newest that ended as nobody's own.
     `obituaries` are the deaths of this round, for those who tell of them; the next round begins without.
@@ -390,6 +381,9 @@ class View:
     leftovers: set[Incarnation] = field(default_factory=set)
     to_discard: set[Incarnation] = field(default_factory=set)
     to_inspect: set[Incarnation | str] = field(default_factory=set)
+    to_register: set[Incarnation] = field(default_factory=set)
+    to_withdraw: set[Incarnation] = field(default_factory=set)
+    registering: dict[Incarnation, float] = field(default_factory=dict)
     retired: dict[int, int] = field(default_factory=dict)
     own: dict[int, tuple[int, ...]] = field(default_factory=dict)
     claims: dict[Incarnation, float] = field(default_factory=dict)

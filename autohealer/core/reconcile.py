@@ -21,7 +21,18 @@ from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
 
 from autohealer.core import reasons
-from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Relist, Spawn
+from autohealer.core.actions import (
+    Action,
+    Discard,
+    Drain,
+    Inspect,
+    Kill,
+    Plan,
+    Register,
+    Relist,
+    Spawn,
+    Withdraw,
+)
 from autohealer.core.brake import next_turn, replaceable_under_brake
 from autohealer.core.crowd import next_review, places_left
 from autohealer.core.firstfill import gate_of, is_first_list_awaited, next_patience_over
@@ -309,8 +320,12 @@ def _held_holds(view: View) -> tuple[str, ...]:
 
 
 def _registry_work(view: View) -> tuple[Action, ...]:
+    """Whose registrations are held is said whether or not there is a store: it is made true when there is."""
+    registers = tuple(Register(name) for name in sorted(view.to_register))
+    withdrawals = tuple(Withdraw(name) for name in sorted(view.to_withdraw))
+    held: tuple[Action, ...] = (*registers, *withdrawals)
     if view.store is not Store.CONNECTED:
-        return ()
+        return held
     discards = tuple(Discard(name) for name in sorted(view.to_discard))
     inspections = tuple(Inspect(name) for name in sorted(view.to_inspect, key=str))
-    return (*discards, *inspections)
+    return (*held, *discards, *inspections)

@@ -21,20 +21,11 @@ from autohealer.core.brake import (
 from autohealer.core.crowd import note_through
 from autohealer.core.firstfill import drop_old_claims
 from autohealer.core.membership import is_missed
-from autohealer.core.model import (
-    Death,
-    Incarnation,
-    Occupant,
-    Phase,
-    Slot,
-    Standing,
-    Store,
-    Stranger,
-    View,
-)
+from autohealer.core.model import Death, Incarnation, Occupant, Phase, Registrar, Slot, Store, View
 from autohealer.core.pacing import pardoned
 from autohealer.core.restarts import after_death
-from autohealer.core.slots import is_own, occupied_by, put
+from autohealer.core.slots import held_registration, is_own, occupied_by, put
+from autohealer.core.strangers import Standing, Stranger
 
 _NO_ANSWER = frozenset({Standing.UNREAD, Standing.UNPROVABLE})
 """Could not be told yet; or is told by `WorkerHeld`."""
@@ -62,6 +53,7 @@ def listed(
     if missed := [key for name in sorted(vanished) if (key := _vanished(view, name)) is not None]:
         note_vanished(view, missed)
     view.to_discard |= view.leftovers
+    _review_registering(view, asked_at)
     drop_old_claims(view)
     _strange_listed(view, strange)
     if came_back:
@@ -83,14 +75,21 @@ def _appeared(view: View, name: Incarnation) -> None:
 
 
 def _registered(view: View, slot: Slot, occupant: Occupant) -> None:
-    if slot.phase is Phase.STARTING:
-        note_through(view, view.launches, slot)
-        note_registered(view, slot.key)
-        slot = replace(slot, phase=Phase.READY, phase_since=view.now)
-        occupant = replace(occupant, set_aside=False, ready_at=view.now)
-    elif slot.phase is Phase.HELD:
+    occupant = replace(occupant, listed=True, listed_changed=view.now)
+    if slot.phase is Phase.HELD:
         view.to_inspect.add(occupant.name)
-    put(view, replace(slot, occupant=replace(occupant, listed=True, listed_changed=view.now)))
+    if slot.phase is Phase.STARTING and occupant.registrar is Registrar.SELF:
+        became_ready(view, slot, occupant)
+    else:
+        put(view, replace(slot, occupant=occupant))
+
+
+def became_ready(view: View, slot: Slot, occupant: Occupant) -> None:
+    """What was starting serves now."""
+    note_through(view, view.launches, slot)
+    note_registered(view, slot.key)
+    ready = replace(occupant, set_aside=False, ready_at=view.now)
+    put(view, replace(slot, phase=Phase.READY, phase_since=view.now, occupant=ready))
 
 
 def _vanished(view: View, name: Incarnation) -> int | None:
@@ -104,7 +103,19 @@ def _vanished(view: View, name: Incarnation) -> int | None:
         return None
     slot = replace(slot, occupant=replace(occupant, listed=False, listed_changed=view.now))
     put(view, slot)
+    if held_registration(slot) is not None:
+        view.to_register.add(name)  # it was lost, and its program is well
     return slot.key if is_missed(slot) else None
+
+
+def _review_registering(view: View, asked_at: float) -> None:
+    """What was registered from here and is not listed went before any list showed it: it is made again."""
+    for name, ordered_at in list(view.registering.items()):
+        if name in view.listed:
+            del view.registering[name]
+        elif asked_at - ordered_at >= view.policy.rejoin_grace_s:
+            del view.registering[name]
+            view.to_register.add(name)
 
 
 def _strange_listed(view: View, strange: frozenset[str]) -> None:
@@ -151,10 +162,11 @@ def look_into(view: View, name: Incarnation) -> None:
 
 
 def mark_leftover(view: View, name: Incarnation) -> None:
-    """Remember a registration whose process is proven dead until it is gone."""
+    """Remember a registration whose process is proven dead until it is gone; one withdrawn already is going."""
     view.strangers.pop(name, None)
     view.leftovers.add(name)
-    view.to_discard.add(name)
+    if name not in view.to_withdraw:
+        view.to_discard.add(name)
 
 
 def registrant_dead(view: View, name: Incarnation) -> None:

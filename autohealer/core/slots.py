@@ -12,7 +12,7 @@ from dataclasses import replace
 from heapq import heappop, heappush
 
 from autohealer.core.membership import absence_deadline, is_missed
-from autohealer.core.model import Incarnation, Occupant, Phase, Slot, View
+from autohealer.core.model import Incarnation, Occupant, Phase, Registrar, Slot, View
 
 
 def occupied_by(view: View, name: Incarnation) -> tuple[Slot, Occupant] | tuple[None, None]:
@@ -79,6 +79,7 @@ def put(view: View, slot: Slot) -> None:
     view.slots[slot.key] = slot
     view.contradictions += _contradictions_of(slot)
     _index(view, slot)
+    _hold_registration(view, old, slot)
     view.touched.add(slot.key)
     if slot.deadline is not None and (old is None or old.deadline != slot.deadline):
         heappush(view.alarms, (slot.deadline, slot.key))
@@ -91,6 +92,26 @@ def forget(view: View, key: int) -> None:
     view.touched.discard(key)
     if key >= 0:
         view.retired[key] = slot.generation
+
+
+def held_registration(slot: Slot | None) -> Incarnation | None:
+    """For whom the daemon holds a registration: a program that does not register itself, while it is ready."""
+    if slot is None or slot.occupant is None or slot.phase is not Phase.READY:
+        return None
+    return slot.occupant.name if slot.occupant.registrar is Registrar.AGENT else None
+
+
+def _hold_registration(view: View, old: Slot | None, new: Slot) -> None:
+    before, now = held_registration(old), held_registration(new)
+    if before == now:
+        return
+    if before is not None:
+        view.to_register.discard(before)
+        view.registering.pop(before, None)
+        view.to_withdraw.add(before)
+    if now is not None:
+        view.to_withdraw.discard(now)
+        view.to_register.add(now)
 
 
 def _index(view: View, slot: Slot) -> None:

@@ -11,10 +11,22 @@ from collections.abc import Callable
 from typing import assert_never
 
 from autohealer.contract import MANUAL_PREFIX
-from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Relist, Spawn
+from autohealer.core.actions import (
+    Action,
+    Discard,
+    Drain,
+    Inspect,
+    Kill,
+    Plan,
+    Register,
+    Relist,
+    Spawn,
+    Withdraw,
+)
 from autohealer.core.events import RegistrantDead, RegistrationRead
-from autohealer.core.model import Incarnation, Standing
-from autohealer.daemon.ports import Gone, Post, Processes, Registry, Unreadable
+from autohealer.core.model import Incarnation
+from autohealer.core.strangers import Standing
+from autohealer.daemon.ports import Agent, Gone, Post, Processes, Registry, Unreadable
 
 READS_AT_ONCE = 16
 """Unfamiliar registrations read in parallel: enough for a start beside strangers, far below kazoo's queue limit."""
@@ -29,11 +41,14 @@ class Executor:
         registry: Registry,
         post: Post,
         fail: Callable[[BaseException], None],
+        agent: Agent | None = None,
     ) -> None:
+        """`agent`: where the daemon registers for its programs."""
         self._processes = processes
         self._registry = registry
         self._post = post
         self._fail = fail
+        self._agent = agent
         self._reads: set[asyncio.Task[None]] = set()
         self._read_places = asyncio.Semaphore(READS_AT_ONCE)
 
@@ -55,6 +70,10 @@ class Executor:
                 self._processes.terminate(name)
             case Kill(_, name):
                 self._processes.kill(name)
+            case Register(name):
+                self._register(name)
+            case Withdraw(name):
+                self._the_agent().withdraw(name)
             case Discard(name):
                 self._registry.discard(name)
             case Inspect(name):
@@ -65,6 +84,15 @@ class Executor:
                 self._registry.relist()
             case _:
                 assert_never(action)
+
+    def _the_agent(self) -> Agent:
+        assert self._agent is not None, "these programs register themselves"
+        return self._agent
+
+    def _register(self, name: Incarnation) -> None:
+        record = self._processes.record_of(name)
+        if record is not None:  # else it has just ended, which is told
+            self._the_agent().register(name, record)
 
     def _read_done(self, task: asyncio.Task[None]) -> None:
         self._reads.discard(task)

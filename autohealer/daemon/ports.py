@@ -12,7 +12,8 @@ from typing import Protocol
 from autohealer.contract import WorkerRecord
 from autohealer.core.actions import Plan
 from autohealer.core.events import Event
-from autohealer.core.model import Incarnation, Standing, View
+from autohealer.core.model import Incarnation, View
+from autohealer.core.strangers import Standing
 
 Post = Callable[[Event], None]
 
@@ -37,6 +38,9 @@ class Processes(Protocol):
     def kill(self, name: Incarnation) -> None:
         """End everything the incarnation is and started; a no-op for what is gone."""
 
+    def record_of(self, name: Incarnation) -> WorkerRecord | None:
+        """What the daemon writes into the registration of a live incarnation it holds it for; None for what is gone."""
+
     def look_into(self, name: Incarnation, record: WorkerRecord) -> Standing | None:
         """Whose process a record names: adopted if proven ours (posted, and None), else its standing."""
 
@@ -52,6 +56,16 @@ class Registry(Protocol):
 
     async def read(self, name: Incarnation | str) -> WorkerRecord:
         """Read a registration's data. Raises `Unreadable` or `Gone`."""
+
+
+class Agent(Protocol):
+    """Registrations that the daemon holds for programs that know nothing of ZooKeeper."""
+
+    def register(self, name: Incarnation, record: WorkerRecord) -> None:
+        """Hold an incarnation's registration until it is withdrawn, whatever becomes of sessions and servers."""
+
+    def withdraw(self, name: Incarnation) -> None:
+        """Delete it, and hold it no more."""
 
 
 class Clock(Protocol):

@@ -12,6 +12,7 @@ from autohealer.contract import (
     ENV_GENERATION,
     ENV_GROUP,
     ENV_KEEPER,
+    ENV_REGISTRAR,
     ENV_SLOT,
     ENV_TOKEN,
     ENV_ZNODE,
@@ -44,6 +45,8 @@ class Launcher:
         group: str,
         secret: bytes,
         output: OutputFiles,
+        *,
+        registers_itself: bool,
     ) -> None:
         self.program = argv[0]
         self._argv = argv
@@ -52,6 +55,7 @@ class Launcher:
         self._group = group
         self._secret = secret
         self._output = output
+        self._registers_itself = registers_itself
 
     def launch(self, name: Incarnation) -> int:
         """Exec an incarnation in a session of its own; its pid. Raises `OSError`."""
@@ -59,10 +63,11 @@ class Launcher:
         return spawn_detached(self._argv, self._environment_for(name), output)
 
     def _environment_for(self, name: Incarnation) -> dict[str, str]:
+        path = ZnodeName(self._group, name.slot, name.generation).path
         return self._environment | {
             ENV_SLOT: str(name.slot),
             ENV_GENERATION: str(name.generation),
-            ENV_ZNODE: ZnodeName(self._group, name.slot, name.generation).path,
+            **({ENV_ZNODE: path} if self._registers_itself else {ENV_REGISTRAR: "agent"}),
             ENV_TOKEN: token_of(self._secret, self._group, name),
             ENV_LAUNCHED: str(ticks_now()),
         }

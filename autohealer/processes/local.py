@@ -15,6 +15,7 @@ Must never know: policy, ZooKeeper. It decides nothing but how to reach what it 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from autohealer.contract import WorkerRecord
+from autohealer.contract import WorkerRecord, keeper_id, registration_proof
 from autohealer.core.events import (
     SpawnFailed,
     WorkerAdopted,
@@ -30,19 +31,27 @@ from autohealer.core.events import (
     WorkerHeld,
     WorkerSpawned,
 )
-from autohealer.core.model import NEVER, Exit, Incarnation, Standing
+from autohealer.core.model import NEVER, Exit, Incarnation
+from autohealer.core.strangers import Standing
 from autohealer.daemon.ports import Post
 from autohealer.processes.adoption import Evidence, Finding, Process
 from autohealer.processes.census import Census, Sighting
 from autohealer.processes.cgroup import WorkerCgroups
 from autohealer.processes.executable import why_launch_failed
-from autohealer.processes.identity import Verdict, age_s, is_running, start_ticks, token_of
+from autohealer.processes.identity import (
+    Verdict,
+    age_s,
+    boot_id,
+    is_running,
+    start_ticks,
+    token_of,
+)
 from autohealer.processes.launch import Launcher
 from autohealer.processes.launching import Launching, Order, Outcome
 from autohealer.processes.ledger import Launch, Ledger
 from autohealer.processes.oom import OutOfMemory
 from autohealer.processes.output import OutputFiles
-from autohealer.processes.procfs import stat_of
+from autohealer.processes.procfs import own_pid_namespace, stat_of
 from autohealer.processes.reaper import Reaper, Watched
 from autohealer.processes.remnants import Ended, Remnant, Remnants
 from autohealer.processes.tree import Leader, signal_group
@@ -81,8 +90,13 @@ class LocalProcesses:
         post: Post,
         rng: random.Random,
         cgroups: WorkerCgroups | None = None,
+        *,
+        registers_itself: bool = True,
     ) -> None:
-        """`cgroups`: where this daemon's own control group was delegated to it."""
+        """`cgroups`: where this daemon's own control group was delegated to it.
+
+        A program that does not register itself (`registers_itself`) is not told as what it could.
+        """
         self._group = group
         self._secret = secret
         self._output = output
@@ -91,7 +105,9 @@ class LocalProcesses:
         self._post = post
         self._rng = rng
         self._cgroups = cgroups
-        self._launcher = Launcher(argv, environment, group, secret, output)
+        self._launcher = Launcher(
+            argv, environment, group, secret, output, registers_itself=registers_itself
+        )
         self._launching = Launching(asyncio.get_running_loop())
         self._pending: dict[Incarnation, _Pending] = {}
         self._census = Census(reaper.is_watched)
@@ -137,6 +153,22 @@ class LocalProcesses:
             self._remnants.hunt(self._tree_of(leader))
         elif self._cgroups is not None:
             self._cgroups.kill(name)
+
+    def record_of(self, name: Incarnation) -> WorkerRecord | None:
+        """What tells of a live incarnation as well as its own record would."""
+        if (leader := self._led.get(name)) is None:
+            return None
+        start, boot = leader.start_ticks, boot_id()
+        return WorkerRecord(
+            pid=leader.pid,
+            start=start,
+            boot=boot,
+            host=os.uname().nodename,
+            pidns=own_pid_namespace(),
+            keeper=keeper_id(self._secret),
+            proof=registration_proof(leader.token, leader.pid, start, boot),
+            agent=True,
+        )
 
     def look_into(self, name: Incarnation, record: WorkerRecord) -> Standing | None:
         """Whose process an unfamiliar registration names; adopts it when proven, holds it when that cannot be told.

@@ -69,6 +69,18 @@ def is_runnable_module(name: str) -> bool:
     return "__main__" in Path(spec.origin).read_text(encoding="utf-8", errors="replace")
 
 
+def files_of_module(name: str) -> list[Path]:
+    """The source files of what `python -m name` would run; those of a package without the ones below it."""
+    if not all(part.isidentifier() for part in name.split(".")):
+        return []
+    spec = _find_spec(name)
+    if spec is None:
+        return []
+    if spec.submodule_search_locations is None:
+        return [Path(spec.origin)] if spec.origin else []
+    return [path for place in spec.submodule_search_locations for path in Path(place).glob("*.py")]
+
+
 def _is_file(program: str) -> bool:
     """Whether there is such a file; not to be allowed to look is said like any other trouble. Raises `ProgramError`."""
     try:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import hmac
 from collections import Counter
 
-from autohealer.contract import ENV_GROUP, ENV_TOKEN, ENV_ZNODE, ENV_ZOOKEEPER, adoption_token
+from autohealer.contract import (
+    ENV_GENERATION,
+    ENV_GROUP,
+    ENV_SLOT,
+    ENV_TOKEN,
+    ENV_ZOOKEEPER,
+    adoption_token,
+)
 from autohealer.processes.identity import parse_environment
 from autohealer.processes.procfs import all_pids, raw_environment_of
 
@@ -30,6 +37,7 @@ def zookeepers_of_workers(group: str, secret: bytes) -> Counter[str]:
 
 def _is_proven(environment: dict[str, str], secret: bytes) -> bool:
     """Whether a daemon with the same secret launched it under the name it carries."""
-    name = environment.get(ENV_ZNODE, "").rpartition("/")[2]
+    parts = (ENV_GROUP, ENV_SLOT, ENV_GENERATION)
+    name = "-".join(environment.get(part, "") for part in parts)
     expected = adoption_token(secret, name)
     return hmac.compare_digest(environment.get(ENV_TOKEN, "").encode(), expected.encode())

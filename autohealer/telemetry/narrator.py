@@ -12,8 +12,9 @@ import structlog
 
 from autohealer.core import events
 from autohealer.core.actions import Drain, Kill, Plan, Spawn
-from autohealer.core.model import Incarnation, Occupant, Phase, Slot, Standing, Stop, Store, View
+from autohealer.core.model import Incarnation, Occupant, Phase, Slot, Stop, Store, View
 from autohealer.core.reasons import of_exit, of_mass_loss
+from autohealer.core.strangers import Standing
 
 _NEXT = {
     Phase.STARTING: "restarted at once",

@@ -24,6 +24,7 @@ import sys
 import threading
 from dataclasses import replace
 
+from autohealer.contract import ENV_REGISTRAR
 from autohealer.worker.identity import checked_address, identify
 from autohealer.worker.registration import Registration
 from autohealer.worker.stopping import Stopping
@@ -36,6 +37,13 @@ if TYPE_CHECKING:
 
 EXIT_SUPERSEDED = 75
 """The exit code of a worker whose slot was given to a newer incarnation while it had no session."""
+
+_WHY_NOT = {
+    False: "%s is another process's: this child of it does not register",
+    True: "%s is registered by its daemon (--register agent): with --register self it would do so itself, and be "
+    "replaced when it freezes",
+}
+"""Why a process does not register, by whether its daemon does."""
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -120,9 +128,7 @@ class Worker:
         try:
             self._take_signals()
             if self._registration is None:
-                log.warning(
-                    "%s is another process's: this child of it does not register", self.name
-                )
+                log.warning(_WHY_NOT[os.environ.get(ENV_REGISTRAR) == "agent"], self.name)
             else:
                 self._registration.open()
                 if self._register_on_entry:

@@ -19,7 +19,8 @@ from autohealer.core.events import (
     WorkerAdopted,
     WorkerExited,
 )
-from autohealer.core.model import Exit, Incarnation, Standing
+from autohealer.core.model import Exit, Incarnation
+from autohealer.core.strangers import Standing
 from autohealer.processes.reaper import Reaper, Watched
 from tests.ports.process_stages import WITHIN_S, Manner, Opens, RealStage, Stage, real_stage
 from tests.support.eventually import eventually_async

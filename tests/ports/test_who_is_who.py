@@ -19,7 +19,8 @@ import pytest
 
 from autohealer.contract import WorkerRecord, registration_proof
 from autohealer.core.events import TreeEmptied, WorkerAdopted, WorkerExited, WorkerHeld
-from autohealer.core.model import Incarnation, Standing
+from autohealer.core.model import Incarnation
+from autohealer.core.strangers import Standing
 from autohealer.processes import vitals
 from autohealer.processes.census import Census
 from autohealer.processes.identity import token_of

@@ -18,6 +18,7 @@ from autohealer.core.model import Budget, Incarnation, Policy, Store, View
 from autohealer.daemon.executor import Executor
 from autohealer.daemon.loop import Loop
 from autohealer.daemon.mailbox import Mailbox
+from tests.simulation.agency import AgentPort
 from tests.support.fakes import FakeProcesses, FakeRegistry
 from tests.support.history import DaemonStarted, Discarded, StoreIs
 
@@ -160,7 +161,10 @@ class SimulatedDaemon:
         self.post = _Post(world, self.mailbox)
         self.processes = _Processes(self.post, world, self.fuse)
         self.registry = _Registry(self.post, world, self.fuse, self._clock)
-        self.executor = Executor(self.processes, self.registry, self.post, self.mailbox.fail)
+        self.agent = None if world.agent is None else AgentPort(world, world.agent, self.fuse.burn)
+        self.executor = Executor(
+            self.processes, self.registry, self.post, self.mailbox.fail, self.agent
+        )
         self.view = View(
             policy=policy,
             budget=Budget(tokens=float(policy.budget_burst)),
@@ -213,6 +217,8 @@ class SimulatedDaemon:
         self.executor.cancel()
         self.processes.release()
         self.post.is_open = False
+        if self.agent is not None:
+            self.agent.close()
         self._world.changed = lambda: None
 
     def _count_rounds(self, _facts: Sequence[Event], plan: Plan, _view: View) -> None:

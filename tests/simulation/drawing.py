@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 
-from autohealer.core.model import Exit
+from autohealer.core.model import Exit, Registrar
 from tests.simulation.faults import (
     Crash,
     CrashNewborn,
@@ -74,6 +74,10 @@ DEADLINES_S = (
 )
 NUDGES_S = (0.0, 0.0, -1e-4, 1e-4, -0.02, 0.02, -0.1, 0.1, -0.4, 0.4)
 BACK_S = (0.0, 0.1, 1.0, POLICY.settle_s, 20.0)
+
+AGENT_SHARE = 0.15
+OF_REGISTRANTS = (Freeze, IllBirths, Overlooked, Unprovable, NameTaken)
+"""Troubles of what registers itself, or is found by its registration."""
 
 SHORT_LIVED = Temper(registers_after_s=None, dies_after_s=0.2)
 
@@ -255,7 +259,7 @@ def drawn(seed: int) -> Script:
     rng = random.Random(seed)
     deck = Deck(rng, rng.choices([size for size, _ in SIZES], [often for _, often in SIZES])[0])
     tell = rng.choices((_everything, _swarm, _rounds), (15, 30, 55))[0]
-    return Script(
+    script = Script(
         replicas=deck.size(),
         troubles=tuple(tell(deck)),
         ending=rng.choice(tuple(Ending)),
@@ -263,6 +267,21 @@ def drawn(seed: int) -> Script:
         again_after_s=rng.uniform(0.0, 3.0),
         luck=seed,
     )
+    return _for_an_agent(script) if rng.random() < AGENT_SHARE else script
+
+
+def _for_an_agent(script: Script) -> Script:
+    """The same story of programs that do not register themselves, without what befalls only those that do."""
+    troubles = tuple(at for at in script.troubles if not _is_of_registrants(at.trouble))
+    return replace(script, troubles=troubles, registrar=Registrar.AGENT)
+
+
+def _is_of_registrants(trouble: Trouble) -> bool:
+    match trouble:
+        case ReusePid(tells_start=tells_start):
+            return not tells_start  # what a daemon writes does
+        case _:
+            return isinstance(trouble, OF_REGISTRANTS)
 
 
 def _everything(deck: Deck) -> list[At]:

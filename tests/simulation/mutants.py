@@ -210,6 +210,26 @@ def _settles_after_reconnects_only(view: View, store: Store, number: int) -> Non
     view.key_of = found
 
 
+def _never_withdraws(view: View, old: Slot | None, new: Slot) -> None:
+    """Registers for programs and never takes that back."""
+    before, now = slots.held_registration(old), slots.held_registration(new)
+    if now is not None and now != before:
+        view.to_register.add(now)
+
+
+def _leaves_it(view: View, name: Incarnation) -> None:
+    """Leaves the registrations of the dead to their sessions, of which the daemon's never ends."""
+
+
+def _holds_nothing(slot: Slot | None) -> Incarnation | None:
+    """Takes no notice of a registration that goes."""
+    return None
+
+
+def _registers_once(view: View, asked_at: float) -> None:
+    """Takes a registration that was ordered for one that is there."""
+
+
 MUTANTS: dict[str, list[Patch]] = {
     "restarts while the store is away": OF_THE_CORE["ignores freshness"],
     "does not settle after a reconnect": OF_THE_CORE["knows no settle time"],
@@ -257,6 +277,14 @@ MUTANTS: dict[str, list[Patch]] = {
         (registrations, "review_losses", _never_brakes_after_a_cut)
     ],
     "settles after reconnects only": [(storeroom, "store_changed", _settles_after_reconnects_only)],
+    "keeps the names of dead programs": [
+        (slots, "_hold_registration", _never_withdraws),
+        (evolve, "_left_registered", _leaves_it),
+    ],
+    "registers a program only once": [
+        (registrations, "_review_registering", _registers_once),
+        (registrations, "held_registration", _holds_nothing),
+    ],
     "adopts without proof": [(Executor, "_inspect", _adopts_without_proof)],
 }
 

@@ -15,6 +15,8 @@ from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
+from autohealer.core.model import Registrar
+
 if TYPE_CHECKING:
     from tests.simulation.stage import Stage
     from tests.support.fakehost import FakeProcess
@@ -50,7 +52,10 @@ class Ending(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One story; `hasty`: its end does not wait for calm; `again_after_s`: when a stop is asked for a second time."""
+    """One story; `hasty`: its end does not wait for calm; `again_after_s`: when a stop is asked for a second time.
+
+    `registrar`: who registers the workers.
+    """
 
     replicas: int
     troubles: tuple[At, ...] = ()
@@ -58,6 +63,7 @@ class Script:
     hasty: bool = False
     again_after_s: float = 1.0
     luck: int = 0
+    registrar: Registrar = Registrar.SELF
 
 
 def chosen(among: Iterable[FakeProcess], whom: Whom) -> list[FakeProcess]:

@@ -10,10 +10,11 @@ Must never know: plans, what the oracle says.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from autohealer.core.events import DetachRequested, ReplicasSet, StopRequested
-from autohealer.core.model import Policy, Store
+from autohealer.core.model import Policy, Registrar, Store
 from tests.simulation.daemons import DaemonKilled, SimulatedDaemon
 from tests.simulation.world import SESSION_S, World
 from tests.support.history import DaemonEnded, Farewell, Fault, Harm, Relief, StopAsked, Wanted
@@ -41,8 +42,15 @@ RETRY_S = 1.0
 class Stage:
     """The world and whoever acts in it besides workers."""
 
-    def __init__(self, luck: Luck, replicas: int, observers: Sequence[Observer]) -> None:
-        self.world = World(luck)
+    def __init__(
+        self,
+        luck: Luck,
+        replicas: int,
+        observers: Sequence[Observer],
+        registrar: Registrar = Registrar.SELF,
+    ) -> None:
+        self.world = World(luck, registrar)
+        self._policy = replace(POLICY, registrar=registrar)
         self.replicas = replicas
         self.daemon: SimulatedDaemon | None = None
         self.is_cut = False
@@ -80,7 +88,7 @@ class Stage:
         self.is_cut = False
         daemon = SimulatedDaemon(
             self.world,
-            POLICY,
+            self._policy,
             self.replicas,
             GENERATIONS_APART * self._daemons,
             self._observers,

@@ -60,7 +60,7 @@ class _Story:
         self._script = script
         self._tell = tell
         self._bound_s = recovery_bound_s(_replicas_max(script))
-        self._stage = Stage(Luck(script.luck), script.replicas, observers)
+        self._stage = Stage(Luck(script.luck), script.replicas, observers, script.registrar)
 
     async def run(self) -> Outcome:
         stage, script = self._stage, self._script

@@ -9,7 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Relist, Spawn
+from autohealer.core.actions import (
+    Action,
+    Discard,
+    Drain,
+    Inspect,
+    Kill,
+    Plan,
+    Register,
+    Relist,
+    Spawn,
+    Withdraw,
+)
 from autohealer.core.events import Event, WorkersListed
 from autohealer.core.model import Incarnation, Phase, View
 from tests.simulation.script import Script
@@ -63,8 +74,8 @@ def _action(action: Action) -> str:
     match action:
         case Spawn(_, name, reason) | Drain(_, name, reason) | Kill(_, name, reason):
             return f"{type(action).__name__} {_short(name)}: {reason}"
-        case Discard(name):
-            return f"Discard {_short(name)}"
+        case Discard(name) | Register(name) | Withdraw(name):
+            return f"{type(action).__name__} {_short(name)}"
         case Inspect(name):
             return f"Inspect {name if isinstance(name, str) else _short(name)}"
         case Relist(keys):

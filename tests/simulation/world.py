@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from autohealer.contract import ZnodeName, encode_record, parse_znode_name
-from autohealer.core.model import Exit, Incarnation
+from autohealer.core.model import Exit, Incarnation, Registrar
+from tests.simulation.agency import AgentSession
 from tests.support.fakehost import KILL, FakeHost, FakeProcess, HostWitness
 from tests.support.fakes import FakeStore
 from tests.support.history import (
@@ -61,8 +62,9 @@ class Temper:
 class World(HostWitness):
     """What is true, and its history."""
 
-    def __init__(self, luck: Luck) -> None:
+    def __init__(self, luck: Luck, registrar: Registrar = Registrar.SELF) -> None:
         self.luck = luck
+        self.agent = AgentSession(self) if registrar is Registrar.AGENT else None
         self.history: list[Record] = []
         self.host = FakeHost(witness=self)
         self.store = _WitnessedStore(self)
@@ -108,6 +110,8 @@ class World(HostWitness):
         if process.lingers:
             self.later(self.luck.between(0.1, 15.0, "lingers", process.name), process.kill_rest)
         self._unregistered.discard(process.name)
+        if self.agent is not None:
+            return
         if process.name in self._said_term and self.store_up:
             self.later(CLEAN_END_S, lambda: self.unregister(process.name))
         self.fall_silent(process.name)
@@ -127,11 +131,13 @@ class World(HostWitness):
             process.resists = True
             self.tell(Fault(self.now, "resists", Harm.IMPAIRS, name))
             self.later(temper.resists_s, lambda: self._give_in(process))
-        if temper.registers_after_s is None:
+        if self.agent is not None:
+            pass
+        elif temper.registers_after_s is None:
             self.tell(Fault(self.now, "mute", Harm.UNREGISTERS, name))
         elif temper.registers_after_s > 1.0:
             self.tell(Fault(self.now, "slow", Harm.UNREGISTERS, name))
-        if temper.registers_after_s is not None:
+        if temper.registers_after_s is not None and self.agent is None:
             self.later(temper.registers_after_s, lambda: self._come_up(process))
         if temper.dies_after_s is not None:
             self.later(temper.dies_after_s, lambda: self.crash(process))
@@ -236,12 +242,13 @@ class World(HostWitness):
     def _data_of(self, process: FakeProcess) -> bytes:
         told = self._told.get(process.start)
         if told is None:
-            told = self._told[process.start] = encode_record(self.host.record_of(process))
+            record = replace(self.host.record_of(process), agent=self.agent is not None)
+            told = self._told[process.start] = encode_record(record)
         return told
 
     def register(self, process: FakeProcess) -> None:
         """A worker creates its znode, or does so when it can."""
-        if not process.alive or self.is_registered(process):
+        if not process.alive or self.is_registered(process) or self.agent is not None:
             return
         if process.frozen or not self.store_up:
             self._unregistered.add(process.name)
@@ -250,6 +257,14 @@ class World(HostWitness):
         self.store.delete(_label(process.name))
         self.store.create(_label(process.name), self._data_of(process))
         self.changed()
+
+    def register_for(self, name: Incarnation, data: bytes) -> bool:
+        """Whether an agent made a znode for a worker that makes none, or has it already."""
+        held = self.store.children.get(_label(name))
+        if held is None:
+            self.store.create(_label(name), data)
+            self.changed()
+        return held in {None, data}
 
     def unregister(self, name: Incarnation) -> None:
         """A znode goes away with its session; then only a look at processes can show its worker."""
@@ -296,9 +311,13 @@ class World(HostWitness):
         for process in self.workers():
             if process.name in self._unregistered:
                 self._rejoin_soon(process)
+        if self.agent is not None:
+            self.agent.reconnected()
 
     def sessions_end(self, workers: Sequence[FakeProcess]) -> None:
         """The store gives up sessions of workers that are well, which register again."""
+        if self.agent is not None:
+            self.agent.end()
         for process in workers:
             if process.alive and self.is_registered(process):
                 self.unregister(process.name)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from autohealer.contract import (
@@ -39,7 +40,8 @@ from autohealer.core.events import (
     WorkersListed,
     WorkerSpawned,
 )
-from autohealer.core.model import Exit, Incarnation, Standing, Store
+from autohealer.core.model import Exit, Incarnation, Store
+from autohealer.core.strangers import Standing
 from autohealer.daemon.ports import Gone, Unreadable
 from tests.support.fakehost import KILL, TERM, FakeHost, FakeProcess
 
@@ -106,6 +108,13 @@ class FakeProcesses:
             self._soon(TreeResists(name, (f"pid {process.pid + 1} (disk-sleep, worker)",)))
         else:
             process.kill_rest()
+
+    def record_of(self, name: Incarnation) -> WorkerRecord | None:
+        """What tells of a live incarnation as well as its own record would."""
+        process = self._live.get(name)
+        if process is None or not process.alive:
+            return None
+        return replace(self.host.record_of(process), agent=True)
 
     def look_into(self, name: Incarnation, record: WorkerRecord) -> Standing | None:
         """Whose process a record names; adopts it when proven."""

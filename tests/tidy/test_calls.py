@@ -29,6 +29,7 @@ PLACES: dict[tuple[str, ...], tuple[str, ...]] = {
         "autohealer/control/encoding.py",  # zero seconds, as the next
         "autohealer/control/status.py",  # zero seconds: lets the loop do other things between slices
         "autohealer/assembly/keeper.py",  # between two checks of the output files' sizes
+        "autohealer/coordination/agent.py",  # between two tries of what ZooKeeper refused
         "autohealer/coordination/turned_away.py",  # between two knocks, while workers wait to register
         "autohealer/daemon/mailbox.py",  # zero seconds: lets the event loop hear others between two rounds
         "autohealer/embedded/leftovers.py",  # between two looks at who uses a server

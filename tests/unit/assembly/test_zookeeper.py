@@ -15,9 +15,10 @@ import pytest
 
 from autohealer.assembly.zookeeper import Choice, choose, too_few_files
 from autohealer.contract import (
+    ENV_GENERATION,
     ENV_GROUP,
+    ENV_SLOT,
     ENV_TOKEN,
-    ENV_ZNODE,
     ENV_ZOOKEEPER,
     ZnodeName,
     adoption_token,
@@ -60,7 +61,8 @@ def worker_at(address: str, secret: bytes = SECRET) -> Iterator[None]:
     name = ZnodeName(GROUP, 0, 1)
     environment = os.environ | {
         ENV_GROUP: GROUP,
-        ENV_ZNODE: name.path,
+        ENV_SLOT: str(name.slot),
+        ENV_GENERATION: str(name.generation),
         ENV_TOKEN: adoption_token(secret, str(name)),
         ENV_ZOOKEEPER: address,
     }

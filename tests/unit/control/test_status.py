@@ -30,16 +30,8 @@ from autohealer.core.events import (
     WorkerSpawned,
 )
 from autohealer.core.evolve import evolve
-from autohealer.core.model import (
-    Budget,
-    Ending,
-    Exit,
-    Incarnation,
-    Policy,
-    Standing,
-    Store,
-    View,
-)
+from autohealer.core.model import Budget, Ending, Exit, Incarnation, Policy, Store, View
+from autohealer.core.strangers import Standing
 
 NAME = Incarnation(0, 1)
 PID = 4711

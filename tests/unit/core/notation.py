@@ -20,7 +20,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan, Relist, Spawn
+from autohealer.core.actions import (
+    Action,
+    Discard,
+    Drain,
+    Inspect,
+    Kill,
+    Plan,
+    Register,
+    Relist,
+    Spawn,
+    Withdraw,
+)
 from autohealer.core.backoff import backoff_s
 from autohealer.core.events import (
     Decided,
@@ -215,8 +226,8 @@ def _rendered(action: Action) -> str:
             return f"drain {key}: {reason}"
         case Kill(key, _, reason):
             return f"kill {key}: {reason}"
-        case Discard(name):
-            return f"discard {_short(name)}"
+        case Discard(name) | Register(name) | Withdraw(name):
+            return f"{type(action).__name__.lower()} {_short(name)}"
         case Inspect(name):
             return f"inspect {_short(name)}"
         case Relist(keys):

@@ -20,8 +20,9 @@ from autohealer.core.events import (
     WorkerSpawned,
 )
 from autohealer.core.evolve import evolve
-from autohealer.core.model import Exit, Incarnation, Phase, Standing, Store, View
+from autohealer.core.model import Exit, Incarnation, Phase, Store, View
 from autohealer.core.registrations import STRANGERS_MAX
+from autohealer.core.strangers import Standing
 from tests.unit.core.notation import BASE, NOW_S, Scene
 
 GONE = Incarnation(0, 7)

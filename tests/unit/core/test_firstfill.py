@@ -19,8 +19,9 @@ from autohealer.core.events import (
 )
 from autohealer.core.evolve import evolve
 from autohealer.core.invariants import violations_of
-from autohealer.core.model import Budget, Exit, Incarnation, Policy, Standing, Store
+from autohealer.core.model import Budget, Exit, Incarnation, Policy, Store
 from autohealer.core.reconcile import next_wake, reconcile
+from autohealer.core.strangers import Standing
 from tests.unit.core.notation import NOW_S, Scene
 
 IT = Incarnation(0, 7)

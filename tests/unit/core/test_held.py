@@ -19,8 +19,9 @@ from autohealer.core.events import (
     WorkerHeld,
 )
 from autohealer.core.invariants import violations_of
-from autohealer.core.model import Ending, Exit, Incarnation, Phase, Standing, Store
+from autohealer.core.model import Ending, Exit, Incarnation, Phase, Store
 from autohealer.core.reconcile import reconcile
+from autohealer.core.strangers import Standing
 from tests.unit.core.notation import BASE, Scene
 
 IT, OTHER = Incarnation(0, 7), Incarnation(0, 8)

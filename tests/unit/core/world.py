@@ -35,17 +35,8 @@ from autohealer.core.events import (
     WorkersListed,
     WorkerSpawned,
 )
-from autohealer.core.model import (
-    Budget,
-    Exit,
-    Incarnation,
-    Phase,
-    Policy,
-    Standing,
-    Stop,
-    Store,
-    View,
-)
+from autohealer.core.model import Budget, Exit, Incarnation, Phase, Policy, Stop, Store, View
+from autohealer.core.strangers import Standing
 
 BASE = 1000
 ROUNDS_MAX = 200

@@ -19,7 +19,8 @@ from autohealer.core.events import (
     WorkersListed,
     WorkerSpawned,
 )
-from autohealer.core.model import Ending, Incarnation, Standing
+from autohealer.core.model import Ending, Incarnation
+from autohealer.core.strangers import Standing
 from autohealer.daemon.executor import READS_AT_ONCE, Executor
 from tests.support.fakehost import FakeHost
 from tests.support.fakes import FakeProcesses, FakeRegistry

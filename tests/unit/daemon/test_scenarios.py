@@ -12,7 +12,8 @@ from autohealer.core.events import (
     WorkerAdopted,
     WorkerExited,
 )
-from autohealer.core.model import Exit, Incarnation, Phase, Standing
+from autohealer.core.model import Exit, Incarnation, Phase
+from autohealer.core.strangers import Standing
 from tests.support.virtual_time import pass_time
 from tests.unit.daemon.rig import BASE, POLICY, Rig
 

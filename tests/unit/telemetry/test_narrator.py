@@ -12,17 +12,9 @@ import structlog
 from autohealer.core import events
 from autohealer.core.actions import Drain, Kill, Plan, Spawn
 from autohealer.core.evolve import evolve
-from autohealer.core.model import (
-    Budget,
-    Ending,
-    Exit,
-    Incarnation,
-    Policy,
-    Standing,
-    Store,
-    View,
-)
+from autohealer.core.model import Budget, Ending, Exit, Incarnation, Policy, Store, View
 from autohealer.core.reconcile import reconcile
+from autohealer.core.strangers import Standing
 from autohealer.telemetry.formats import LogFormat
 from autohealer.telemetry.logs import configure
 from autohealer.telemetry.narrator import Narrator

@@ -1,0 +1,94 @@
+"""Tell whether a program registers itself, from what is written in it, before it is ever run.
+
+Theory of operation. Who registers needs the SDK or the name of its znode, and says so somewhere: in the program, in a
+script that it runs, in a module beside it. So the words of the command are followed to the files they name, and the
+words of those that are text to theirs, a few steps deep. A jar is looked into, a binary is searched as it is.
+
+Must never know: what becomes of that. Limits: what is only put together at run time is not found; `FILES_MAX` files are
+looked at, and of each what it begins with (`FILE_BYTES_MAX`).
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from autohealer.contract import ENV_ZNODE
+from autohealer.processes.program import files_of_module
+
+SIGNS = (b"autohealer.worker", b"autohealer import worker", ENV_ZNODE.encode())
+"""What is written in a program that registers itself."""
+
+FILES_MAX = 200
+FILE_BYTES_MAX = 64 * 1024 * 1024
+TEXT_BYTES_MAX = 256 * 1024
+"""As much of a file is searched for signs, and as much of a text for names of other files."""
+STEPS_MAX = 3
+
+_WORD = re.compile(rb"[A-Za-z0-9_.+@%~/-]{1,255}")
+
+
+def sign_of_registering(argv: Sequence[str]) -> str:
+    """Where a command shows that its program registers itself, in words; empty where nothing does."""
+    for word in argv[1:]:
+        if any(sign.decode() in word for sign in SIGNS):
+            return "its command says so"
+    seen: set[Path] = set()
+    for path in _named_by_command(argv):
+        if (found := _sign_below(path, STEPS_MAX, seen)) is not None:
+            return f"{found} says so"
+    return ""
+
+
+def _named_by_command(argv: Sequence[str]) -> Iterator[Path]:
+    for before, word in zip(("", *argv), argv, strict=False):
+        if before == "-m":
+            yield from files_of_module(word)
+        else:
+            yield Path(word)
+
+
+def _sign_below(path: Path, steps: int, seen: set[Path]) -> Path | None:
+    """The file in which there is a sign: this one or one that it names."""
+    try:
+        whole = path.resolve()
+        if whole in seen or len(seen) >= FILES_MAX or not whole.is_file():
+            return None
+        seen.add(whole)
+        data = _read(whole)
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return None  # not ours to read, or no name of a file at all: it shows nothing
+    if any(sign in data for sign in SIGNS):
+        return path
+    text = data[:TEXT_BYTES_MAX]
+    if not steps or b"\0" in text:
+        return None
+    found = (_sign_below(named, steps - 1, seen) for named in _named_in(text, whole.parent))
+    return next(filter(None, found), None)
+
+
+def _read(path: Path) -> bytes:
+    """What a file has to say. Raises `OSError`, `BadZipFile`."""
+    if path.suffix == ".jar":
+        with zipfile.ZipFile(path) as jar:
+            classes = [it for it in jar.infolist() if it.file_size <= TEXT_BYTES_MAX][:FILES_MAX]
+            return b"\0".join(jar.read(it) for it in classes)
+    with path.open("rb") as file:
+        return file.read(FILE_BYTES_MAX)
+
+
+def _named_in(text: bytes, folder: Path) -> Iterator[Path]:
+    """The files that words of a text name: as they are, beside it, as Python modules there, or after a `-m`."""
+    words = [word.decode() for word in _WORD.findall(text)]
+    for before, name in dict.fromkeys(zip(("", *words), words, strict=False)):
+        if name.startswith("/dev/"):
+            continue
+        if before == "-m":
+            yield from files_of_module(name)
+        yield folder / name
+        if name.isidentifier():
+            yield folder / f"{name}.py"
+        elif "/" in name:
+            yield Path(name)
