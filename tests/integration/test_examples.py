@@ -1,0 +1,136 @@
+"""Each example runs, and shows what it says."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from autohealer.contract import ENV_ZOOKEEPER
+from tests.support.clients import connected
+from tests.support.daemon import Daemon
+from tests.support.eventually import eventually
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+WITHIN_S = 30.0
+_RUN = re.compile(r"^\| `(?:autohealer \d+|python) examples/(\S+?)(?: GROUP)?` \|", re.MULTILINE)
+
+
+def group_of(example: str, replicas: int, server: str, tmp_path: Path) -> Daemon:
+    """A daemon that keeps an example."""
+    program = str(EXAMPLES / example)
+    return Daemon(tmp_path / "state", server, replicas=replicas, program=program, args=())
+
+
+def written(daemon: Daemon) -> dict[int, str]:
+    """What each slot has written."""
+    output = daemon.state_dir / "groups" / daemon.group / "output"
+    return {slot: (output / f"slot-{slot}.log").read_text() for slot in range(daemon.replicas)}
+
+
+def test_every_example_is_told_of_and_run_here() -> None:
+    """One would lie about without anybody knowing whether it works."""
+    told = _RUN.findall((EXAMPLES / "README.md").read_text())
+    files = {path.name for path in EXAMPLES.iterdir() if path.suffix in {".py", ".sh"}}
+    assert set(told) == files
+    here = Path(__file__).read_text()
+    assert [name for name in sorted(files) if f'"{name}"' not in here] == []
+
+
+def test_the_ten_lines_work(server: str, tmp_path: Path) -> None:
+    """The first thing anybody copies would not work."""
+    with group_of("ten_lines.py", 2, server, tmp_path) as daemon:
+        daemon.becomes_whole()
+        eventually(
+            lambda: all("works" in text for text in written(daemon).values()),
+            within_s=WITHIN_S,
+            view=lambda: written(daemon),
+        )
+        assert daemon.stop() == 0
+
+
+def test_the_loop_is_kept(server: str, tmp_path: Path) -> None:
+    """A program without a line of ours would not be kept as told."""
+    with group_of("loop.sh", 2, server, tmp_path) as daemon:
+        before = daemon.has_served()
+        os.kill(before[0], signal.SIGKILL)
+        daemon.replaces({0: before[0]}, WITHIN_S)
+        assert daemon.stop() == 0
+
+
+def test_every_job_is_done_although_a_consumer_dies(server: str, tmp_path: Path) -> None:
+    """A job would be lost with its consumer."""
+    jobs = [f"job-{number}" for number in range(12)]
+    with group_of("consumer.py", 2, server, tmp_path) as daemon, connected(server) as client:
+        before = daemon.has_served()
+        queue = client.LockingQueue("/jobs")
+        for job in jobs[:6]:
+            queue.put(job.encode())
+        os.kill(before[0], signal.SIGKILL)
+        for job in jobs[6:]:
+            queue.put(job.encode())
+        eventually(
+            lambda: all(f"did {job}\n" in "".join(written(daemon).values()) for job in jobs),
+            within_s=WITHIN_S,
+            view=lambda: (written(daemon), daemon.view()),
+        )
+        assert daemon.stop() == 0
+
+
+def test_one_leads_and_when_it_dies_the_next_does(server: str, tmp_path: Path) -> None:
+    """Two would lead, or nobody."""
+
+    def leader(unlike: int | None = None) -> tuple[int] | None:
+        last = {slot: text.splitlines()[-1] for slot, text in written(daemon).items() if text}
+        leading = [slot for slot, line in last.items() if line.endswith(" leads")]
+        is_one = len(leading) == 1 and len(last) == 3 and leading[0] != unlike
+        return (leading[0],) if is_one else None
+
+    with group_of("election.py", 3, server, tmp_path) as daemon:
+        pids = daemon.has_served()
+        (first,) = eventually(leader, within_s=WITHIN_S, view=lambda: written(daemon))
+        os.kill(pids[first], signal.SIGKILL)
+        eventually(lambda: leader(first), within_s=WITHIN_S, view=lambda: written(daemon))
+        daemon.replaces({first: pids[first]}, WITHIN_S)
+        eventually(
+            lambda: " follows " in written(daemon)[first].splitlines()[-1],
+            within_s=WITHIN_S,
+            view=lambda: written(daemon),
+        )
+        assert daemon.stop() == 0
+
+
+def test_each_look_sets_the_next_watch(server: str) -> None:
+    """Only the first of several changes would ever be seen."""
+    done = subprocess.run(
+        (sys.executable, str(EXAMPLES / "watching.py")),
+        env=dict(os.environ) | {ENV_ZOOKEEPER: server},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "CREATED: one\nCHANGED: two\nDELETED: nothing there\n", done.stderr
+
+
+def test_the_registry_shows_who_serves(server: str, tmp_path: Path) -> None:
+    """A client could not find a worker, or would go on using a dead one."""
+    shown = tmp_path / "shown"
+    with group_of("ten_lines.py", 2, server, tmp_path) as daemon, shown.open("w") as output:
+        pids = daemon.has_served()
+        command = (sys.executable, str(EXAMPLES / "registry.py"), daemon.group)
+        environment = dict(os.environ) | {ENV_ZOOKEEPER: server}
+        with subprocess.Popen(command, env=environment, stdout=output) as looker:
+            try:
+                os.kill(pids[1], signal.SIGKILL)
+                now = daemon.replaces({1: pids[1]}, WITHIN_S)
+                wanted = f"slot 0: pid {now[0]} (no address); slot 1: pid {now[1]} (no address)"
+                eventually(
+                    lambda: wanted in (shown.read_text().splitlines() or [""])[-1],
+                    within_s=WITHIN_S,
+                    view=shown.read_text,
+                )
+            finally:
+                looker.kill()
