@@ -184,7 +184,7 @@ def run(
         typer.Option(
             help="Who registers in ZooKeeper: self, the program does (by autohealer.worker, or as AUTOHEALER_ZNODE "
             "says); agent, the daemon does it for any program while that runs; auto: self where the program shows "
-            "that it does, or --registration-timeout is given, else agent.",
+            "that it does, or a timeout for registering is given, else agent.",
         ),
     ] = RegisterBy.AUTO,
     session_timeout: Annotated[
