@@ -56,8 +56,8 @@ class Manner(Enum):
     EXITS_3 = "exit 3"
     IGNORES_TERM = "trap '' TERM; echo up; sleep 600"
     HAS_A_CHILD = "sleep 600 & echo up; wait"
-    HAS_A_STRAY = "setsid sleep 600 & echo up; wait"
-    HAS_A_LATE_STRAY = "sleep 0.7; setsid sleep 600 & echo up; wait"
+    HAS_A_STRAY = "setsid sh -c 'echo up; exec sleep 600' & wait"
+    HAS_A_LATE_STRAY = "sleep 0.7; setsid sh -c 'echo up; exec sleep 600' & wait"
     SHOWS_ENVIRONMENT = "env; echo up; exec sleep 600"
 
 
