@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from heapq import nsmallest
 
-from autohealer.core.membership import is_overdue
+from autohealer.core.membership import absence_deadline, is_overdue
 from autohealer.core.model import Brake, Ending, Policy, Slot, View
 from autohealer.core.slots import put
 
@@ -117,10 +117,18 @@ def replaceable_under_brake(view: View) -> list[int]:
 
 
 def next_turn(view: View) -> float | None:
-    """When the next one's turn comes although no replacement registered; None when nobody waits for that."""
-    if not view.brake.on or not view.missing or _places(view):
+    """When the next one's turn comes although no replacement registered; None when nobody waits for that.
+
+    Where there is a place, who takes it may have been put off since it was woken, by another group too.
+    """
+    if not view.brake.on or not view.missing:
         return None
-    return min(until for until in view.brake.replacing.values() if until > view.now)
+    if not _places(view):
+        return min(until for until in view.brake.replacing.values() if until > view.now)
+    if view.now < view.brake.hold_until:
+        return view.brake.hold_until + view.policy.rejoin_grace_s  # nobody's is sooner
+    due = (absence_deadline(view.slots[key], view) for key in view.missing if view.wants(key))
+    return min((at for at in due if at is not None and at > view.now), default=None)
 
 
 def _places(view: View) -> int:

@@ -87,6 +87,7 @@ from autohealer.core.slots import (
     note_own,
     occupied_by,
     put,
+    renew_alarms,
     slot_for,
 )
 from autohealer.core.strangers import Standing, Stranger
@@ -333,6 +334,7 @@ def _decided(view: View, plan: Plan) -> None:
         if not is_to_leave(view.slots[key], view):
             view.contradictions.append(f"slot {key} waits to be asked to end and may not be")
         view.staying.setdefault(key)
+    renew_alarms(view)
     view.touched.clear()
     drop_stale_alarms(view)
 

@@ -178,6 +178,14 @@ def _deadline_of(view: View, slot: Slot) -> float | None:
     return absence_deadline(slot, view)
 
 
+def renew_alarms(view: View) -> None:
+    """Those looked at wait for what they wait for now: it may have been put off when their alarm had gone off."""
+    for key in tuple(view.touched):
+        slot = view.slots[key]
+        if _deadline_of(view, slot) != slot.deadline:
+            put(view, slot)
+
+
 def drop_stale_alarms(view: View) -> None:
     """Take alarms off the top of the heap that no slot waits for any more, so that nobody wakes for them."""
     while view.alarms:

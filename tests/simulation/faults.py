@@ -77,7 +77,10 @@ class CrashNewborn:
 
 @dataclass(frozen=True, slots=True)
 class Freeze:
-    """Workers are stopped at once, and go on after a time, one for each, or never."""
+    """Workers are stopped at once, and go on after a time, one for each, or never.
+
+    Not one that only its registration shows: that would go between a daemon's look at processes and its first list.
+    """
 
     whom: Whom
     thaw_s: tuple[float | None, ...] = (None,)
@@ -88,7 +91,7 @@ class Freeze:
         for worker, thaws_s in zip(
             chosen(world.workers(), self.whom), cycle(self.thaw_s), strict=False
         ):
-            if worker.frozen:
+            if worker.frozen or worker.overlooked:
                 continue
             world.freeze(worker)
             if thaws_s is not None:
@@ -188,5 +191,8 @@ class Overlooked:
 
 
 def is_overlooked(stage: Stage) -> bool:
-    """Whether somebody is known to the store alone: who cannot ask it then doubles him, and nobody can help that."""
+    """Whether somebody is known to the store alone: who cannot ask it, or asks one that has forgotten, doubles him.
+
+    Nobody can help that: neither processes nor registrations could show him.
+    """
     return any(worker.overlooked for worker in stage.world.workers())

@@ -14,9 +14,12 @@ from tests.simulation.surroundings import (
     KillDaemon,
     LateLists,
     ListFails,
+    LoseWatch,
     NameTaken,
     Outage,
     Return,
+    Scale,
+    WipeRegistry,
 )
 from tests.simulation.world import Temper
 
@@ -119,5 +122,53 @@ KEPT: dict[str, Script] = {
             At(10.0, Freeze((1, 2, 0), (None, 0.0))),
             At(10.0, ListFails(37.0)),
         ),
+    ),
+    "the oracle took for new losses those known before a cut, who had been back and lost again unseen": Script(
+        replicas=3,
+        troubles=(
+            At(5.0, Freeze((0, 1, 2), (16.0,))),
+            At(21.0, CutDaemon(12.0)),
+            At(27.0, Freeze((2, 0, 1))),
+        ),
+    ),
+    "the world wiped away what alone could show a worker to a daemon that had listed nothing yet": Script(
+        replicas=1,
+        troubles=(At(10.0, Overlooked(0, 1.0)), At(11.0, WipeRegistry())),
+    ),
+    "a frozen worker was never replaced: `/workers` was wiped while a list was asked for to confirm its end": Script(
+        replicas=1,
+        troubles=(
+            At(18.0, Freeze((0,))),
+            At(18.0, WipeRegistry()),
+            At(24.0, LateLists(0.1898)),
+            At(24.6415, WipeRegistry()),
+        ),
+    ),
+    "a mute worker was never replaced: `/workers` was wiped in the very round in which its end was due": Script(
+        replicas=1,
+        luck=1,
+        troubles=(At(0.0, LoseWatch(32.0)), At(30.0, Freeze((0,))), At(30.0, WipeRegistry())),
+    ),
+    "the oracle counted losses against a number that was not wanted any more when they were seen": Script(
+        replicas=3,
+        troubles=(At(10.0, LoseSessions((1, 2, 0), (2.0,))), At(10.0, Scale(10))),
+    ),
+    "the oracle held a daemon to a second mass loss before a late list could show it": Script(
+        replicas=8,
+        luck=1,
+        troubles=(
+            At(0.0, IllBirths((Temper(registers_after_s=0.0, tree=1),), (7,))),
+            At(0.0, Freeze((0, 7, 5, 1, 8, 6), (None, 14.731586760350247, 10.9999))),
+            At(10.0, IllBirths((Temper(None, dies_after_s=0.4),), (6, 5, 3))),
+            At(10.0, Freeze((6, 8, 1, 0, 3, 2))),
+            At(16.0, IllBirths((Temper(registers_after_s=2.0),))),
+            At(16.0, Freeze((5, 4, 8, 7, 2, 0, 6), (None, 10.02, 16.0, 12.1, 15.1757))),
+            At(22.38, LateLists(0.1672)),
+            At(32.0, Freeze((5, 6, 1, 7, 4, 0, 3), (None, 10.4866, 10.9, 16.0, 5.4932))),
+        ),
+    ),
+    "a session ended between the look at processes and the first list, and nothing showed the worker": Script(
+        replicas=1,
+        troubles=(At(10.0, Overlooked(0, 6.0)), At(12.0, Freeze((0,)))),
     ),
 }

@@ -276,7 +276,7 @@ class WipeRegistry:
     def strike(self, stage: Stage) -> None:
         """Delete it."""
         daemon = stage.daemon
-        if daemon is None or not stage.world.store_up:
+        if daemon is None or not stage.world.store_up or is_overlooked(stage):
             return
         stage.disturb("wiped", Harm.HIDES)
         daemon.registry.wiped()

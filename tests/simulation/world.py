@@ -315,11 +315,11 @@ class World(HostWitness):
             self.agent.reconnected()
 
     def sessions_end(self, workers: Sequence[FakeProcess]) -> None:
-        """The store gives up sessions of workers that are well, which register again."""
+        """The store gives up sessions of workers that are well, which register again; as `lose_session` does."""
         if self.agent is not None:
             self.agent.end()
         for process in workers:
-            if process.alive and self.is_registered(process):
+            if process.alive and not process.overlooked and self.is_registered(process):
                 self.unregister(process.name)
                 if process.frozen:
                     self._unregistered.add(process.name)

@@ -41,9 +41,10 @@ class Life:
     """What is known of one incarnation.
 
     `lost_at` is when its registration went last, `ailments` are the lasting faults it suffers from, `well_from` is when
-    it is healthy (again), `serves_from` when the daemon can have known that it serves, `doomed` says that a fault ends
-    it, `signalled` that the daemon does, `asked_at` when this daemon asked it to end, `unprovable` that no later daemon
-    can tell that it is ours, `overlooked` that the next daemon does not find it among processes.
+    it is healthy (again), `serves_from` when the daemon can have known that it serves, `seen_from` when it can have
+    known of the registration whose loss would be news to it, `doomed` says that a fault ends it, `signalled` that the
+    daemon does, `asked_at` when this daemon asked it to end, `unprovable` that no later daemon can tell that it is
+    ours, `overlooked` that the next daemon does not find it among processes.
     """
 
     name: Incarnation
@@ -61,6 +62,7 @@ class Life:
     ailments: set[str] = field(default_factory=set)
     well_from: float = NEVER
     serves_from: float | None = None
+    seen_from: float | None = None
 
     @property
     def is_missing(self) -> bool:
@@ -89,10 +91,17 @@ class Life:
         if self.well_from == ALWAYS and self.registered_at is not None and not self.ailments:
             self.well_from = seen_at
 
+    def note_seen(self, at: float) -> None:
+        """The daemon can know from `at` on that it is registered."""
+        self.serves_from = at if self.serves_from is None else self.serves_from
+        self.seen_from = at if self.seen_from is None else self.seen_from
+
     def unless_seen_by(self, at: float) -> None:
         """The daemon sees no more from now on: what it cannot have seen yet it does not know."""
         if self.serves_from is not None and self.serves_from > at:
             self.serves_from = None
+        if self.seen_from is not None and self.seen_from > at:
+            self.seen_from = None
 
     def __str__(self) -> str:
         state = "alive" if self.alive else "tree left"

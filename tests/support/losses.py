@@ -2,7 +2,8 @@
 
 Theory of operation. A mass loss is one that the daemon could see and had to take for one; where that is not certain,
 none is noted, and nobody is held to it. It is seen when it happens in peace (`vanished`), when a daemon connects for
-the first time, or again (`found`).
+the first time, or again (`found`). What has happened unseen by then counts as the daemon finds it: who was missing when
+the connection went and is missing when it is back is nothing new to it, whether it was registered in between or not.
 
 Must never know: the daemon's view, its decisions, how records are gathered.
 """
@@ -21,7 +22,8 @@ class MassLoss:
 
     A witness that polls may see a replacement's registration later than the daemon does, or never; where the record is
     not `exact`, its launch stands for it. The first replacement is followed by a hold of its own. As many lost together
-    meanwhile begin it anew: `latest` are the last that did, `latest_at` when.
+    meanwhile begin it anew: `latest` are the last that did, `latest_at` when. Until `unseen_until` the daemon may not
+    have seen that, and is judged by what held before (`held_until`, `replaced_before`).
     """
 
     policy: Policy
@@ -33,13 +35,19 @@ class MassLoss:
     hold_until: float = field(init=False)
     latest: set[Incarnation] = field(init=False)
     latest_at: float = field(init=False)
+    unseen_until: float = NEVER
+    held_until: float = NEVER
+    replaced_before: int = 0
 
     def __post_init__(self) -> None:
         self.hold_until = self._first_hold_until
         self.latest, self.latest_at = self.missing, self.began
 
-    def begin_anew(self, at: float, together: set[Incarnation]) -> None:
-        """As many again are lost: hold again, and then one at a time."""
+    def begin_anew(self, at: float, together: set[Incarnation], sight_s: float) -> None:
+        """As many again are lost: hold again, and then one at a time, as soon as that can be seen."""
+        if at > self.unseen_until:
+            self.held_until, self.replaced_before = self.hold_until, self.replaced
+        self.unseen_until = at + sight_s
         self.latest, self.latest_at = set(together), at
         self.missing |= together
         self.hold_until, self.replaced = at + self.policy.settle_s, 0
@@ -56,15 +64,15 @@ class MassLoss:
     def end(self, name: Incarnation, at: float) -> str | None:
         """One of the missing is ended; what is wrong with that, if anything is."""
         self.missing.discard(name)
-        if at < self.hold_until:
+        is_seen = at > self.unseen_until
+        replaced = self.replaced if is_seen else self.replaced_before
+        if at < (self.hold_until if is_seen else self.held_until):
             return "while the mass-loss brake had to hold"
         timeout_s = self.policy.registration_timeout_s
         waiting = sum(at - ended_at < timeout_s for ended_at in self.ended_at.values())
         self.ended_at[name.slot] = at
-        if waiting > self.replaced:
-            return (
-                f"beside {waiting} others after a mass loss, of which {self.replaced} were replaced"
-            )
+        if waiting > replaced:
+            return f"beside {waiting} others after a mass loss, of which {replaced} were replaced"
         return None
 
     def register(self, life: Life, at: float) -> None:
@@ -85,6 +93,7 @@ class MassLoss:
         # When the hold began and ended is not exact either: then it counts that one of the slot's was ended.
         if life.since >= self._first_hold_until if self.exact else was_ended:
             self.replaced += 1
+            self.replaced_before += 1
 
 
 class MassLosses:
@@ -124,7 +133,11 @@ class MassLosses:
         if self.now is None or life.name not in self.now.missing:
             return
         self.now.forget(life.name)
-        if self._is_unseen(at) and len(self.now.latest) <= self._limit(replicas):
+        self.scale(at, replicas)
+
+    def scale(self, at: float, replicas: int) -> None:
+        """What was not seen yet has to be too many of those that are wanted when it is."""
+        if self._is_unseen(at) and self.now and len(self.now.latest) <= self._limit(replicas):
             self.now = None
 
     def store_went(self, at: float) -> None:
@@ -153,7 +166,7 @@ class MassLosses:
         if self.now is not None:
             self.now.missing.add(name)
             if many and self._is_exact:
-                self.now.begin_anew(at, together)
+                self.now.begin_anew(at, together, self._rules.sight_s)
         elif many and alone:
             self.now = MassLoss(self._rules.policy, at, together, exact=self._is_exact)
 

@@ -310,6 +310,8 @@ class _Judge:
         settled = self._at - life.registered_at > 2 * self._rules.policy.probation_s
         settled = settled and not life.unprovable
         life.registered_at, life.lost_at = None, self._at
+        if self._store_up is not False:
+            life.seen_from = None  # the daemon sees it missing, or may
         if life.alive and not life.signalled and not life.doomed and settled:
             self._losses.vanished(name, self._at, self._replicas, in_peace=self._is_peace())
 
@@ -321,21 +323,22 @@ class _Judge:
         return calm and settled and self._at > self._trusted_from
 
     def _was_lost_unseen(self, life: Life) -> bool:
-        served = life.serves_from is not None and not life.signalled and not life.doomed
-        return served and life.lost_at > self._store_since
+        was_seen = life.seen_from is not None and not life.signalled and not life.doomed
+        return was_seen and life.lost_at > self._store_since
 
     def _note_service(self) -> None:
         """From when the daemon can know of each worker that it is well, and that it serves."""
         can_see = self._daemon_up and self._store_up is not False
         for life in () if self._hidden else self._census.all_present():
             life.recover(self._seen_at())
-            if can_see and life.serves_from is None and life.registered_at is not None:
-                life.serves_from = self._seen_at()
+            if can_see and life.registered_at is not None:
+                life.note_seen(self._seen_at())
 
     # --- the store, the daemon, the operator, faults --------------------------------------------
 
     def _wanted(self, replicas: int) -> None:
         self._replicas = replicas
+        self._losses.scale(self._at, replicas)
         self._ledger.scale(self._at, replicas)
         self._due.clear()
         self._disturb()
@@ -388,7 +391,7 @@ class _Judge:
         self._trusted_from = NEVER
         self._due.clear()
         for life in self._census.all_present():
-            life.serves_from = None
+            life.serves_from = life.seen_from = None
         if farewell is Farewell.STOPPED:
             if self._stop_asked_at is None:
                 self._say("I6", "the daemon ended although nobody asked it to")

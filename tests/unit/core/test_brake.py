@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from autohealer.core.brake import loss_limit
-from autohealer.core.events import StoreChanged, WorkerAdopted
+from autohealer.core.events import RegistryWiped, StoreChanged, WorkerAdopted
 from autohealer.core.model import Incarnation, Policy, Store
 from autohealer.core.reasons import of_mass_loss
 from autohealer.core.reconcile import next_wake
@@ -204,6 +204,17 @@ def test_a_replacement_that_cannot_register_holds_the_others() -> None:
     scene.decide(scene.dies(0))
     assert _killed(scene.after(POLICY.registration_timeout_s - 1.0)) == []
     assert _killed(scene.after(2.0)) == [0, 1]
+
+
+def test_who_waits_for_its_turn_is_given_more_time_and_not_forgotten() -> None:
+    """`/workers` wiped shortly before a turn would make all that wait for theirs wait for half a minute more."""
+    scene = _with_missing(10)
+    assert _killed(scene.after(POLICY.settle_s + POLICY.rejoin_grace_s)) == [0]
+    scene.decide(scene.dies(0))
+    scene.after(POLICY.registration_timeout_s - 1.0, RegistryWiped(), scene.same_list())
+    assert _killed(scene.after(POLICY.settle_s)) == []
+    assert next_wake(scene.view) == pytest.approx(scene.view.now + POLICY.rejoin_grace_s)
+    assert _killed(scene.after(POLICY.rejoin_grace_s)) == [1]
 
 
 def test_an_exit_during_the_hold_heals_at_once() -> None:

@@ -6,9 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from autohealer.core.events import StoreChanged
+from autohealer.core.events import (
+    RegistryWiped,
+    SessionTimeoutGranted,
+    StoreChanged,
+    WorkerAdopted,
+)
 from autohealer.core.membership import absence_deadline, presence_of, presence_since
-from autohealer.core.model import NEVER, Occupant, Phase, Presence, Store
+from autohealer.core.model import NEVER, Incarnation, Occupant, Phase, Presence, Store
+from autohealer.core.reconcile import next_wake
 from tests.unit.core.notation import NOW_S, Scene
 
 
@@ -99,3 +105,55 @@ def test_a_verdict_waits_for_a_store_that_went_away_meanwhile() -> None:
     assert scene.after(1.0, StoreChanged(Store.SUSPENDED)) == []
     assert scene.after(60.0, StoreChanged(Store.CONNECTED), scene.lists()) == []
     assert scene.after(scene.policy.settle_s + scene.policy.rejoin_grace_s) == ["relist 0"]
+
+
+def test_who_is_given_more_time_while_a_list_is_awaited_is_ended_after_it() -> None:
+    """A frozen or mute worker would hold its slot for ever: `/workers` was wiped just when its end was due."""
+    scene = Scene("0:absent(0.4s) 1:starting(29.9s)")
+    scene.mute = True
+    assert scene.after(0.1) == ["relist 0 1"]
+    asked_then = scene.same_list()
+    assert scene.after(0.1, RegistryWiped()) == []
+    assert scene.after(0.1, asked_then) == []
+    trusted_s = scene.policy.settle_s - 0.1
+    due_s = trusted_s + scene.policy.rejoin_grace_s
+    assert scene.after(due_s - 0.01) == []
+    assert scene.after(0.01) == ["relist 0"]
+    assert [line.split(":")[0] for line in scene.decide(scene.same_list())] == ["kill 0"]
+    left_s = scene.policy.registration_timeout_s - scene.policy.rejoin_grace_s
+    assert scene.after(left_s)[-1] == "relist 1"
+
+
+def test_who_is_given_more_time_because_another_is_found_is_ended_after_it() -> None:
+    """A worker frozen soon after a start would never be replaced: another one was found while its end was due."""
+    scene = Scene(replicas=2, store="suspended", listed=False)
+    scene.mute = True
+    claim = Incarnation(1, 7)
+    scene.decide(StoreChanged(Store.CONNECTED), scene.lists(claim))
+    scene.after(0.1, scene.lists(scene.name(0)))
+    scene.after(0.1, scene.lists(without=[0]))
+    assert scene.after(scene.policy.rejoin_grace_s) == ["relist 0"]
+    asked_then = scene.same_list()
+    assert scene.after(0.1, WorkerAdopted(claim, 9, 60.0), asked_then) == []
+    assert scene.after(scene.policy.settle_s) == ["relist 0"]
+
+
+def test_who_is_given_more_time_in_the_round_in_which_its_end_is_due_is_ended_after_it() -> None:
+    """A frozen or mute worker would hold its slot for ever: `/workers` was wiped in the very moment."""
+    scene = Scene("0:absent(0.4s) 1:starting(29.9s)")
+    scene.mute = True
+    scene.decide()
+    assert scene.after(0.1, RegistryWiped()) == []
+    assert scene.after(scene.policy.settle_s + scene.policy.rejoin_grace_s) == ["relist 0"]
+    left_s = scene.policy.registration_timeout_s - scene.policy.rejoin_grace_s
+    assert scene.after(left_s)[-1] == "relist 1"
+
+
+def test_a_shorter_grace_counts_at_once() -> None:
+    """A server that grants a shorter session would have no quicker replacement of who is missing already."""
+    scene = Scene("0:absent(0.1s)")
+    scene.mute = True
+    scene.decide()
+    assert scene.decide(SessionTimeoutGranted(scene.policy.settle_s, 0.2)) == []
+    assert next_wake(scene.view) == pytest.approx(NOW_S + 0.1)
+    assert scene.after(0.1) == ["relist 0"]

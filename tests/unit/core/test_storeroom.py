@@ -19,6 +19,7 @@ from autohealer.core.events import (
 from autohealer.core.evolve import evolve
 from autohealer.core.model import Budget, Incarnation, Policy, Store, StoreRoom, View
 from autohealer.core.reasons import of_mass_loss
+from autohealer.core.reconcile import next_wake
 from tests.unit.core.notation import NOW_S, Scene
 
 POLICY = Policy(settle_s=6.0)
@@ -148,6 +149,22 @@ def test_whose_turn_was_taken_is_ended_on_a_new_list_only() -> None:
     first.decide(first.dies(0))
     first.after(0.1, first.lists(first.name(0)))
     assert second.after(0.1 + over_s) == ["relist 0 1"]
+
+
+def test_who_waits_for_its_turn_wakes_when_another_group_has_put_it_off() -> None:
+    """Frozen workers would stay for half a minute more because another group's replacement had registered."""
+    first, *others = scenes = _pairs(3)
+    first.decide(first.lists(without=[0]))
+    for scene in others:
+        scene.decide(scene.lists(without=[0, 1]))
+    over_s = POLICY.settle_s + POLICY.rejoin_grace_s
+    assert [_killed(scene.after(over_s)) for scene in scenes] == [["kill 0"], [], []]
+    first.decide(first.dies(0))
+    first.after(0.1, first.lists(first.name(0)))
+    for scene in others:
+        scene.after(0.1)
+        assert next_wake(scene.view) == pytest.approx(scene.view.now + over_s)
+    assert [_killed(scene.after(over_s)) for scene in others] == [["kill 0", "kill 1"], []]
 
 
 def test_the_brake_is_off_only_when_no_group_misses_anybody() -> None:
