@@ -5,6 +5,7 @@ from __future__ import annotations
 from signal import Signals
 
 from autohealer.core.model import Exit, Occupant, Phase, Slot, View
+from autohealer.core.strangers import Standing
 
 
 def of_exit(exit_: Exit) -> str:
@@ -73,13 +74,29 @@ def of_quarantine(cause: str, failures: int) -> str:
     return f"{cause}; quarantined after {failures} failures in a row"
 
 
-def of_no_registration(occupant: Occupant, now: float) -> str:
-    """Why a start is given up, with what is probably wrong."""
+def of_no_registration(occupant: Occupant, view: View) -> str:
+    """Why a start is given up, with what is probably wrong; what it may have registered as instead is named."""
+    age = f"launched {view.now - occupant.since:.1f} s ago but never registered"
+    if others := _names_of_nobody(view):
+        return (
+            f"{age} under the name it was given: if {others} is its registration, let it use the name in "
+            "AUTOHEALER_ZNODE, or have the daemon register it (--register agent)"
+        )
     return (
-        f"launched {now - occupant.since:.1f} s ago but never registered: the program probably does not use "
-        "autohealer.worker (or create the znode AUTOHEALER_ZNODE itself), hangs before it does, "
-        "or cannot reach ZooKeeper"
+        f"{age}: the program probably does not use autohealer.worker (or create the znode AUTOHEALER_ZNODE itself), "
+        "hangs before it does, or cannot reach ZooKeeper"
     )
+
+
+def _names_of_nobody(view: View) -> str:
+    """A registration under a name that no daemon gave out and nobody claims by hand, and how many more there are."""
+    names = sorted(
+        label
+        for label in view.strange
+        if (who := view.strangers.get(label)) is None or who.standing is not Standing.MANUAL
+    )
+    more = f" (or one of {len(names) - 1} more)" if len(names) > 1 else ""
+    return f"{names[-1]}{more}" if names else ""
 
 
 def of_lost_registration(occupant: Occupant, now: float) -> str:

@@ -161,7 +161,7 @@ def _of_absentee(slot: Slot, view: View) -> Kill:
     if is_missed(slot):
         why = reasons.of_lost_registration(slot.occupant, view.now)
         return Kill(slot.key, slot.occupant.name, why, Ending.REGISTRATION_LOST)
-    why = reasons.of_no_registration(slot.occupant, view.now)
+    why = reasons.of_no_registration(slot.occupant, view)
     return Kill(slot.key, slot.occupant.name, why, Ending.NEVER_REGISTERED)
 
 

@@ -196,3 +196,21 @@ def test_a_worker_of_the_sdk_is_told_that_its_daemon_registers_it(
         (data,) = (zk_client.get(f"{WORKERS_PATH}/{name}")[0] for name in births(zk_client))
         assert decode_record(data).agent
         assert daemon.stop() == 0
+
+
+def test_a_program_that_registers_under_a_name_of_its_own_is_told_so(
+    server: str, tmp_path: Path
+) -> None:
+    """It would be killed for not registering again and again, and nobody told that it did."""
+    course = (
+        f"#!{sys.executable}\nimport os, time\nfrom kazoo.client import KazooClient\n"
+        "zk = KazooClient(os.environ['AUTOHEALER_ZOOKEEPER'])\nzk.start()\n"
+        "zk.create('/workers/worker_', b'', ephemeral=True, sequence=True, makepath=True)\n"
+        "time.sleep(1000)\n"
+    )
+    options = ("--registration-timeout", "4")
+    with daemon_of(tmp_path, server, *options, text=course, replicas=1) as daemon:
+        eventually(lambda: daemon.log("worker_killed"), within_s=WITHIN_S, view=daemon.view)
+        reasons = [str(line["reason"]) for line in daemon.log("worker_killed")]
+        assert "if worker_0000000000" in reasons[0]
+        assert "--register agent" in reasons[0]

@@ -8,6 +8,7 @@ import pytest
 
 from autohealer.core import reasons
 from autohealer.core.model import Budget, Exit, Incarnation, Occupant, Policy, Slot, View
+from autohealer.core.strangers import Standing, Stranger
 from tests.unit.core.notation import Scene
 
 
@@ -73,9 +74,22 @@ def test_a_lost_registration_tells_for_how_long() -> None:
 def test_a_missing_registration_tells_what_to_look_for() -> None:
     """A user whose program does not register would not learn that it has to."""
     occupant = Occupant(Incarnation(0, 1), 7, since=70.0)
-    sentence = reasons.of_no_registration(occupant, 100.0)
+    view = View(policy=Policy(), budget=Budget(0.0), now=100.0)
+    sentence = reasons.of_no_registration(occupant, view)
     assert sentence.startswith("launched 30.0 s ago but never registered")
     assert "AUTOHEALER_ZNODE" in sentence
+
+
+def test_a_registration_under_another_name_is_named() -> None:
+    """A program that registers in a way of its own would be killed for not registering, without a hint at why."""
+    occupant = Occupant(Incarnation(0, 1), 7, since=70.0)
+    view = View(policy=Policy(), budget=Budget(0.0), now=100.0)
+    view.strange = frozenset({"manual-host-7-s1", "worker_0000000003", "worker_0000000004"})
+    view.strangers["manual-host-7-s1"] = Stranger("manual-host-7-s1", Standing.MANUAL)
+    sentence = reasons.of_no_registration(occupant, view)
+    assert "if worker_0000000004 (or one of 1 more) is its registration" in sentence
+    view.strange = frozenset({"manual-host-7-s1"})
+    assert "is its registration" not in reasons.of_no_registration(occupant, view)
 
 
 @pytest.mark.parametrize(
