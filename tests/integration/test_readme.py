@@ -122,7 +122,9 @@ def test_the_second_command_finds_the_tests(checkout: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert "test_readme.py::test_the_second_command_finds_the_tests" in done.stdout
+    assert (
+        "test_readme.py::test_every_option_the_readme_names_exists_with_that_default" in done.stdout
+    )
 
 
 def test_every_option_the_readme_names_exists_with_that_default() -> None:
