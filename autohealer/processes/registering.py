@@ -54,7 +54,7 @@ def _sign_below(path: Path, steps: int, seen: set[Path]) -> Path | None:
     """The file in which there is a sign: this one or one that it names."""
     try:
         whole = path.resolve()
-        if whole in seen or len(seen) >= FILES_MAX or not whole.is_file():
+        if whole in seen or len(seen) >= FILES_MAX or not _is_on_disk(whole):
             return None
         seen.add(whole)
         data = _read(whole)
@@ -67,6 +67,11 @@ def _sign_below(path: Path, steps: int, seen: set[Path]) -> Path | None:
         return None
     found = (_sign_below(named, steps - 1, seen) for named in _named_in(text, whole.parent))
     return next(filter(None, found), None)
+
+
+def _is_on_disk(path: Path) -> bool:
+    """Whether it is a file that ends; what the kernel shows as files may be read for ever."""
+    return path.parts[1:2] not in {("dev",), ("proc",), ("sys",)} and path.is_file()
 
 
 def _read(path: Path) -> bytes:
@@ -83,8 +88,6 @@ def _named_in(text: bytes, folder: Path) -> Iterator[Path]:
     """The files that words of a text name: as they are, beside it, as Python modules there, or after a `-m`."""
     words = [word.decode() for word in _WORD.findall(text)]
     for before, name in dict.fromkeys(zip(("", *words), words, strict=False)):
-        if name.startswith("/dev/"):
-            continue
         if before == "-m":
             yield from files_of_module(name)
         yield folder / name

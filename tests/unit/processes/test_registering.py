@@ -73,6 +73,8 @@ def test_everything_else_shows_nothing(tmp_path: Path) -> None:
     """A shell loop would never be ready, because it is waited for to register."""
     loop = written(tmp_path / "loop.sh", "#!/bin/sh\nwhile :; do sleep 1; done\n")
     broken = written(tmp_path / "broken.jar", "no jar at all")
+    kernel = written(tmp_path / "kernel.sh", "#!/bin/sh\ncat /proc/kmsg /dev/zero $LINK\n")
+    (tmp_path / "LINK").symlink_to("/proc/kmsg")
     round_about = written(tmp_path / "a.py", "import b\n")
     written(tmp_path / "b.py", "import a\n")
     for argv in (
@@ -83,5 +85,6 @@ def test_everything_else_shows_nothing(tmp_path: Path) -> None:
         (sys.executable, "-m", "http.server"),
         (str(tmp_path / "missing"), "\0"),
         (sys.executable, round_about),
+        (kernel,),
     ):
         assert sign_of_registering(argv) == "", argv
