@@ -320,9 +320,10 @@ def _asked(zookeeper: ServerProcess) -> Asked:
 
 
 def _monitored(zookeeper: ServerProcess) -> dict[str, int]:
-    """What `mntr` says in whole numbers."""
-    lines = (line.split("\t") for line in four_letter_word(zookeeper.address, "mntr").splitlines())
-    return {key: int(value) for key, value in lines if value.isdecimal()}
+    """What `mntr` says in whole numbers; nothing while the server only says that it does not serve yet."""
+    lines = four_letter_word(zookeeper.address, "mntr").splitlines()
+    pairs = (line.partition("\t") for line in lines)
+    return {key: int(value) for key, _, value in pairs if value.isdecimal()}
 
 
 # --- printing ---------------------------------------------------------------------------------
