@@ -16,16 +16,14 @@ from autohealer.coordination.agent import GroupAgent
 from autohealer.coordination.session import Session, SessionId, ZooKeeperUnreachable
 from autohealer.core.model import Store
 from autohealer.processes.identity import boot_id
+from autohealer.settings import CONNECT_TIMEOUT_S
 from autohealer.statedir.session_note import SessionNote, read_note, remove_note, write_note
 
 AGENT_SESSION_S = 30.0
 """An upgrade or a restart by systemd takes less; a host that is lost keeps its names for as long."""
 
-CONNECT_S = 5.0
-"""Until somebody else says that there is no ZooKeeper; connecting goes on."""
-
 FLUSH_S = 2.0
-"""How long the end waits for withdrawn registrations to be deleted."""
+"""How long the end waits for the registrations of ended workers to be deleted."""
 
 
 class Agency:
@@ -33,14 +31,14 @@ class Agency:
 
     def __init__(
         self,
-        open_session: Callable[[SessionId | None], Session],
+        open_session: Callable[[SessionId | None, Callable[[str], None]], Session],
         connection: str,
         folder: Path,
         group: str,
         said: Callable[[str], None],
         start: Callable[[Coroutine[object, object, None]], asyncio.Task[None]],
     ) -> None:
-        session = self._session = open_session(_resumable(folder, connection))
+        session = self._session = open_session(_resumable(folder, connection), said)
         self._folder = folder
         self._said = said
         self._noted: SessionId | None = None
@@ -51,7 +49,7 @@ class Agency:
     async def run(self) -> None:
         """Connect and keep the note right, until cancelled."""
         with suppress(ZooKeeperUnreachable):  # the daemon's own session says so
-            await self._session.start(CONNECT_S)
+            await self._session.start(CONNECT_TIMEOUT_S)
         while True:
             await self._changed.wait()
             self._changed.clear()

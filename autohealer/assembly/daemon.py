@@ -118,7 +118,7 @@ async def _keep(
             session,
             neighbours,
             registry,
-            lambda resumes: _agent_session(choice, settings, logger, resumes),
+            lambda resumes, said: _session(choice, settings, AGENT_SESSION_S, said, resumes),
             choice.connection,
             hold.secret,
             reaper,
@@ -163,21 +163,6 @@ def _session(
     if choice.user is not None:
         session.trust_only(choice.user)
     return session
-
-
-def _agent_session(
-    choice: Choice,
-    settings: Settings,
-    logger: FilteringBoundLogger,
-    resumes: SessionId | None,
-) -> Session:
-    return _session(
-        choice,
-        settings,
-        AGENT_SESSION_S,
-        lambda sentence: logger.warning("agent_trouble", why=sentence),
-        resumes,
-    )
 
 
 def _store(

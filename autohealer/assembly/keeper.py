@@ -19,7 +19,7 @@ from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
-from autohealer.assembly.agency import Agency
+from autohealer.assembly.agency import FLUSH_S, Agency
 from autohealer.assembly.errors import PlatformError
 from autohealer.assembly.unforeseen import Unforeseen
 from autohealer.contract import (
@@ -72,9 +72,6 @@ from autohealer.telemetry.history import History
 from autohealer.telemetry.narrator import Narrator
 from autohealer.telemetry.systemd import SystemdNotifier, watchdog_heartbeat_s
 
-FLUSH_S = 2.0
-"""How long the end waits for the registrations of killed workers to be deleted."""
-
 A_MILLISECOND_S = 0.001
 """What ZooKeeper counts session timeouts in."""
 
@@ -95,7 +92,7 @@ class Shared:
     session: Session
     neighbours: Neighbours
     registry: Registry
-    agent_session: Callable[[SessionId | None], Session]
+    agent_session: Callable[[SessionId | None, Callable[[str], None]], Session]
     connection: str
     secret: bytes
     reaper: Reaper

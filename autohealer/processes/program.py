@@ -57,9 +57,7 @@ def resolve_program(program: str) -> Program:
 
 def is_runnable_module(name: str) -> bool:
     """Whether `python -m name` would run something meant to be run."""
-    if not all(part.isidentifier() for part in name.split(".")):
-        return False
-    spec = _find_spec(name)
+    spec = _spec_of(name)
     if spec is None:
         return False
     if spec.submodule_search_locations is not None:
@@ -71,9 +69,7 @@ def is_runnable_module(name: str) -> bool:
 
 def files_of_module(name: str) -> list[Path]:
     """The source files of what `python -m name` would run; those of a package without the ones below it."""
-    if not all(part.isidentifier() for part in name.split(".")):
-        return []
-    spec = _find_spec(name)
+    spec = _spec_of(name)
     if spec is None:
         return []
     if spec.submodule_search_locations is None:
@@ -110,6 +106,12 @@ def _module_command(module: str) -> Program:
 
 def _by_python(python: Python, *rest: str) -> Program:
     return Program((python.path, *rest), python.why)
+
+
+def _spec_of(name: str) -> importlib.machinery.ModuleSpec | None:
+    """What a word names as a module, if it could name one."""
+    is_name = all(part.isidentifier() for part in name.split("."))
+    return _find_spec(name) if is_name else None
 
 
 def _find_spec(name: str) -> importlib.machinery.ModuleSpec | None:

@@ -36,9 +36,17 @@ def sign_of_registering(argv: Sequence[str]) -> str:
         if any(sign.decode() in word for sign in SIGNS):
             return "its command says so"
     seen: set[Path] = set()
-    for path in _named_by_command(argv):
-        if (found := _sign_below(path, STEPS_MAX, seen)) is not None:
-            return f"{found} says so"
+    level = list(_named_by_command(argv))
+    for _ in range(STEPS_MAX + 1):
+        following: dict[Path, None] = {}
+        for path in level:
+            data = _unless_seen(path, seen)
+            if any(sign in data for sign in SIGNS):
+                return f"{path} says so"
+            if data:
+                text, folder = data[:TEXT_BYTES_MAX], path.resolve().parent
+                following |= dict.fromkeys(_named_in(text, folder))
+        level = list(following)
     return ""
 
 
@@ -50,28 +58,25 @@ def _named_by_command(argv: Sequence[str]) -> Iterator[Path]:
             yield Path(word)
 
 
-def _sign_below(path: Path, steps: int, seen: set[Path]) -> Path | None:
-    """The file in which there is a sign: this one or one that it names."""
+def _unless_seen(path: Path, seen: set[Path]) -> bytes:
+    """What a file has to say, the first time that it is asked; nothing where there is none."""
     try:
+        if (
+            not path.is_file()
+        ):  # most words name nothing, and finding out more costs ten times as much
+            return b""
         whole = path.resolve()
         if whole in seen or len(seen) >= FILES_MAX or not _is_on_disk(whole):
-            return None
+            return b""
         seen.add(whole)
-        data = _read(whole)
+        return _read(whole)
     except (OSError, ValueError, zipfile.BadZipFile):
-        return None  # not ours to read, or no name of a file at all: it shows nothing
-    if any(sign in data for sign in SIGNS):
-        return path
-    text = data[:TEXT_BYTES_MAX]
-    if not steps or b"\0" in text:
-        return None
-    found = (_sign_below(named, steps - 1, seen) for named in _named_in(text, whole.parent))
-    return next(filter(None, found), None)
+        return b""  # not ours to read, or no name of a file at all: it shows nothing
 
 
 def _is_on_disk(path: Path) -> bool:
     """Whether it is a file that ends; what the kernel shows as files may be read for ever."""
-    return path.parts[1:2] not in {("dev",), ("proc",), ("sys",)} and path.is_file()
+    return path.parts[1:2] not in {("dev",), ("proc",), ("sys",)}
 
 
 def _read(path: Path) -> bytes:
@@ -86,10 +91,13 @@ def _read(path: Path) -> bytes:
 
 def _named_in(text: bytes, folder: Path) -> Iterator[Path]:
     """The files that words of a text name: as they are, beside it, as Python modules there, or after a `-m`."""
+    if b"\0" in text:
+        return
     words = [word.decode() for word in _WORD.findall(text)]
     for before, name in dict.fromkeys(zip(("", *words), words, strict=False)):
         if before == "-m":
             yield from files_of_module(name)
+    for name in dict.fromkeys(words):
         yield folder / name
         if name.isidentifier():
             yield folder / f"{name}.py"
