@@ -1,6 +1,6 @@
 """What the operator may set, each default with its unit and its reason.
 
-Theory of operation. The command line (and systemd's environment) is turned into one frozen `Settings`
+Theory of operation. The command line (and systemd's environment) is turned into one frozen `DaemonSettings`
 before anything starts; whatever is wrong with it is said in one sentence, as `SettingsError`, and
 nothing has happened yet.
 """
@@ -13,9 +13,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from signal import Signals
 
 from autohealer.contract import DEFAULT_SESSION_TIMEOUT_S, is_group_name
-from autohealer.core.model import Policy, Registrar
+from autohealer.core.model import Policy
 from autohealer.credentials import (
     NO_CREDENTIALS,
     Credentials,
@@ -23,6 +24,7 @@ from autohealer.credentials import (
     Scheme,
     read_credentials,
 )
+from autohealer.launchspec import LaunchSpec
 
 REPLICAS_MAX = 10_000
 """What one daemon is built for; a larger number is more likely a typing error than a wish."""
@@ -45,6 +47,13 @@ REGISTRATION_TIMEOUT_S = 30.0
 
 GRACE_S = 10.0
 """From TERM to KILL, as supervisord and docker stop have it."""
+
+MIN_READY_S = 1.0
+"""A program that is wrongly configured ends within its first second."""
+
+BACKOFF_INITIAL_S = 0.1
+BACKOFF_MAX_S = 30.0
+"""Between launches that came to nothing: doubled from the first to the last."""
 
 LAUNCHES_PER_CORE = 2
 LAUNCHES_MIN = 4
@@ -98,36 +107,26 @@ Target = AutoTarget | EmbeddedTarget | EnsembleTarget
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """One daemon's settings; `argv` is the resolved command of a worker."""
+class GroupSettings:
+    """What is wanted of one group; `launch` is how its workers are launched."""
 
+    name: str
     replicas: int
-    argv: tuple[str, ...]
-    group: str
-    target: Target
-    state_dir: Path
+    launch: LaunchSpec
+    registrar_why: str = ""
+    """Why it is that one who registers, where it was not said."""
     session_timeout_s: float = DEFAULT_SESSION_TIMEOUT_S
     registration_timeout_s: float = REGISTRATION_TIMEOUT_S
     grace_s: float = GRACE_S
-    credentials: Credentials = NO_CREDENTIALS
-    registrar: Registrar = Registrar.SELF
-    registrar_why: str = ""
-    """Why it is that one, where it was not said."""
-    zookeeper_open: bool = False
-    """Whether the embedded server serves every user of this machine, not only this one and root."""
-
-    def __post_init__(self) -> None:
-        """Raises `SettingsError`."""
-        if self.zookeeper_open and isinstance(self.target, EnsembleTarget):
-            raise SettingsError(
-                "--zookeeper-open opens the embedded server, and there is none: "
-                f"{self.target.connection} says itself whom it serves"
-            )
-
-    @property
-    def group_dir(self) -> Path:
-        """Where this group's lock, control socket and output files live."""
-        return group_dir(self.state_dir, self.group)
+    min_ready_s: float = MIN_READY_S
+    """A worker that was ready for less was never ready."""
+    backoff_initial_s: float = BACKOFF_INITIAL_S
+    backoff_max_s: float = BACKOFF_MAX_S
+    stop_signal: Signals = Signals.SIGTERM
+    after: tuple[str, ...] = ()
+    """The groups that are to have been whole before this one begins, and that are stopped after it."""
+    output_bytes: int = ROTATE_BYTES
+    """How large an output file of a worker grows before it is cut; one older one is kept."""
 
     def policy(self, cores: int = 1) -> Policy:
         """The rules of restarting these settings imply on a machine of so many processors.
@@ -142,16 +141,50 @@ class Settings:
             in_flight_max=2 * launches,
             endings_min=endings,
             endings_max=4 * endings,
-            registrar=self.registrar,
+            registrar=self.launch.registrar,
             registration_timeout_s=self.registration_timeout_s,
             rejoin_grace_s=rejoin_grace_s(self.session_timeout_s),
             settle_s=settle_s(self.session_timeout_s),
             grace_s=self.grace_s,
+            min_ready_s=self.min_ready_s,
+            backoff_initial_s=self.backoff_initial_s,
+            backoff_max_s=self.backoff_max_s,
             budget_burst=10,
             budget_burst_each=3,
             budget_per_s=1.0,
             budget_per_s_each=1.0,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonSettings:
+    """What one daemon keeps, and what its groups share."""
+
+    state_dir: Path
+    target: Target
+    groups: tuple[GroupSettings, ...]
+    credentials: Credentials = NO_CREDENTIALS
+    zookeeper_open: bool = False
+    """Whether the embedded server serves every user of this machine, not only this one and root."""
+    config: Path | None = None
+    """The configuration file all this was read from; None: the command line."""
+
+    def __post_init__(self) -> None:
+        """Raises `SettingsError`."""
+        if self.zookeeper_open and isinstance(self.target, EnsembleTarget):
+            raise SettingsError(
+                "--zookeeper-open opens the embedded server, and there is none: "
+                f"{self.target.connection} says itself whom it serves"
+            )
+
+    @property
+    def replicas(self) -> int:
+        """How many workers there are to be in all groups together."""
+        return sum(group.replicas for group in self.groups)
+
+    def folder_of(self, group: GroupSettings) -> Path:
+        """Where a group's lock, control socket and output files live."""
+        return group_dir(self.state_dir, group.name)
 
 
 def rejoin_grace_s(session_timeout_s: float) -> float:

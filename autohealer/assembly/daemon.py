@@ -1,4 +1,4 @@
-"""Put one daemon together and run it: what its groups share, and a keeper for the group it keeps.
+"""Put one daemon together and run it: what its groups share, and the groups themselves.
 
 It starts things in the order in which they may fail without anything to undo, and takes them down in the reverse
 order.
@@ -17,7 +17,8 @@ from structlog.typing import FilteringBoundLogger
 
 from autohealer.assembly.agency import AGENT_SESSION_S
 from autohealer.assembly.errors import PlatformError, StateDirError, ZooKeeperError
-from autohealer.assembly.keeper import Keeper, Shared, end_task
+from autohealer.assembly.groups import Groups
+from autohealer.assembly.keeper import Shared, end_task
 from autohealer.assembly.signals import Reactions, brace, listen
 from autohealer.assembly.unforeseen import Unforeseen
 from autohealer.assembly.zookeeper import Choice, EmbeddedServers, choose
@@ -33,13 +34,13 @@ from autohealer.processes.limits import (
     threads_are_to_be_had,
     workers_possible,
 )
-from autohealer.processes.output import OutputFiles
 from autohealer.processes.platform import close_inherited_on_exec, missing_requirement
 from autohealer.processes.reaper import Reaper
-from autohealer.settings import CONNECT_TIMEOUT_S, ROTATE_BYTES, Settings
+from autohealer.settings import CONNECT_TIMEOUT_S, DaemonSettings
 from autohealer.statedir.folders import StateDirUnusable
 from autohealer.statedir.hold import Hold
 from autohealer.statedir.lock import Holder
+from autohealer.telemetry.systemd import SystemdNotifier
 
 DAEMON_SESSION_TIMEOUT_S = 10.0
 """The daemon's own session owns nothing, so nobody waits for its end; a longer one means fewer pings."""
@@ -47,17 +48,22 @@ DAEMON_SESSION_TIMEOUT_S = 10.0
 KEEPERS_PATIENCE_S = 1.0
 """How long a daemon that has found workers waits for ZooKeeper before it looks after them without."""
 
+AS_FIRST_PROCESS = (
+    "the daemon is the first process (PID 1) of its container: when it ends, the kernel ends everything in "
+    "there, so it cannot leave workers running"
+)
+
 STRAYS_S = 2.0
 """How long the end waits for the last descendants of workers, which were killed, to be gone."""
 
 
 def run_daemon(
-    settings: Settings,
+    settings: DaemonSettings,
     logger: FilteringBoundLogger,
     observers: Sequence[Observer],
     redraw: Callable[[], None],
 ) -> None:
-    """Keep the group alive until told to stop; `redraw` is called when the terminal changed.
+    """Keep the groups alive until told to stop; `redraw` is called when the terminal changed.
 
     Raises:
         PlatformError, StateDirError, ZooKeeperError, ZooKeeperUnreachable, AlreadyRunning: nothing was started.
@@ -85,7 +91,7 @@ def _tell_limits(replicas: int, logger: FilteringBoundLogger) -> None:
 
 
 async def _run(
-    settings: Settings,
+    settings: DaemonSettings,
     logger: FilteringBoundLogger,
     observers: Sequence[Observer],
     redraw: Callable[[], None],
@@ -95,7 +101,7 @@ async def _run(
 
 
 async def _keep(
-    settings: Settings,
+    settings: DaemonSettings,
     logger: FilteringBoundLogger,
     observers: Sequence[Observer],
     redraw: Callable[[], None],
@@ -103,57 +109,74 @@ async def _keep(
 ) -> None:
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as undo:
-        hold, output = _prepare_state(settings, logger, undo)
-        choice = await choose(settings, hold.secret)
+        holds = _prepare_state(settings, logger, undo)
+        secret = holds[0].secret
+        choice = await choose(settings, secret)
         logger.info("zookeeper_chosen", address=choice.connection, why=choice.why)
-        if settings.registrar_why:
-            logger.info(
-                "registrar_chosen", register=settings.registrar.value, why=settings.registrar_why
-            )
+        _tell_registrars(settings, logger)
         reaper = Reaper(loop)
         reaper.start()
         undo.callback(reaper.close)
         session, neighbours, registry = _store(choice, settings, logger)
+        granted = Granted(session, lambda asked_s: _session(choice, settings, asked_s))
         shared = Shared(
+            settings,
             session,
             neighbours,
             registry,
+            granted,
             lambda resumes, said: _session(choice, settings, AGENT_SESSION_S, said, resumes),
             choice.connection,
-            hold.secret,
+            secret,
             reaper,
             logger,
             unforeseen,
             choice.user,
+            lambda: _detach(groups, logger),
         )
-        keeper = Keeper(settings, shared, output, hold)
-        granted = Granted(
-            session,
-            lambda: _session(choice, settings, settings.session_timeout_s),
-            keeper.sessions_last,
-        )
-        listen(loop, Reactions(keeper.request_stop, redraw, logger))
-        servers = EmbeddedServers(choice, settings, hold.secret, reaper, logger)
-        undo.push_async_callback(_end_servers, servers, keeper, unforeseen)
+        groups = Groups(settings.groups, shared)
+        for group, hold in zip(settings.groups, holds, strict=True):
+            groups.add(group, hold)
+        listen(loop, Reactions(groups.request_stop, redraw, logger))
+        servers = EmbeddedServers(choice, settings, secret, reaper, logger)
+        undo.push_async_callback(_end_servers, servers, groups, unforeseen)
         undo.push_async_callback(session.stop)
         undo.callback(registry.close)
         # Adoption first: whether there are workers decides what it means that ZooKeeper is not there.
-        workers = keeper.adopt(undo)
+        workers = groups.adopt(undo)
         session.subscribe(servers.store_changed)
         undo.push_async_callback(end_task, unforeseen.start(granted.watch()))
         await servers.start(workers=workers, patience_s=KEEPERS_PATIENCE_S)
         if await _connect(session, logger, workers):
             if not workers:
                 await _be_admitted(registry)
-            await keeper.claim_group()
-        await keeper.run(observers)
-        if not keeper.leaves_workers:
+            await groups.claim()
+        names = [group.name for group in settings.groups]
+        await groups.run((SystemdNotifier(os.environ.get("NOTIFY_SOCKET"), names), *observers))
+        if not groups.leaves_workers:
             await reaper.end_strays(STRAYS_S)
+
+
+def _tell_registrars(settings: DaemonSettings, logger: FilteringBoundLogger) -> None:
+    """Who registers the workers of each group, where that was not said."""
+    for group in settings.groups:
+        if group.registrar_why:
+            of_group = {} if settings.config is None else {"group": group.name}
+            who = group.launch.registrar.value
+            logger.info("registrar_chosen", **of_group, register=who, why=group.registrar_why)
+
+
+def _detach(groups: Groups, logger: FilteringBoundLogger) -> None:
+    """End and leave the workers; not as the first process of a container, with which everything in it ends."""
+    if os.getpid() == 1:
+        logger.warning("detach_refused", why=AS_FIRST_PROCESS)
+    else:
+        groups.request_detach()
 
 
 def _session(
     choice: Choice,
-    settings: Settings,
+    settings: DaemonSettings,
     timeout_s: float,
     said: Callable[[str], None] | None = None,
     resumes: SessionId | None = None,
@@ -166,7 +189,7 @@ def _session(
 
 
 def _store(
-    choice: Choice, settings: Settings, logger: FilteringBoundLogger
+    choice: Choice, settings: DaemonSettings, logger: FilteringBoundLogger
 ) -> tuple[Session, Neighbours, Registry]:
     """What all groups have of ZooKeeper: a session, who hears of it, and the list of `/workers`."""
     session = _session(
@@ -206,32 +229,30 @@ async def _be_admitted(registry: Registry) -> None:
         raise ZooKeeperError(str(error)) from error
 
 
-async def _end_servers(servers: EmbeddedServers, keeper: Keeper, unforeseen: Unforeseen) -> None:
+async def _end_servers(servers: EmbeddedServers, groups: Groups, unforeseen: Unforeseen) -> None:
     """A server goes with the last worker; as long as workers run on, so does what they are registered with."""
-    if keeper.leaves_workers or unforeseen.has_happened:
+    if groups.leaves_workers or unforeseen.has_happened:
         await servers.release()
     else:
         await servers.stop()
 
 
 def _prepare_state(
-    settings: Settings, logger: FilteringBoundLogger, undo: AsyncExitStack
-) -> tuple[Hold, OutputFiles]:
-    """Make the folders, take the lock, read the secret."""
+    settings: DaemonSettings, logger: FilteringBoundLogger, undo: AsyncExitStack
+) -> list[Hold]:
+    """Make the folders, take the locks, read the secret: of every group or of none."""
     pid = os.getpid()
+    holds = []
     try:
         me = Holder(pid, start_ticks(pid) or 0, boot_id())
-        hold = Hold(settings.state_dir, settings.group, me)
+        for group in settings.groups:
+            hold = Hold(settings.state_dir, group.name, me)
+            undo.callback(hold.close)
+            holds.append(hold)
+            if hold.nameless is not None:
+                logger.warning("state_dir_unnamed", why=hold.nameless)
     except OSError as error:
         raise PlatformError(f"/proc cannot be read ({error.strerror})") from error
     except StateDirUnusable as error:
         raise StateDirError(str(error)) from error
-    undo.callback(hold.close)
-    if hold.nameless is not None:
-        logger.warning("state_dir_unnamed", why=hold.nameless)
-    output = OutputFiles(
-        hold.folder / "output",
-        ROTATE_BYTES,
-        lambda sentence: logger.warning("output_lost", why=sentence),
-    )
-    return hold, output
+    return holds

@@ -37,6 +37,7 @@ from autohealer.coordination.claim import (
     GroupClaim,
     GroupTaken,
 )
+from autohealer.coordination.granted import Granted
 from autohealer.coordination.registry import Registry
 from autohealer.coordination.session import Session, SessionId
 from autohealer.coordination.turned_away import PATIENCE_S, TurnedAway
@@ -65,33 +66,37 @@ from autohealer.processes.output import OutputFiles
 from autohealer.processes.platform import inherited_environment
 from autohealer.processes.processors import Processors
 from autohealer.processes.reaper import Reaper
-from autohealer.settings import HISTORY_BYTES, Settings, rejoin_grace_s, settle_s
+from autohealer.settings import (
+    HISTORY_BYTES,
+    DaemonSettings,
+    GroupSettings,
+    rejoin_grace_s,
+    settle_s,
+)
 from autohealer.statedir.hold import Hold
 from autohealer.statedir.lock import AlreadyRunning
 from autohealer.telemetry.history import History
 from autohealer.telemetry.narrator import Narrator
-from autohealer.telemetry.systemd import SystemdNotifier, watchdog_heartbeat_s
+from autohealer.telemetry.systemd import watchdog_heartbeat_s
 
 A_MILLISECOND_S = 0.001
 """What ZooKeeper counts session timeouts in."""
-
-AS_FIRST_PROCESS = (
-    "the daemon is the first process (PID 1) of its container: when it ends, the kernel ends everything in "
-    "there, so it cannot leave workers running"
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
     """What all keepers of one daemon use.
 
-    `agent_session` makes one for a group's agent; `connection` is the ZooKeeper that workers are told of, and `user`
-    whose it must be, if that is known.
+    `agent_session` makes one for a group's agent, `granted` tells how long workers' sessions last; `connection` is the
+    ZooKeeper that workers are told of, and `user` whose it must be, if that is known. `detach` ends the daemon, and
+    leaves its workers.
     """
 
+    settings: DaemonSettings
     session: Session
     neighbours: Neighbours
     registry: Registry
+    granted: Granted
     agent_session: Callable[[SessionId | None, Callable[[str], None]], Session]
     connection: str
     secret: bytes
@@ -99,16 +104,21 @@ class Shared:
     logger: FilteringBoundLogger
     unforeseen: Unforeseen
     user: int | None
+    detach: Callable[[], None]
 
 
 class Keeper:
     """Keeps one group alive until told to stop."""
 
-    def __init__(self, settings: Settings, shared: Shared, output: OutputFiles, hold: Hold) -> None:
+    def __init__(self, settings: GroupSettings, shared: Shared, hold: Hold) -> None:
         self._settings = settings
         self._hold = hold
         self._shared = shared
-        self._output = output
+        self._output = OutputFiles(
+            hold.folder / "output",
+            settings.output_bytes,
+            lambda sentence: shared.logger.warning("output_lost", why=sentence),
+        )
         self._holds: tuple[str, ...] = ()
         self._adopted = 0
         self._has_run = self._is_blind = False
@@ -117,26 +127,25 @@ class Keeper:
         self._view = _view(settings, shared.neighbours.room, self._processors.cores)
         self._mailbox = Mailbox()
         self.post = self._mailbox.put
-        shared.neighbours.join(settings.group, self._mailbox)
-        self._registry = shared.registry.subscribe(settings.group, self.post)
+        shared.neighbours.join(settings.name, self._mailbox)
+        self._registry = shared.registry.subscribe(settings.name, self.post)
         self._processes = self._open_processes()
         self._agency = self._open_agency()
         self._history = self._open_history()
         self._claim = GroupClaim(
             shared.session,
-            settings.group,
-            _about(settings, shared.secret),
+            settings.name,
+            _about(shared),
             lambda sentence: shared.logger.warning("group_claim", why=sentence),
         )
-        self._python = _python_of(settings.argv)
-        self._clipped = ""
+        self._python = _python_of(settings.launch.argv)
+        self._clipped = self._waits = ""
         self._turned_away = TurnedAway(
             shared.session.client.hosts,
             shared.unforeseen.start,
             self._tell_turned_away,
             min(PATIENCE_S, settings.registration_timeout_s / 4),
         )
-        self._stop_asked = asyncio.Event()
         self._executor = Executor(
             self._processes,
             self._registry,
@@ -148,39 +157,38 @@ class Keeper:
     def _open_processes(self) -> LocalProcesses:
         settings, shared = self._settings, self._shared
         return LocalProcesses(
-            settings.argv,
-            _worker_environment(inherited_environment(), shared.connection, settings)
-            | ({} if shared.user is None else {ENV_ZOOKEEPER_USER: str(shared.user)}),
-            settings.group,
+            settings.launch.argv,
+            _worker_environment(inherited_environment(), shared, settings),
+            settings.name,
             shared.secret,
             self._output,
             Ledger(
-                settings.group_dir,
+                self._hold.folder,
                 lambda sentence: shared.logger.warning("ledger_lost", why=sentence),
             ),
             shared.reaper,
             self.post,
             random.Random(),
-            WorkerCgroups.find(settings.group),
-            registers_itself=settings.registrar is Registrar.SELF,
+            WorkerCgroups.find(settings.name),
+            registers_itself=settings.launch.registrar is Registrar.SELF,
         )
 
     def _open_agency(self) -> Agency | None:
         """Where the programs do not register themselves, what does it for them."""
-        if self._settings.registrar is Registrar.SELF:
+        if self._settings.launch.registrar is Registrar.SELF:
             return None
         return Agency(
             self._shared.agent_session,
             self._shared.connection,
             self._hold.folder,
-            self._settings.group,
+            self._settings.name,
             lambda sentence: self._shared.logger.warning("agent_trouble", why=sentence),
             self._shared.unforeseen.start,
         )
 
     def _open_history(self) -> History:
         return History(
-            self._settings.group_dir,
+            self._hold.folder,
             HISTORY_BYTES,
             self._last_output,
             self._hint,
@@ -192,12 +200,20 @@ class Keeper:
         """Whether workers may outlive this daemon now: it was detached, refused, or it failed."""
         return self._is_blind or bool(self._view.key_of if self._has_run else self._adopted)
 
+    @property
+    def name(self) -> str:
+        """The group's."""
+        return self._settings.name
+
     def request_stop(self) -> None:
         """Have everything end; asked again, at once."""
-        self._stop_asked.set()
         self.post(StopRequested())
 
-    def sessions_last(self, granted_s: float) -> None:
+    def request_detach(self) -> None:
+        """Have the keeper end and its workers run on."""
+        self.post(DetachRequested())
+
+    def _sessions_last(self, granted_s: float) -> None:
         """Workers' sessions last as long as ZooKeeper says, and so does everything that is computed from it."""
         asked_s = self._settings.session_timeout_s
         self.post(SessionTimeoutGranted(settle_s(granted_s), rejoin_grace_s(granted_s)))
@@ -212,10 +228,10 @@ class Keeper:
 
     def adopt(self, undo: AsyncExitStack) -> int:
         """Take over the workers of an earlier daemon; how many live. Raises `PlatformError`."""
+        self._shared.granted.subscribe(self._settings.session_timeout_s, self._sessions_last)
         undo.callback(self._registry.close)
         undo.callback(self._processes.release)
         undo.callback(self._executor.cancel)
-        self.post(ReplicasSet(self._settings.replicas))
         undo.callback(self._claim.close)
         try:
             self._adopted = self._processes.adopt_all()
@@ -227,7 +243,18 @@ class Keeper:
             ) from error
         return self._adopted
 
-    async def claim_group(self) -> None:
+    def wait_for(self, groups: Sequence[str]) -> None:
+        """Nobody is launched yet: the workers come after those of other groups."""
+        names = " and ".join(groups)
+        self._waits = f"starts once {names} {'has' if len(groups) == 1 else 'have'} been ready"
+        self._shared.logger.info("group_waits", why=self._waits)
+
+    def begin(self) -> None:
+        """From now on there are to be as many workers as are wanted."""
+        self._waits = ""
+        self.post(ReplicasSet(self._settings.replicas))
+
+    async def claim_group(self, stop_asked: asyncio.Event) -> None:
         """Return when the group is ours alone, cannot be claimed, or is to be stopped.
 
         Workers of ours that live are looked after whoever else claims the group; that is said, and tried again.
@@ -236,7 +263,7 @@ class Keeper:
             AlreadyRunning: another daemon keeps the group, and nothing of ours runs.
         """
         taking = asyncio.ensure_future(self._claim.take())
-        stopping = asyncio.ensure_future(self._stop_asked.wait())
+        stopping = asyncio.ensure_future(stop_asked.wait())
         await asyncio.wait({taking, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if not taking.done():
@@ -281,7 +308,6 @@ class Keeper:
                 self._remember_holds,
                 self._turned_away,
                 self._shared.neighbours.observe,
-                SystemdNotifier(os.environ.get("NOTIFY_SOCKET")),
                 *observers,
             ),
             heartbeat_s=watchdog_heartbeat_s(os.environ),
@@ -299,7 +325,7 @@ class Keeper:
         self._history.note("workers_turned_away", sentence)
 
     def _notes(self) -> tuple[str, ...]:
-        return tuple(filter(None, (self._turned_away.sentence, self._clipped)))
+        return tuple(filter(None, (self._waits, self._turned_away.sentence, self._clipped)))
 
     def _remember_holds(self, _facts: Sequence[Event], plan: Plan, _view: View) -> None:
         self._holds = plan.holds
@@ -308,17 +334,10 @@ class Keeper:
         server = ControlServer(
             self._hold.folder,
             self._status,
-            self._detach,
+            self._shared.detach,
             lambda why: self._shared.logger.warning("control_socket_trouble", why=why),
         )
         await server.serve(self._is_folder_ours)
-
-    def _detach(self) -> None:
-        """End and leave the workers; not as the first process of a container, with which everything in it ends."""
-        if os.getpid() == 1:
-            self._shared.logger.warning("detach_refused", why=AS_FIRST_PROCESS)
-        else:
-            self.post(DetachRequested())
 
     async def _is_folder_ours(self) -> bool:
         """Look after the group's folder; false while another daemon has it, or nobody can."""
@@ -339,7 +358,7 @@ class Keeper:
 
     async def _status(self) -> StatusRecord:
         about = About(
-            self._settings.group,
+            self._settings.name,
             os.getpid(),
             version("autohealer"),
             self._shared.connection,
@@ -350,13 +369,13 @@ class Keeper:
         return replace(record, at=datetime.now(UTC).isoformat(timespec="milliseconds"))
 
 
-def _about(settings: Settings, secret: bytes) -> ClaimRecord:
+def _about(shared: Shared) -> ClaimRecord:
     return ClaimRecord(
-        keeper=keeper_id(secret),
+        keeper=keeper_id(shared.secret),
         host=os.uname().nodename,
         boot=boot_id(),
         pid=os.getpid(),
-        state_dir=str(settings.state_dir),
+        state_dir=str(shared.settings.state_dir),
         version=version("autohealer"),
     )
 
@@ -381,11 +400,11 @@ def _examine(pid: int) -> Health | None:
     return None if found is None else Health(found.state, found.rss_bytes, found.cpu_s)
 
 
-def _view(settings: Settings, room: StoreRoom, cores: int) -> View:
+def _view(settings: GroupSettings, room: StoreRoom, cores: int) -> View:
     return View(
         policy=settings.policy(cores),
         budget=Budget(tokens=0.0),
-        group=settings.group,
+        group=settings.name,
         room=room,
         # Microseconds since the epoch: no generation is given out twice, whatever was lost or wiped.
         generation_base=time.time_ns() // 1000,
@@ -394,17 +413,18 @@ def _view(settings: Settings, room: StoreRoom, cores: int) -> View:
 
 
 def _worker_environment(
-    inherited: Mapping[str, str], connection: str, settings: Settings
+    inherited: Mapping[str, str], shared: Shared, settings: GroupSettings
 ) -> dict[str, str]:
     """What a worker gets besides its identity; Python ones are to say at once what they say."""
     return (
         {"PYTHONUNBUFFERED": "1"}
         | dict(inherited)
         | {
-            ENV_ZOOKEEPER: connection,
+            ENV_ZOOKEEPER: shared.connection,
             ENV_SESSION_TIMEOUT_S: f"{settings.session_timeout_s:g}",
         }
-        | settings.credentials.environment()
+        | shared.settings.credentials.environment()
+        | ({} if shared.user is None else {ENV_ZOOKEEPER_USER: str(shared.user)})
     )
 
 

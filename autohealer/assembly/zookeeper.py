@@ -1,7 +1,7 @@
 """Which ZooKeeper this daemon uses, and the embedded servers it answers for.
 
 Theory of operation. Which one is decided before anything is adopted, and never fails: an address that was given is
-used; `auto` goes where living workers of the group are registered, else it looks at what listens. Whether it is there
+used; `auto` goes where living workers of the groups are registered, else it looks at what listens. Whether it is there
 is a later question, asked when it is known whether workers depend on it: with none, an embedded server that cannot be
 had ends the start with a sentence; with some, they are kept, it is said, and it goes on being tried.
 """
@@ -12,7 +12,7 @@ import asyncio
 import os
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,9 +34,9 @@ from autohealer.processes.reaper import Reaper
 from autohealer.processes.stores import zookeepers_of_workers
 from autohealer.settings import (
     AutoTarget,
+    DaemonSettings,
     EmbeddedTarget,
     EnsembleTarget,
-    Settings,
     SettingsError,
     parse_target,
 )
@@ -68,7 +68,7 @@ class Choice:
 # --- which one --------------------------------------------------------------------------------
 
 
-async def choose(settings: Settings, secret: bytes) -> Choice:
+async def choose(settings: DaemonSettings, secret: bytes) -> Choice:
     """Decide which ZooKeeper to use, and note it for the next daemon."""
     match settings.target:
         case EnsembleTarget(connection):
@@ -77,12 +77,13 @@ async def choose(settings: Settings, secret: bytes) -> Choice:
             choice = _of_ours(_embedded(port, (await _look_at(port)).listener, nobody="as told"))
         case AutoTarget():
             choice = _of_ours(await _choose_by_looking(settings, secret))
-    _note(settings.group_dir, choice)
+    for group in settings.groups:
+        _note(settings.folder_of(group), choice)
     return choice
 
 
-async def _choose_by_looking(settings: Settings, secret: bytes) -> Choice:
-    told = await _told_to_workers(settings.group, secret)
+async def _choose_by_looking(settings: DaemonSettings, secret: bytes) -> Choice:
+    told = await _told_to_workers([group.name for group in settings.groups], secret)
     target = EmbeddedTarget() if told is None else _earlier_target(settings, told)
     if isinstance(target, EmbeddedTarget):
         listener = (await _look_at(target.port)).listener
@@ -128,20 +129,21 @@ async def _look_at(port: int) -> Seen:
         return Seen(Listener.UNSEEN, str(error))
 
 
-async def _told_to_workers(group: str, secret: bytes) -> str | None:
-    """The ZooKeeper most living workers of the group were told of; None when there are none to be seen."""
+async def _told_to_workers(groups: Sequence[str], secret: bytes) -> str | None:
+    """The ZooKeeper most living workers of the groups were told of; None when there are none to be seen."""
     with suppress(OSError, RuntimeError):  # adoption will say what cannot be looked at
-        found = await asyncio.to_thread(zookeepers_of_workers, group, secret)
+        found = await asyncio.to_thread(zookeepers_of_workers, groups, secret)
         return found.most_common(1)[0][0] if found else None
     return None
 
 
-def _earlier_target(settings: Settings, told: str) -> EmbeddedTarget | EnsembleTarget:
+def _earlier_target(settings: DaemonSettings, told: str) -> EmbeddedTarget | EnsembleTarget:
     """What is behind an address: as noted by the daemon that chose it, else as the state directory suggests."""
-    noted = _read_note(settings.group_dir)
-    if isinstance(noted, EmbeddedTarget) and told == f"{LOOPBACK}:{noted.port}":
-        return noted
-    if not (isinstance(noted, EnsembleTarget) and noted.connection == told):
+    notes = [_read_note(settings.folder_of(group)) for group in settings.groups]
+    for noted in notes:
+        if isinstance(noted, EmbeddedTarget) and told == f"{LOOPBACK}:{noted.port}":
+            return noted
+    if EnsembleTarget(told) not in notes:
         for port in ports_in(settings.state_dir):
             if told == f"{LOOPBACK}:{port}":
                 return EmbeddedTarget(port)
@@ -180,7 +182,7 @@ class EmbeddedServers:
     def __init__(
         self,
         choice: Choice,
-        settings: Settings,
+        settings: DaemonSettings,
         secret: bytes,
         reaper: Reaper,
         logger: FilteringBoundLogger,

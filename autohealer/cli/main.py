@@ -21,13 +21,15 @@ from autohealer.contract import (
     ENV_ZOOKEEPER_TLS_CERT,
     ENV_ZOOKEEPER_TLS_KEY,
 )
+from autohealer.launchspec import LaunchSpec
 from autohealer.printable import printable, printable_json
 from autohealer.settings import (
     EMBEDDED_PORT,
     GRACE_S,
     REGISTRATION_TIMEOUT_S,
+    DaemonSettings,
+    GroupSettings,
     NoStateDir,
-    Settings,
     SettingsError,
     default_state_dir,
     group_of_program,
@@ -235,32 +237,34 @@ def run(
         timeout_source = context.get_parameter_source("registration_timeout")
         expects = timeout_source is not None and timeout_source.name != "DEFAULT"
         registrar, registrar_why = choose_registrar(register, argv, expects_registration=expects)
-        settings = Settings(
-            replicas=parse_replicas(n),
-            argv=argv,
-            group=group_of_program(program, words) if group is None else parse_group(group),
-            target=target,
-            state_dir=_state_dir(state_dir),
+        of_group = GroupSettings(
+            group_of_program(program, words) if group is None else parse_group(group),
+            parse_replicas(n),
+            LaunchSpec(argv, registrar),
+            registrar_why,
             session_timeout_s=session_timeout,
             registration_timeout_s=registration_timeout,
             grace_s=grace,
-            credentials=parse_credentials(
+        )
+        settings = DaemonSettings(
+            _state_dir(state_dir),
+            target,
+            (of_group,),
+            parse_credentials(
                 target,
                 auth=zookeeper_auth,
                 tls_ca=zookeeper_tls_ca,
                 tls_cert=zookeeper_tls_cert,
                 tls_key=zookeeper_tls_key,
             ),
-            registrar=registrar,
-            registrar_why=registrar_why,
-            zookeeper_open=zookeeper_open,
+            zookeeper_open,
         )
     except (SettingsError, ProgramError) as error:
         fail(ExitCode.USAGE, error)
     _keep(settings, log_format, found.why)
 
 
-def _keep(settings: Settings, log_format: LogFormat, why_python: str) -> None:
+def _keep(settings: DaemonSettings, log_format: LogFormat, why_python: str) -> None:
     """Run the daemon; its libraries are imported only now, so that mistakes and help are quick."""
     from autohealer.assembly.daemon import run_daemon
     from autohealer.assembly.errors import PlatformError, StateDirError, ZooKeeperError
@@ -277,7 +281,7 @@ def _keep(settings: Settings, log_format: LogFormat, why_python: str) -> None:
         colors=screen.terminal.has_colors,
     )
     if why_python:
-        logger.info("python_chosen", python=settings.argv[0], why=why_python)
+        logger.info("python_chosen", python=settings.groups[0].launch.argv[0], why=why_python)
     try:
         run_daemon(settings, logger, [screen], screen.redraw)
     except (ZooKeeperError, ZooKeeperUnreachable) as error:

@@ -20,29 +20,38 @@ ASKING_S = 10.0
 class Granted:
     """Asks as often as there is something to learn; used from the event loop's thread only."""
 
-    def __init__(
-        self, session: Session, asking: Callable[[], Session], tell: Callable[[float], None]
-    ) -> None:
-        """`asking` makes a session like a worker's; `tell` is called with how long that lasts, in seconds."""
+    def __init__(self, session: Session, asking: Callable[[float], Session]) -> None:
+        """`asking` makes a session like that of a worker which asks for so many seconds."""
         self._session = session
         self._asking = asking
-        self._tell = tell
+        self._told: dict[float, list[Callable[[float], None]]] = {}
+        self._known_for_s: dict[float, float] = {}
         self._connected = asyncio.Event()
         session.subscribe(self._store_changed)
 
+    def subscribe(self, asked_s: float, tell: Callable[[float], None]) -> None:
+        """Have `tell` called with how long the sessions last, in seconds, of workers that ask for `asked_s`."""
+        self._told.setdefault(asked_s, []).append(tell)
+
     async def watch(self) -> None:
         """Ask after each connection that may have brought other limits, for ever."""
-        known_for_s: float | None = None
         while True:
             await self._connected.wait()
             self._connected.clear()
-            ours_s = self._session.timeout_s
-            if ours_s != known_for_s and (granted_s := await self._ask()) is not None:
-                known_for_s = ours_s
-                self._tell(granted_s)
+            for asked_s in tuple(self._told):
+                await self._learn(asked_s)
 
-    async def _ask(self) -> float | None:
-        session = self._asking()
+    async def _learn(self, asked_s: float) -> None:
+        ours_s = self._session.timeout_s
+        if ours_s == self._known_for_s.get(asked_s):
+            return
+        if (granted_s := await self._ask(asked_s)) is not None:
+            self._known_for_s[asked_s] = ours_s
+            for tell in self._told[asked_s]:
+                tell(granted_s)
+
+    async def _ask(self, asked_s: float) -> float | None:
+        session = self._asking(asked_s)
         try:
             await session.start(ASKING_S)
         except ZooKeeperUnreachable:

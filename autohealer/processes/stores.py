@@ -1,9 +1,10 @@
-"""Which ZooKeeper the live workers of a group were told to register with, read from their environments."""
+"""Which ZooKeeper the live workers of some groups were told to register with, read from their environments."""
 
 from __future__ import annotations
 
 import hmac
 from collections import Counter
+from collections.abc import Collection
 
 from autohealer.contract import (
     ENV_GENERATION,
@@ -17,20 +18,22 @@ from autohealer.processes.identity import parse_environment
 from autohealer.processes.procfs import all_pids, raw_environment_of
 
 
-def zookeepers_of_workers(group: str, secret: bytes) -> Counter[str]:
-    """Connection strings, by how many proven processes of the group have each; looks at every process.
+def zookeepers_of_workers(groups: Collection[str], secret: bytes) -> Counter[str]:
+    """Connection strings, by how many proven processes of the groups have each; looks at every process.
 
     Raises:
         OSError: it could not be looked at.
     """
-    marker = f"{ENV_GROUP}={group}\0".encode()
+    marker = f"{ENV_GROUP}=".encode()
     found: Counter[str] = Counter()
     for pid in all_pids():
         raw = raw_environment_of(pid)
         if raw is None or marker not in raw:
             continue
         environment = parse_environment(raw)
-        if _is_proven(environment, secret) and (told := environment.get(ENV_ZOOKEEPER)):
+        if environment.get(ENV_GROUP) not in groups or not _is_proven(environment, secret):
+            continue
+        if told := environment.get(ENV_ZOOKEEPER):
             found[told] += 1
     return found
 

@@ -1,6 +1,7 @@
 """systemd's notify protocol: READY, STATUS, WATCHDOG and STOPPING, told from the decision loop.
 
-The watchdog is fed by rounds of the loop and by nothing else: a loop that hangs is a daemon that hangs.
+The watchdog is fed by rounds of the loops and by nothing else, once each of them has turned: a loop that hangs is a
+daemon that hangs.
 See sd_notify(3).
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from autohealer.core.actions import Plan
 from autohealer.core.events import Event
@@ -16,27 +17,55 @@ from autohealer.core.model import Stop, View
 
 
 class SystemdNotifier:
-    """An observer of decisions that tells systemd; silent where there is none."""
+    """An observer of the decisions about some groups that tells systemd; silent where there is none."""
 
-    def __init__(self, address: str | None) -> None:
+    def __init__(self, address: str | None, groups: Collection[str]) -> None:
         self._address = address
+        self._groups = frozenset(groups)
+        self._views: dict[str, View] = {}
+        self._turned: set[str] = set()
         self._told: set[str] = set()
         self._status = ""
 
     def __call__(self, _facts: Sequence[Event], _plan: Plan, view: View) -> None:
-        """One round."""
+        """One round of one group."""
         if self._address is None:
             return
-        # The first launches were ordered in the very first round, so that is when the ramp is under way.
-        states = {"READY=1"} if view.desired.stop is Stop.NO else {"READY=1", "STOPPING=1"}
+        self._views[view.group] = view
+        self._turned.add(view.group)
+        states = self._states()
         news = sorted(states - self._told)
-        status = f"STATUS={view.ready_count()}/{view.desired.replicas} registered, ZooKeeper {view.store.value}"
+        status = self._status_now()
         # A frozen decider must not look alive: starved of this, systemd restarts the daemon.
-        alive = [] if view.violations else ["WATCHDOG=1"]
+        alive = ["WATCHDOG=1"] if self._all_turn() else []
         changed = [status] if status != self._status else []
         if self._send([*alive, *news, *changed]):
             self._told |= states
             self._status = status
+            if alive:
+                self._turned.clear()
+
+    def _states(self) -> set[str]:
+        """The first launches were ordered in the very first rounds, so that is when the ramp is under way."""
+        if self._groups - self._views.keys():
+            return set()
+        stops = all(view.desired.stop is not Stop.NO for view in self._views.values())
+        return {"READY=1", "STOPPING=1"} if stops else {"READY=1"}
+
+    def _all_turn(self) -> bool:
+        """Whether each group has decided since systemd was told last, and none is frozen."""
+        frozen = any(view.violations for view in self._views.values())
+        return not frozen and not self._still_kept() - self._turned
+
+    def _still_kept(self) -> frozenset[str]:
+        over = {name for name, view in self._views.items() if view.desired.stop is not Stop.NO}
+        return self._groups - over
+
+    def _status_now(self) -> str:
+        ready = sum(view.ready_count() for view in self._views.values())
+        wanted = sum(view.desired.replicas for view in self._views.values())
+        stores = {view.store.value for view in self._views.values()}
+        return f"STATUS={ready}/{wanted} registered, ZooKeeper {' and '.join(sorted(stores))}"
 
     def _send(self, lines: list[str]) -> bool:
         """Whether systemd has it; what it could not take is told again with the next round."""

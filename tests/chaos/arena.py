@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autohealer.cli.exit_codes import ExitCode
-from autohealer.settings import EnsembleTarget, Settings
+from autohealer.launchspec import LaunchSpec
+from autohealer.settings import GroupSettings
 from tests.chaos.registry import RegistryWitness
 from tests.chaos.sightings import ENV_ARENA
 from tests.chaos.witness import Witness
@@ -70,14 +71,12 @@ class Arena:
         self._said_before = ""
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> GroupSettings:
         """What the daemon was told, for the rules it is judged by."""
-        return Settings(
-            replicas=REPLICAS,
-            argv=(),
-            group=self.daemon.group,
-            target=EnsembleTarget(self.main_door.address),
-            state_dir=self.daemon.state_dir,
+        return GroupSettings(
+            self.daemon.group,
+            REPLICAS,
+            LaunchSpec(()),
             session_timeout_s=SESSION_TIMEOUT_S,
             registration_timeout_s=REGISTRATION_TIMEOUT_S,
         )

@@ -22,7 +22,8 @@ from autohealer.core.model import Budget, Exit, Incarnation, View
 from autohealer.daemon.executor import Executor
 from autohealer.daemon.loop import Loop
 from autohealer.daemon.mailbox import Mailbox
-from autohealer.settings import EmbeddedTarget, Settings
+from autohealer.launchspec import LaunchSpec
+from autohealer.settings import GroupSettings
 from tests.simulation.processor import Processor
 from tests.support.fakehost import KILL, FakeHost, FakeProcess, HostWitness
 from tests.support.fakes import FakeProcesses, FakeRegistry
@@ -30,7 +31,6 @@ from tests.support.virtual_time import pass_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 PATIENCE_S = 4.0 / 3
 """A client's, for its first handshake with a session of 4 s."""
@@ -72,7 +72,7 @@ class Ramp(HostWitness):
     most_under_way: int = 0
     _registered: set[Incarnation] = field(default_factory=set)
 
-    async def begin(self, folder: Path) -> None:
+    async def begin(self) -> None:
         """Start the daemon."""
         self.processor = Processor(self.cores)
         self.mailbox = Mailbox()
@@ -80,8 +80,7 @@ class Ramp(HostWitness):
         self.processes = FakeProcesses(self.mailbox.put, host, self._born)
         self.registry = FakeRegistry(self.mailbox.put)
         executor = Executor(self.processes, self.registry, self.mailbox.put, self.mailbox.fail)
-        target = EmbeddedTarget()
-        settings = Settings(self.workers, ("worker",), "web", target, folder)
+        settings = GroupSettings("web", self.workers, LaunchSpec(("worker",)))
         clock = asyncio.get_running_loop().time
         view = View(settings.policy(max(1, round(self.cores))), Budget(0.0), "web", now=clock())
         gauge = self.processor.idle

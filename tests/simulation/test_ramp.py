@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from autohealer import settings
@@ -12,7 +10,6 @@ from autohealer.core.model import Limits, Pace
 from tests.simulation.ramp import Costs, Ramp
 from tests.support.virtual_time import pass_time, run_virtually
 
-NOWHERE = Path("/nowhere")
 CORES = 2.0
 LONG_S = 600.0
 OVER_FLOOR = 1.2
@@ -22,14 +19,14 @@ STEP_S = 1.0
 
 
 async def _started(ramp: Ramp) -> float:
-    await ramp.begin(NOWHERE)
+    await ramp.begin()
     took_s = await ramp.whole(LONG_S)
     await ramp.end()
     return took_s
 
 
 async def _stopped(ramp: Ramp) -> float:
-    await ramp.begin(NOWHERE)
+    await ramp.begin()
     await ramp.whole(LONG_S)
     took_s = await ramp.stop(LONG_S)
     await ramp.end()
@@ -91,7 +88,7 @@ def test_one_that_dies_in_the_middle_of_a_long_start_is_replaced_soon() -> None:
 
     async def story() -> float:
         ramp = Ramp(CORES, Costs(), 400)
-        await ramp.begin(NOWHERE)
+        await ramp.begin()
         await pass_time(5.0)
         slot = ramp.crash().slot
         began_s = ramp.now_s()

@@ -15,6 +15,7 @@ CONTRACT = "autohealer.contract"
 DAEMON = "autohealer.daemon"
 PORTS = "autohealer.daemon.ports"
 SETTINGS = "autohealer.settings"
+LAUNCH_SPEC = "autohealer.launchspec"
 STATE_DIR = "autohealer.statedir"
 """How files and folders are opened safely; standard library only, so every adapter may."""
 PRINTABLE = "autohealer.printable"
@@ -40,7 +41,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "autohealer/zktls.py": (CREDENTIALS,),
     "autohealer/zkclient.py": (CREDENTIALS, PATIENCE, TLS),
     "autohealer/zkguard.py": (SOCKET_OWNERS, CONTRACT),
-    "autohealer/settings.py": (f"{CORE}.model", CONTRACT, CREDENTIALS, TLS),
+    "autohealer/launchspec.py": (f"{CORE}.model",),
+    "autohealer/settings.py": (f"{CORE}.model", CONTRACT, CREDENTIALS, LAUNCH_SPEC, TLS),
     "autohealer/statedir": (STATE_DIR,),
     "autohealer/daemon": (CORE, CONTRACT, DAEMON),
     "autohealer/processes": (

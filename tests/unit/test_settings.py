@@ -8,16 +8,18 @@ import pytest
 
 from autohealer.contract import is_group_name
 from autohealer.core.intensity import Rate, rate_of
+from autohealer.launchspec import LaunchSpec
 from autohealer.settings import (
     REPLICAS_MAX,
     AutoTarget,
     EmbeddedTarget,
     EnsembleTarget,
+    GroupSettings,
     NoStateDir,
-    Settings,
     SettingsError,
     Target,
     default_state_dir,
+    group_dir,
     group_of_program,
     parse_group,
     parse_replicas,
@@ -178,13 +180,11 @@ def test_a_group_is_named_after_what_an_interpreter_runs(
     assert group_of_program(program, arguments) == group
 
 
-def _settings(replicas: int, session_timeout_s: float = 4.0) -> Settings:
-    return Settings(
-        replicas=replicas,
-        argv=("/bin/true",),
-        group="web",
-        target=AutoTarget(),
-        state_dir=Path("/state"),
+def _settings(replicas: int, session_timeout_s: float = 4.0) -> GroupSettings:
+    return GroupSettings(
+        "web",
+        replicas,
+        LaunchSpec(("/bin/true",)),
         session_timeout_s=session_timeout_s,
         registration_timeout_s=7.0,
         grace_s=3.0,
@@ -216,7 +216,7 @@ def test_every_group_may_restart_at_some_pace(replicas: int) -> None:
 
 def test_a_group_has_a_folder_of_its_own() -> None:
     """Two groups would share a lock."""
-    assert _settings(1).group_dir == Path("/state/groups/web")
+    assert group_dir(Path("/state"), "web") == Path("/state/groups/web")
 
 
 @pytest.mark.parametrize(

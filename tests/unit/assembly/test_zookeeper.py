@@ -23,12 +23,14 @@ from autohealer.contract import (
     ZnodeName,
     adoption_token,
 )
+from autohealer.launchspec import LaunchSpec
 from autohealer.settings import (
     REPLICAS_MAX,
     AutoTarget,
+    DaemonSettings,
     EmbeddedTarget,
     EnsembleTarget,
-    Settings,
+    GroupSettings,
     Target,
 )
 from autohealer.zkserver.settings import ServerSettings
@@ -43,10 +45,11 @@ SECRET = secrets.token_bytes()
 GROUP = "web"
 
 
-def settings(state_dir: Path, target: Target) -> Settings:
+def settings(state_dir: Path, target: Target) -> DaemonSettings:
     """A daemon's, with its folder made."""
-    told = Settings(1, ("/bin/true",), GROUP, target, state_dir)
-    told.group_dir.mkdir(parents=True, exist_ok=True)
+    group = GroupSettings(GROUP, 1, LaunchSpec(("/bin/true",)))
+    told = DaemonSettings(state_dir, target, (group,))
+    told.folder_of(group).mkdir(parents=True, exist_ok=True)
     return told
 
 
@@ -109,7 +112,8 @@ def test_without_its_note_the_state_directory_tells_what_it_was(tmp_path: Path) 
 def test_a_note_that_says_something_else_is_not_believed(tmp_path: Path, note: str) -> None:
     """A damaged note would keep the daemon from starting, or lead it astray."""
     port = free_port()
-    (settings(tmp_path, AutoTarget()).group_dir / "zookeeper").write_text(note)
+    settings(tmp_path, AutoTarget())
+    (tmp_path / "groups" / GROUP / "zookeeper").write_text(note)
     with worker_at(f"{HOST}:{port}"):
         assert chosen(tmp_path, AutoTarget()).connection == f"{HOST}:{port}"
 
