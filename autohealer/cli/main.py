@@ -11,7 +11,6 @@ import typer
 
 from autohealer.cli.default_command import DefaultCommandGroup
 from autohealer.cli.exit_codes import ExitCode
-from autohealer.cli.registering import RegisterBy, choose_registrar
 from autohealer.cli.streams import OutputLost, finish_output, mend_streams, say
 from autohealer.cli.terminal import help_width, table_width, wants_colors
 from autohealer.contract import (
@@ -23,6 +22,7 @@ from autohealer.contract import (
 )
 from autohealer.launchspec import LaunchSpec
 from autohealer.printable import printable, printable_json
+from autohealer.registering import RegisterBy, choose_registrar
 from autohealer.settings import (
     EMBEDDED_PORT,
     GRACE_S,

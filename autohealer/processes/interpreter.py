@@ -33,9 +33,9 @@ class Python:
     why: str = ""
 
 
-def python_for(script: Path | None) -> Python:
-    """The Python that is to run a script, or a module that lies in the current folder."""
-    for python in _asked_for(script):
+def python_for(script: Path | None, folder: Path) -> Python:
+    """The Python that is to run a script, or a module that lies in the folder to run in."""
+    for python in _asked_for(script, folder):
         if _is_ours(python.path):
             break
         if _has_sdk(python.path):
@@ -43,14 +43,15 @@ def python_for(script: Path | None) -> Python:
     return Python(sys.executable)
 
 
-def _asked_for(script: Path | None) -> Iterator[Python]:
+def _asked_for(script: Path | None, folder: Path) -> Iterator[Python]:
     named = None if script is None else interpreter_named_in(script)
     if script is not None and named is not None and "python" in named:
         yield Python(named, f"the #! line of {script.name} names it")
     if active := os.environ.get("VIRTUAL_ENV"):
         yield Python(f"{active}/bin/python", "its virtual environment is active")
-    beside = Path(".venv/bin/python").absolute()
-    yield Python(str(beside), "it is in .venv, in the current folder")
+    beside = (folder / ".venv/bin/python").absolute()
+    where = f"in {folder}" if folder.is_absolute() else "in the current folder"
+    yield Python(str(beside), f"it is in .venv, {where}")
 
 
 def _is_ours(python: str) -> bool:

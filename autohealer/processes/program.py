@@ -29,47 +29,48 @@ class Program:
     why: str = ""
 
 
-def resolve_program(program: str) -> Program:
-    """The command that runs `program`. Raises `ProgramError`.
+def resolve_program(program: str, folder: Path = Path()) -> Program:
+    """The command that runs `program` in a folder, the current one by default. Raises `ProgramError`.
 
     In this order: a path to an executable, a Python script or a `.jar` (by `java -jar`); an importable module
-    or package with `__main__` (by `-m`, the current folder included as `-m` does); an executable on PATH.
+    or package with `__main__` (by `-m`, the folder included as `-m` does); an executable on PATH.
     """
-    path = Path(program)
-    if _is_file(program):
-        return _file_command(path)
+    path = folder / program
+    told = str(path) if folder.is_absolute() else program
+    if _is_file(path, told):
+        return _file_command(path, folder)
     if os.sep in program:
         what = "is a folder" if path.is_dir() else "does not exist"
-        raise ProgramError(f"{program} {what}: give a program to run")
-    if is_runnable_module(program):
-        return _module_command(program)
+        raise ProgramError(f"{told} {what}: give a program to run")
+    if is_runnable_module(program, folder):
+        return _module_command(program, folder)
     if found := shutil.which(program):
         _check_runnable(Path(found))
         return Program((found,))
     if program and _is_folder(path):
         raise ProgramError(
-            f"{program} is a folder and not a Python module with __main__: give a program to run"
+            f"{told} is a folder and not a Python module with __main__: give a program to run"
         )
     raise ProgramError(
         f"no program {program!r}: it is not a file here, not a Python module with __main__, and not a command on PATH"
     )
 
 
-def is_runnable_module(name: str) -> bool:
-    """Whether `python -m name` would run something meant to be run."""
-    spec = _spec_of(name)
+def is_runnable_module(name: str, folder: Path = Path()) -> bool:
+    """Whether `python -m name` would run something meant to be run, in a folder."""
+    spec = _spec_of(name, folder)
     if spec is None:
         return False
     if spec.submodule_search_locations is not None:
-        return _find_spec(f"{name}.__main__") is not None
+        return _find_spec(f"{name}.__main__", folder) is not None
     if not spec.origin or not spec.origin.endswith(".py"):
         return False
     return "__main__" in Path(spec.origin).read_text(encoding="utf-8", errors="replace")
 
 
-def files_of_module(name: str) -> list[Path]:
+def files_of_module(name: str, folder: Path = Path()) -> list[Path]:
     """The source files of what `python -m name` would run; those of a package without the ones below it."""
-    spec = _spec_of(name)
+    spec = _spec_of(name, folder)
     if spec is None:
         return []
     if spec.submodule_search_locations is None:
@@ -77,16 +78,16 @@ def files_of_module(name: str) -> list[Path]:
     return [path for place in spec.submodule_search_locations for path in Path(place).glob("*.py")]
 
 
-def _is_file(program: str) -> bool:
+def _is_file(path: Path, told: str) -> bool:
     """Whether there is such a file; not to be allowed to look is said like any other trouble. Raises `ProgramError`."""
     try:
-        return Path(program).is_file()
+        return path.is_file()
     except OSError as error:
         if (
-            os.sep not in program
+            os.sep not in told
         ):  # in a folder we may not enter: it may still be a module or a command
             return False
-        raise ProgramError(f"{program} cannot be looked at: {error.strerror}") from error
+        raise ProgramError(f"{told} cannot be looked at: {error.strerror}") from error
 
 
 def _is_folder(path: Path) -> bool:
@@ -96,10 +97,10 @@ def _is_folder(path: Path) -> bool:
         return False  # in a folder we may not enter
 
 
-def _module_command(module: str) -> Program:
-    """Our own worker is kept from importing what happens to lie in the current folder."""
-    if _spec_here(module.partition(".")[0]) is not None:
-        return _by_python(python_for(None), "-m", module)
+def _module_command(module: str, folder: Path) -> Program:
+    """Our own worker is kept from importing what happens to lie in the folder."""
+    if _spec_here(module.partition(".")[0], folder) is not None:
+        return _by_python(python_for(None, folder), "-m", module)
     options = ("-P",) if module == "flaky_worker" else ()
     return Program((sys.executable, *options, "-m", module))
 
@@ -108,16 +109,16 @@ def _by_python(python: Python, *rest: str) -> Program:
     return Program((python.path, *rest), python.why)
 
 
-def _spec_of(name: str) -> importlib.machinery.ModuleSpec | None:
+def _spec_of(name: str, folder: Path) -> importlib.machinery.ModuleSpec | None:
     """What a word names as a module, if it could name one."""
     is_name = all(part.isidentifier() for part in name.split("."))
-    return _find_spec(name) if is_name else None
+    return _find_spec(name, folder) if is_name else None
 
 
-def _find_spec(name: str) -> importlib.machinery.ModuleSpec | None:
+def _find_spec(name: str, folder: Path) -> importlib.machinery.ModuleSpec | None:
     """Look where `-m` would look, without importing anything."""
     top, *rest = name.split(".")
-    spec = _find_top_spec(top)
+    spec = _find_top_spec(top, folder)
     for part in rest:
         if spec is None or spec.submodule_search_locations is None:
             return None
@@ -128,12 +129,12 @@ def _find_spec(name: str) -> importlib.machinery.ModuleSpec | None:
     return spec
 
 
-def _find_top_spec(top: str) -> importlib.machinery.ModuleSpec | None:
-    """The current folder first, then every finder there is: editable installs bring finders of their own.
+def _find_top_spec(top: str, folder: Path) -> importlib.machinery.ModuleSpec | None:
+    """The folder to run in first, then every finder there is: editable installs bring finders of their own.
 
     As for Python itself, a mere folder counts only when there is nothing better anywhere.
     """
-    here = _spec_here(top)
+    here = _spec_here(top, folder)
     if here is not None and here.origin is not None:
         return here
     try:
@@ -142,15 +143,15 @@ def _find_top_spec(top: str) -> importlib.machinery.ModuleSpec | None:
         return here  # `__main__` and the like: loaded, but from nowhere
 
 
-def _spec_here(top: str) -> importlib.machinery.ModuleSpec | None:
-    """What the current folder has under a name; a folder that was deleted has nothing."""
+def _spec_here(top: str, folder: Path) -> importlib.machinery.ModuleSpec | None:
+    """What the folder to run in has under a name; a folder that was deleted has nothing."""
     try:
-        return importlib.machinery.PathFinder.find_spec(top, [str(Path.cwd())])
+        return importlib.machinery.PathFinder.find_spec(top, [str(folder.absolute())])
     except OSError:
         return None
 
 
-def _file_command(path: Path) -> Program:
+def _file_command(path: Path, folder: Path) -> Program:
     absolute = str(path.absolute())
     if not os.access(path, os.R_OK, effective_ids=True):
         raise ProgramError(f"{path} cannot be read: check its permissions")
@@ -160,7 +161,7 @@ def _file_command(path: Path) -> Program:
             raise ProgramError(f"{path} needs Java, and there is no `java` on PATH")
         return Program((java, "-jar", absolute))
     if path.suffix == ".py" and not _asks_to_be_run(path):
-        return _by_python(python_for(path), absolute)
+        return _by_python(python_for(path, folder), absolute)
     _check_runnable(path)
     return Program((absolute,))
 

@@ -30,13 +30,13 @@ STEPS_MAX = 3
 _WORD = re.compile(rb"[A-Za-z0-9_.+@%~/-]{1,255}")
 
 
-def sign_of_registering(argv: Sequence[str]) -> str:
-    """Where a command shows that its program registers itself, in words; empty where nothing does."""
+def sign_of_registering(argv: Sequence[str], folder: Path = Path()) -> str:
+    """Where a command, run in a folder, shows that its program registers itself, in words; empty where nothing does."""
     for word in argv[1:]:
         if any(sign.decode() in word for sign in SIGNS):
             return "its command says so"
     seen: set[Path] = set()
-    level = list(_named_by_command(argv))
+    level = list(_named_by_command(argv, folder))
     for _ in range(STEPS_MAX + 1):
         following: dict[Path, None] = {}
         for path in level:
@@ -44,18 +44,18 @@ def sign_of_registering(argv: Sequence[str]) -> str:
             if any(sign in data for sign in SIGNS):
                 return f"{path} says so"
             if data:
-                text, folder = data[:TEXT_BYTES_MAX], path.resolve().parent
-                following |= dict.fromkeys(_named_in(text, folder))
+                text, beside = data[:TEXT_BYTES_MAX], path.resolve().parent
+                following |= dict.fromkeys(_named_in(text, beside))
         level = list(following)
     return ""
 
 
-def _named_by_command(argv: Sequence[str]) -> Iterator[Path]:
+def _named_by_command(argv: Sequence[str], folder: Path) -> Iterator[Path]:
     for before, word in zip(("", *argv), argv, strict=False):
         if before == "-m":
-            yield from files_of_module(word)
+            yield from files_of_module(word, folder)
         else:
-            yield Path(word)
+            yield folder / word
 
 
 def _unless_seen(path: Path, seen: set[Path]) -> bytes:

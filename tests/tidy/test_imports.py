@@ -62,6 +62,12 @@ DOORS: dict[str, tuple[str, ...]] = {
         *(CORE, CONTRACT, PORTS, STATE_DIR, PRINTABLE),
         "autohealer.control",
     ),
+    "autohealer/registering.py": (f"{CORE}.model", "autohealer.processes.registering"),
+    "autohealer/config": (
+        *(CONTRACT, f"{CORE}.model", SETTINGS, CREDENTIALS, PRINTABLE),
+        *("autohealer.launchspec", "autohealer.registering", "autohealer.processes.program"),
+        "autohealer.config",
+    ),
     "autohealer/worker": (
         *(CONTRACT, KAZOO_CLIENT, KAZOO_GUARD, CREDENTIALS),
         "autohealer.worker",
@@ -82,7 +88,12 @@ ROOMS_OF_LIBRARIES: dict[str, tuple[str, ...]] = {
     "rich": ("autohealer/cli",),
     "structlog": ("autohealer/telemetry", "autohealer/assembly"),
     "aiohttp": ("autohealer/control",),
-    "pydantic": ("autohealer/control",),
+    "pydantic": ("autohealer/control", "autohealer/config"),
+    "pydantic_core": ("autohealer/config",),
+    "tree_sitter": ("autohealer/config/positions.py",),
+    "tree_sitter_toml": ("autohealer/config/positions.py",),
+    "durationpy": ("autohealer/config/units.py",),
+    "dotenv": ("autohealer/config/environment.py",),
 }
 """Where each library may be imported; `assembly` names structlog's types only."""
 
@@ -162,6 +173,18 @@ def test_only_the_command_line_imports_the_assembly() -> None:
         if not _is_in(source, ("autohealer/cli", "autohealer/assembly"))
         for name in imports_of(source)
         if is_below(name, "autohealer.assembly")
+    ]
+    assert found == []
+
+
+def test_only_the_command_line_and_the_assembly_read_configurations() -> None:
+    """What keeps workers alive would depend on what a file looks like, and every command wait for its libraries."""
+    found = [
+        f"{source.path} imports {name}"
+        for source in within("autohealer")
+        if not _is_in(source, ("autohealer/cli", "autohealer/assembly", "autohealer/config"))
+        for name in imports_of(source)
+        if is_below(name, "autohealer.config")
     ]
     assert found == []
 

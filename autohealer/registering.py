@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from pathlib import Path
 
 from autohealer.core.model import Registrar
 
@@ -16,9 +17,9 @@ class RegisterBy(Enum):
 
 
 def choose_registrar(
-    by: RegisterBy, argv: tuple[str, ...], *, expects_registration: bool
+    by: RegisterBy, argv: tuple[str, ...], *, expects_registration: bool, folder: Path = Path()
 ) -> tuple[Registrar, str]:
-    """Who registers, and why it is that one where it was not said.
+    """Who registers, and why it is that one where it was not said; `folder` is where the command is to run.
 
     `expects_registration`: the operator said how long registering may take.
     """
@@ -30,13 +31,13 @@ def choose_registrar(
         case RegisterBy.AUTO if expects_registration:
             return Registrar.SELF, "a --registration-timeout is for programs that register"
         case RegisterBy.AUTO:
-            return _seen_from(argv)
+            return _seen_from(argv, folder)
 
 
-def _seen_from(argv: tuple[str, ...]) -> tuple[Registrar, str]:
+def _seen_from(argv: tuple[str, ...], folder: Path) -> tuple[Registrar, str]:
     from autohealer.processes.registering import sign_of_registering  # who asks pays for it
 
-    if sign := sign_of_registering(argv):
+    if sign := sign_of_registering(argv, folder):
         return Registrar.SELF, sign
     return Registrar.AGENT, (
         "nothing shows that the program registers itself, so the daemon does it; if it does, say --register self"

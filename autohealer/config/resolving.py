@@ -1,0 +1,106 @@
+"""Turn a group's wish into the settings of a group, with everything it names found on this machine.
+
+Must never know: other groups.
+"""
+
+from __future__ import annotations
+
+from signal import Signals
+from typing import TypedDict
+
+from autohealer.config.command import argv_of, check_placeholders, registrar_of
+from autohealer.config.environment import environment_of
+from autohealer.config.form import OUTPUT_BYTES_MIN, Group, Limits
+from autohealer.config.machine import folder_of, group_of, limits_of, user_of
+from autohealer.config.relations import replicas_of
+from autohealer.config.units import duration
+from autohealer.config.wishes import Wish
+from autohealer.launchspec import LaunchSpec
+from autohealer.settings import GroupSettings
+
+
+def group_settings(wish: Wish) -> GroupSettings:
+    """Everything about a group; what is wrong is noted, and what comes back is of no use then."""
+    form = wish.form
+    launch, why = _launch(wish)
+    settings = GroupSettings(
+        name=wish.name,
+        replicas=replicas_of(wish),
+        launch=launch,
+        registrar_why=why,
+        **_said(form),
+    )
+    if settings.backoff_max_s < settings.backoff_initial_s:
+        key = "initial" if form.restart is None or form.restart.max is None else "max"
+        initial, most = map(duration, (settings.backoff_initial_s, settings.backoff_max_s))
+        wish.note(
+            f"the longest pause ({most}) is shorter than the first ({initial})", "restart", key
+        )
+    if settings.output_bytes < OUTPUT_BYTES_MIN:
+        wish.note(
+            f"too small to be of use: at least {OUTPUT_BYTES_MIN} bytes", "output", "max_size"
+        )
+    return settings
+
+
+def _launch(wish: Wish) -> tuple[LaunchSpec, str]:
+    """How it is launched, and why that one registers who does."""
+    form = wish.form
+    folder = folder_of(wish)
+    argv = argv_of(wish, folder)
+    environment = environment_of(wish)
+    check_placeholders(wish, environment)
+    registrar, why = registrar_of(wish, argv, folder)
+    ranks = form.limits or Limits()
+    spec = LaunchSpec(
+        argv=argv,
+        registrar=registrar,
+        environment=environment,
+        directory=str(folder or ""),
+        user=user_of(wish),
+        group=group_of(wish),
+        umask=form.umask,
+        port=form.port,
+        limits=limits_of(wish),
+        nice=ranks.nice,
+        oom_score_adj=ranks.oom_score_adj,
+    )
+    return spec, why
+
+
+class _Said(TypedDict, total=False):
+    """What the settings have defaults for."""
+
+    session_timeout_s: float
+    registration_timeout_s: float
+    grace_s: float
+    min_ready_s: float
+    stop_signal: Signals
+    after: tuple[str, ...]
+    backoff_initial_s: float
+    backoff_max_s: float
+    output_bytes: int
+
+
+def _said(form: Group) -> _Said:
+    """What a group does say; the rest is as the settings have it."""
+    said = _Said()
+    if form.session_timeout is not None:
+        said["session_timeout_s"] = form.session_timeout
+    if form.registration_timeout is not None:
+        said["registration_timeout_s"] = form.registration_timeout
+    if form.grace is not None:
+        said["grace_s"] = form.grace
+    if form.min_ready is not None:
+        said["min_ready_s"] = form.min_ready
+    if form.stop_signal is not None:
+        said["stop_signal"] = form.stop_signal
+    if form.after is not None:
+        said["after"] = tuple(dict.fromkeys(form.after))
+    if form.restart is not None and form.restart.initial is not None:
+        said["backoff_initial_s"] = form.restart.initial
+    if form.restart is not None and form.restart.max is not None:
+        said["backoff_max_s"] = form.restart.max
+    if form.output is not None and form.output.max_size is not None:
+        said["output_bytes"] = int(form.output.max_size)
+    return said

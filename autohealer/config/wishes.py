@@ -1,0 +1,97 @@
+"""What is wanted of one group: its own table over `[defaults]`, and where each key of it stands.
+
+Theory of operation. Tables in a group (limits, restart, output) are put over those of the defaults key by key, and so
+is the environment; of everything else the group's own value counts. A mistake in what came from the defaults is told
+where it stands there, once for all groups.
+
+Must never know: what the keys mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from autohealer.config.document import Document
+from autohealer.config.form import Common, Form, Group
+from autohealer.config.mistakes import KeyPath, Mistakes, Place
+
+F = TypeVar("F", bound=Form)
+_ALIASES = {"register": "register_"}
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A table of a file: the defaults, or a group."""
+
+    document: Document
+    at: KeyPath
+    form: Common
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths in it begin."""
+        return self.document.folder
+
+    def says(self, keys: KeyPath) -> bool:
+        """Whether a key, perhaps in a table of its own, stands in it."""
+        here: object = self.form
+        for key in keys:
+            if isinstance(here, Form):
+                name = _ALIASES.get(str(key), str(key))
+                if name not in here.model_fields_set:
+                    return False
+                here = getattr(here, name)
+            elif isinstance(here, dict):
+                return key in here
+        return True
+
+    def place_of(self, keys: KeyPath) -> Place:
+        """Where a key stands, or else this table."""
+        return self.document.text.place_of((*self.at, *keys))
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A group, merged; `layers` are the tables it was made from, what counts more last."""
+
+    name: str
+    form: Group
+    layers: tuple[Layer, ...]
+    mistakes: Mistakes
+
+    def source_of(self, *keys: str | int) -> Layer:
+        """The table that says a key; the group's own where none does."""
+        return next((it for it in reversed(self.layers) if it.says(keys)), self.layers[-1])
+
+    def note(self, sentence: str, *keys: str | int) -> None:
+        """A mistake about a key, wherever that came from."""
+        layer = self.source_of(*keys)
+        self.mistakes.note(layer.place_of(keys), (*layer.at, *keys), sentence)
+
+    def place_of(self, *keys: str | int) -> Place:
+        """Where a key stands."""
+        return self.source_of(*keys).place_of(keys)
+
+
+def merged(name: str, defaults: Layer | None, own: Layer, form: Group, mistakes: Mistakes) -> Wish:
+    """A group's wish; `form` is what its own table says."""
+    if defaults is None:
+        return Wish(name, form, (own,), mistakes)
+    return Wish(name, _over(form, defaults.form), (defaults, own), mistakes)
+
+
+def _over(form: F, under: Form) -> F:
+    """A form with what it does not say taken from another one."""
+    return form.model_copy(update=dict(_taken(form, under)))
+
+
+def _taken(form: Form, under: Form) -> Iterator[tuple[str, object]]:
+    for name in under.model_fields_set:
+        theirs, ours = getattr(under, name), getattr(form, name)
+        if name not in form.model_fields_set:
+            yield name, theirs
+        elif isinstance(ours, Form) and isinstance(theirs, Form):
+            yield name, _over(ours, theirs)
