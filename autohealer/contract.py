@@ -49,6 +49,8 @@ ENV_TOKEN = "AUTOHEALER_TOKEN"
 ENV_REGISTRAR = "AUTOHEALER_REGISTRAR"
 """`agent` where the daemon registers the worker; it is told of no znode then."""
 ENV_KEEPER = "AUTOHEALER_KEEPER"
+ENV_REVISION = "AUTOHEALER_REVISION"
+"""Which spec the worker was launched from: 12 hex digits, another where anything its launch depends on is another."""
 ENV_SESSION_TIMEOUT_S = "AUTOHEALER_SESSION_TIMEOUT_S"
 
 DEFAULT_ZOOKEEPER = "127.0.0.1:2181"

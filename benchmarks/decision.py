@@ -35,6 +35,7 @@ from autohealer.daemon.executor import Executor
 from autohealer.daemon.loop import Loop
 from autohealer.daemon.mailbox import Mailbox
 from autohealer.daemon.ports import Gone
+from autohealer.launchspec import LaunchSpec
 from autohealer.processes.ledger import Ledger
 from autohealer.processes.local import LocalProcesses
 from autohealer.processes.output import OutputFiles
@@ -95,10 +96,10 @@ async def measure(workers: int, kills: int, folder: Path) -> list[float]:
     reaper = Reaper(asyncio.get_running_loop())
     reaper.start()
     output = OutputFiles(folder, 10**9, print)
-    command = ("/bin/sleep", "1000")
+    spec = LaunchSpec(("/bin/sleep", "1000"))
     ledger = Ledger(folder, print)
     processes = LocalProcesses(
-        command, os.environ, "bench", b"x", output, ledger, reaper, watch.post, rng
+        spec, os.environ, "bench", b"x", output, ledger, reaper, watch.post, rng
     )
     view = View(PATIENT, Budget(10**9), generation_base=1, now=time.monotonic())
     executor = Executor(processes, NoRegistry(), watch.post, mailbox.fail)

@@ -133,6 +133,7 @@ async def _keep(
             unforeseen,
             choice.user,
             lambda: _detach(groups, logger),
+            lambda: _stop(groups, logger),
         )
         groups = Groups(settings.groups, shared)
         for group, hold in zip(settings.groups, holds, strict=True):
@@ -172,6 +173,13 @@ def _detach(groups: Groups, logger: FilteringBoundLogger) -> None:
         logger.warning("detach_refused", why=AS_FIRST_PROCESS)
     else:
         groups.request_detach()
+
+
+def _stop(groups: Groups, logger: FilteringBoundLogger) -> None:
+    """Everything is to end, as somebody asked over a control socket; only a signal may ask twice."""
+    if not groups.stop_is_asked:
+        logger.info("stop_requested")
+        groups.request_stop()
 
 
 def _session(

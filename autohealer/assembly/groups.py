@@ -9,6 +9,7 @@ order, because it is meant for somebody who does not want to wait.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -16,6 +17,7 @@ from dataclasses import replace
 from autohealer.assembly.keeper import Keeper, Shared, end_task
 from autohealer.core.actions import Plan
 from autohealer.core.events import Event
+from autohealer.core.membership import have_served
 from autohealer.core.model import View
 from autohealer.daemon.ports import Observer
 from autohealer.settings import GroupSettings
@@ -32,6 +34,7 @@ class Groups:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._begun: set[str] = set()
         self._whole: set[str] = set()
+        self._looks: dict[str, asyncio.TimerHandle] = {}
         self._stopping: set[str] = set()
         self._stop_asked = asyncio.Event()
 
@@ -39,6 +42,11 @@ class Groups:
     def leaves_workers(self) -> bool:
         """Whether workers may outlive this daemon now."""
         return any(keeper.leaves_workers for keeper in self._keepers.values())
+
+    @property
+    def stop_is_asked(self) -> bool:
+        """Whether everything is to end."""
+        return self._stop_asked.is_set()
 
     def add(self, settings: GroupSettings, hold: Hold) -> None:
         """A group is to be kept."""
@@ -114,15 +122,29 @@ class Groups:
         return self._running or self._keepers
 
     def _observe(self, _facts: Sequence[Event], _plan: Plan, view: View) -> None:
-        """After a group's round: what waited for it may begin."""
-        if view.group in self._whole or view.ready_count() < view.desired.replicas:
+        """After a group's round: what waits for it may begin, if it stays ready for long enough."""
+        group = view.group
+        if group in self._whole or group in self._looks or group not in self._awaited():
             return
-        if view.group not in self._begun:
+        if view.ready_count() >= view.desired.replicas:
+            loop = asyncio.get_running_loop()
+            self._looks[group] = loop.call_later(view.policy.min_ready_s, self._look, view)
+
+    def _look(self, view: View) -> None:
+        """Some time after a group was ready: whether it has been since."""
+        del self._looks[view.group]
+        if not have_served(view, time.monotonic()):
+            self._observe((), Plan(), view)
             return
         self._whole.add(view.group)
         for name, keeper in self._keepers.items():
             if name not in self._begun and self._after[name] <= self._whole:
                 self._begin(keeper)
+
+    def _awaited(self) -> set[str]:
+        """Those begun that a group waits for."""
+        waiting = self._keepers.keys() - self._begun
+        return {before for name in waiting for before in self._after[name]} & self._begun
 
     def _begin(self, keeper: Keeper) -> None:
         self._begun.add(keeper.name)

@@ -88,8 +88,8 @@ class Shared:
     """What all keepers of one daemon use.
 
     `agent_session` makes one for a group's agent, `granted` tells how long workers' sessions last; `connection` is the
-    ZooKeeper that workers are told of, and `user` whose it must be, if that is known. `detach` ends the daemon, and
-    leaves its workers.
+    ZooKeeper that workers are told of, and `user` whose it must be, if that is known. `detach` ends the daemon and
+    leaves its workers, `stop` ends everything.
     """
 
     settings: DaemonSettings
@@ -105,6 +105,7 @@ class Shared:
     unforeseen: Unforeseen
     user: int | None
     detach: Callable[[], None]
+    stop: Callable[[], None]
 
 
 class Keeper:
@@ -157,7 +158,7 @@ class Keeper:
     def _open_processes(self) -> LocalProcesses:
         settings, shared = self._settings, self._shared
         return LocalProcesses(
-            settings.launch.argv,
+            settings.launch,
             _worker_environment(inherited_environment(), shared, settings),
             settings.name,
             shared.secret,
@@ -170,7 +171,7 @@ class Keeper:
             self.post,
             random.Random(),
             WorkerCgroups.find(settings.name),
-            registers_itself=settings.launch.registrar is Registrar.SELF,
+            settings.stop_signal,
         )
 
     def _open_agency(self) -> Agency | None:
@@ -335,6 +336,7 @@ class Keeper:
             self._hold.folder,
             self._status,
             self._shared.detach,
+            self._shared.stop,
             lambda why: self._shared.logger.warning("control_socket_trouble", why=why),
         )
         await server.serve(self._is_folder_ours)

@@ -18,7 +18,7 @@ INSTEAD = {
     "help": "did you mean --help?",
     "version": "did you mean --version?",
     "start": "to keep workers alive: autohealer N PROGRAM",
-    "stop": "Ctrl-C or TERM stops a daemon (its pid is in `autohealer status`), "
+    "stop": "`autohealer down` stops a daemon and its workers, as Ctrl-C and TERM do; "
     "`autohealer detach` ends it and leaves its workers running",
     "restart": "end the daemon and start it again; `autohealer detach` leaves its workers running meanwhile",
     "logs": "workers' output is in the state directory (groups/GROUP/output), their last words in `autohealer why`",

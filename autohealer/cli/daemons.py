@@ -13,8 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autohealer.cli.exit_codes import ExitCode
-from autohealer.control.client import ANSWER_TIMEOUT_S, Answer, NoAnswer, ask_status
+from autohealer.control.client import (
+    ANSWER_TIMEOUT_S,
+    Answer,
+    NoAnswer,
+    ask_status,
+    parse_status,
+)
+from autohealer.control.records import StatusRecord
 from autohealer.control.socket_path import SOCKET_NAME
+from autohealer.printable import printable
 from autohealer.processes.census import Census
 from autohealer.processes.identity import boot_id, claim_of, is_proven, is_running, leader_among
 from autohealer.processes.ledger import Ledger
@@ -43,6 +51,30 @@ class Found:
     gone: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """One that answers: a folder to reach it by, its pid as we see it, and what it says of each of its groups."""
+
+    folder: Path
+    pid: int
+    groups: tuple[StatusRecord, ...]
+
+    @property
+    def name(self) -> str:
+        """Its groups, as they are told of."""
+        return ", ".join(printable(status.group) for status in self.groups)
+
+    @property
+    def workers(self) -> int:
+        """How many processes it holds."""
+        return sum(slot.pid is not None for status in self.groups for slot in status.slots)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether all of it is ending."""
+        return all(status.stopping for status in self.groups)
+
+
 def ask_daemons(base: Path, group: str | None) -> Found:
     """Ask one group's daemon, or all there are. Raises `Refused` when there is nothing to tell of."""
     names = group_names(base) if group is None else [checked_group(group)]
@@ -59,18 +91,25 @@ def ask_daemons(base: Path, group: str | None) -> Found:
     return found
 
 
-def ask_one_daemon(base: Path, group: str | None) -> tuple[Path, Answer]:
-    """The folder and the answer of the one daemon that is meant. Raises `Refused`."""
+def ask_one_daemon(base: Path, group: str | None) -> Daemon:
+    """The one daemon that is meant: the only one, or that which keeps the group. Raises `Refused`."""
     found = ask_daemons(base, group)
     if found.silent:
         raise Refused(ExitCode.NO_DAEMON, found.silent[0])
     if not found.answers:
         raise Refused(ExitCode.NO_DAEMON, found.gone[0])
-    if len(found.answers) > 1:
+    meant = {parse_status(answer.body).daemon_pid for answer in found.answers.values()}
+    if len(meant) > 1:
         names = ", ".join(found.answers)
-        raise Refused(ExitCode.USAGE, f"there are several groups ({names}): name one with --group")
-    ((name, answer),) = found.answers.items()
-    return group_dir(base, name), answer
+        raise Refused(
+            ExitCode.USAGE,
+            f"there are several daemons (of groups {names}): name a group with --group",
+        )
+    name, answer = next(iter(found.answers.items()))
+    everybody = found.answers if group is None else ask_daemons(base, None).answers
+    statuses = [parse_status(other.body) for other in everybody.values()]
+    of_it = tuple(status for status in statuses if status.daemon_pid in meant)
+    return Daemon(group_dir(base, name), answer.peer.pid or of_it[0].daemon_pid, of_it)
 
 
 def group_names(base: Path) -> list[str]:

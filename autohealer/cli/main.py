@@ -1,9 +1,8 @@
-"""The commands: run (the default), status, why, detach, zkserver. Mistakes become one sentence and an exit code."""
+"""The commands, `run` being the default one. Mistakes become one sentence and an exit code."""
 
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -11,6 +10,7 @@ import typer
 
 from autohealer.cli.default_command import DefaultCommandGroup
 from autohealer.cli.exit_codes import ExitCode
+from autohealer.cli.failing import fail
 from autohealer.cli.streams import OutputLost, finish_output, mend_streams, say
 from autohealer.cli.terminal import help_width, table_width, wants_colors
 from autohealer.contract import (
@@ -66,10 +66,16 @@ StateDir = Annotated[
 ]
 
 
-def fail(code: ExitCode, sentence: object) -> NoReturn:
-    """Say what is wrong and leave."""
-    say(f"autohealer: {sentence}")
-    raise typer.Exit(code)
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "-c",
+        "--config",
+        metavar="FILE",
+        readable=False,  # as above
+        help="Which file. [default: autohealer.toml here, else /etc/autohealer/autohealer.toml]",
+    ),
+]
 
 
 def _state_dir(given: Path | None) -> Path:
@@ -261,37 +267,39 @@ def run(
         )
     except (SettingsError, ProgramError) as error:
         fail(ExitCode.USAGE, error)
-    _keep(settings, log_format, found.why)
-
-
-def _keep(settings: DaemonSettings, log_format: LogFormat, why_python: str) -> None:
-    """Run the daemon; its libraries are imported only now, so that mistakes and help are quick."""
-    from autohealer.assembly.daemon import run_daemon
-    from autohealer.assembly.errors import PlatformError, StateDirError, ZooKeeperError
-    from autohealer.cli.progress import LogScreen
-    from autohealer.coordination.session import ZooKeeperUnreachable
-    from autohealer.statedir.lock import AlreadyRunning
-    from autohealer.telemetry.logs import configure, line_about_missing
-
-    screen = LogScreen(1, sys.stdout.encoding, os.environ, line_about_missing)
-    logger = configure(
-        log_format,
-        screen.log,
-        on_terminal=screen.terminal.is_terminal,
-        colors=screen.terminal.has_colors,
+    from autohealer.cli.keeping import (
+        keep,  # its libraries only now, so that mistakes and help are quick
     )
-    if why_python:
-        logger.info("python_chosen", python=settings.groups[0].launch.argv[0], why=why_python)
+
+    keep(settings, log_format, [(argv[0], found.why)] if found.why else [])
+
+
+@app.command()
+def up(
+    config: ConfigFile = None,
+    state_dir: StateDir = None,
+    log_format: Annotated[
+        LogFormat,
+        typer.Option(help="auto: console on a terminal, one JSON object per line elsewhere."),
+    ] = LogFormat.AUTO,
+) -> None:
+    """Keep the groups of a configuration file alive.
+
+    A mistake in the file is told and nothing is started. Ctrl-C or TERM stops everything, groups that come after
+    others before these; a second one kills at once.
+    """
+    from autohealer.config import ConfigError, find, read
+
     try:
-        run_daemon(settings, logger, [screen], screen.redraw)
-    except (ZooKeeperError, ZooKeeperUnreachable) as error:
-        fail(ExitCode.ZOOKEEPER, error)
-    except AlreadyRunning as error:
-        fail(ExitCode.ALREADY_RUNNING, error)
-    except (PlatformError, StateDirError) as error:
-        fail(ExitCode.ENVIRONMENT, error)
-    finally:
-        screen.close()
+        settings = read(
+            find(config), os.environ, None if state_dir is None else _state_dir(state_dir)
+        )
+    except ConfigError as error:
+        say(str(error))
+        raise typer.Exit(ExitCode.USAGE) from None
+    from autohealer.cli.keeping import keep
+
+    keep(settings, log_format)
 
 
 @app.command()
@@ -353,35 +361,31 @@ def why(
 
 @app.command()
 def detach(
-    group: Annotated[str | None, typer.Option(help="Which group, where several run.")] = None,
+    group: Annotated[
+        str | None, typer.Option(help="A group of the daemon, where several run.")
+    ] = None,
     state_dir: StateDir = None,
 ) -> None:
     """End the daemon and leave its workers running for the next one.
 
-    For upgrades: detach, install, start again: the next daemon of the group adopts them, and none is restarted.
+    For upgrades: detach, install, start again: the next daemon of its groups adopts them, and none is restarted.
     """
-    from autohealer.cli.daemons import Refused, ask_one_daemon
-    from autohealer.cli.detaching import left_running, why_not
-    from autohealer.control.client import NoAnswer, parse_status
-    from autohealer.control.client import detach as ask_to_detach
+    from autohealer.cli.ending import detach_daemon
 
-    base = _state_dir(state_dir)
-    try:
-        folder, answer = ask_one_daemon(base, group)
-        status = parse_status(answer.body)
-        if status.stopping:
-            fail(ExitCode.NO_DAEMON, f"the daemon of group {status.group!r} is stopping already")
-        if (reason := why_not(status.daemon_pid)) is not None:
-            fail(ExitCode.USAGE, reason)
-        ask_to_detach(folder, answer.peer.pid or status.daemon_pid)
-    except Refused as error:
-        fail(error.code, error)
-    except NoAnswer as error:
-        fail(ExitCode.NO_DAEMON, error)
-    left = sum(slot.pid is not None for slot in status.slots)
-    print(  # noqa: T201
-        f"{printable(status.group)}: the daemon (pid {status.daemon_pid}) is gone{left_running(left)}"
-    )
+    print(detach_daemon(_state_dir(state_dir), group))  # noqa: T201
+
+
+@app.command()
+def down(
+    group: Annotated[
+        str | None, typer.Option(help="A group of the daemon, where several run.")
+    ] = None,
+    state_dir: StateDir = None,
+) -> None:
+    """Stop every group of the daemon, and the daemon; returns when all is gone."""
+    from autohealer.cli.ending import stop_daemon
+
+    print(stop_daemon(_state_dir(state_dir), group))  # noqa: T201
 
 
 @app.command()

@@ -34,6 +34,7 @@ class LogScreen:
         width = partial(columns_of, descriptor) if self.terminal.has_escapes else None
         self._outlet = Outlet(descriptor, encoding, tell_missing, width)
         self._scribe = Scribe("log", self._outlet.write)
+        self._lines: dict[str, str] = {}
         self.log = self._scribe.put
         self.redraw = self._scribe.wake
 
@@ -41,7 +42,8 @@ class LogScreen:
         """Redraw after a round that changed what the line says."""
         if not self.terminal.has_escapes:
             return
-        line = _line_of(view)
+        self._lines[view.group] = _line_of(view)
+        line = _together(self._lines)
         if line != self._outlet.below:
             self._outlet.below = line
             self.redraw()
@@ -51,6 +53,13 @@ class LogScreen:
         self._outlet.below = ""
         self.redraw()
         self._scribe.close(LAST_MOMENT_S)
+
+
+def _together(lines: Mapping[str, str]) -> str:
+    """One group needs no name."""
+    if len(lines) == 1:
+        return next(iter(lines.values()))
+    return "; ".join(f"{group} {line}" for group, line in lines.items())
 
 
 def _line_of(view: View) -> str:

@@ -54,18 +54,27 @@ def ask_status(folder: Path) -> Answer:
 
 def detach(folder: Path, daemon_pid: int) -> None:
     """Have the daemon end and leave its workers running; returns when its process is gone. Raises `NoAnswer`."""
+    _end(folder, daemon_pid, "/v1/detach", DETACH_TIMEOUT_S)
+
+
+def stop(folder: Path, daemon_pid: int) -> None:
+    """Have the daemon end with all its workers; returns when its process is gone. Raises `NoAnswer`."""
+    _end(folder, daemon_pid, "/v1/stop", None)
+
+
+def _end(folder: Path, daemon_pid: int, path: str, within_s: float | None) -> None:
     try:
         process = os.pidfd_open(daemon_pid)
     except ProcessLookupError as error:
         raise NoAnswer(f"the daemon of group {folder.name!r} has just ended") from error
     try:
-        _ask(folder, "POST", "/v1/detach")
-        ended, _, _ = select.select([process], [], [], DETACH_TIMEOUT_S)
+        _ask(folder, "POST", path)
+        ended, _, _ = select.select([process], [], [], within_s)
     finally:
         os.close(process)
     if not ended:
         raise NoAnswer(
-            f"the daemon with pid {daemon_pid} was asked to detach and still runs after {DETACH_TIMEOUT_S:g} s"
+            f"the daemon with pid {daemon_pid} was asked to detach and still runs after {within_s:g} s"
         )
 
 

@@ -42,15 +42,17 @@ class ControlServer:
         folder: Path,
         status: Callable[[], Awaitable[StatusRecord]],
         detach: Callable[[], None],
+        stop: Callable[[], None],
         say: Callable[[str], None],
     ) -> None:
-        """`status` is asked for the answer, `detach` is called to end the daemon and leave its workers.
+        """`status` is asked for the answer; `detach` ends the daemon and leaves its workers, `stop` ends everything.
 
         `say` gets a sentence when something is wrong with the socket or its clients, at most one a minute and cause.
         """
         self._folder = folder
         self._status = status
         self._detach = detach
+        self._stop = stop
         self._complain = Complaints(say, asyncio.get_running_loop().time)
         self._door: Door | None = None
         self._server: web.Server | None = None
@@ -108,7 +110,10 @@ class ControlServer:
                 case "POST", "/v1/detach":
                     self._detach()
                     response = aiohttp_web.Response(status=http.HTTPStatus.ACCEPTED)
-                case _, "/v1/status" | "/v1/detach":
+                case "POST", "/v1/stop":
+                    self._stop()
+                    response = aiohttp_web.Response(status=http.HTTPStatus.ACCEPTED)
+                case _, "/v1/status" | "/v1/detach" | "/v1/stop":
                     response = aiohttp_web.Response(status=http.HTTPStatus.METHOD_NOT_ALLOWED)
                 case _:
                     response = aiohttp_web.Response(status=http.HTTPStatus.NOT_FOUND)

@@ -75,3 +75,15 @@ def is_confirmed(key: int, view: View) -> bool:
     """Whether the newest list was asked for after its slot's ending was decided on."""
     suspected_at = view.suspects.get(key)
     return suspected_at is not None and view.listed_at >= suspected_at
+
+
+def have_served(view: View, now: float) -> bool:
+    """Whether all slots that are wanted are filled by workers that have been ready long enough to count."""
+    if view.ready_count() < view.desired.replicas:
+        return False
+    served = (
+        slot.occupant.served_s(now)
+        for slot in view.slots.values()
+        if slot.occupant is not None and view.wants(slot.key)
+    )
+    return all(it is not None and it >= view.policy.min_ready_s for it in served)

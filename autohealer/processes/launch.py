@@ -1,25 +1,33 @@
 """Exec an incarnation: its command, its environment, its output; nothing is remembered here.
 
-A worker gets the daemon's own environment, without what systemd told the daemon about itself, and with what it
-has to know to register, and its proof.
+A worker gets the daemon's own environment, without what systemd told the daemon about itself, and with what its group's
+spec says, what it has to know to register, and its proof.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+import re
+import signal
+from collections.abc import Mapping
+from pwd import getpwuid
 
 from autohealer.contract import (
     ENV_GENERATION,
     ENV_GROUP,
     ENV_KEEPER,
     ENV_REGISTRAR,
+    ENV_REVISION,
     ENV_SLOT,
     ENV_TOKEN,
     ENV_ZNODE,
     ZnodeName,
     keeper_id,
 )
-from autohealer.core.model import Incarnation
+from autohealer.core.model import Incarnation, Registrar
+from autohealer.launchspec import LaunchSpec, ResourceLimits
+from autohealer.processes.allowance import before_it_begins, held_back, limit, rank
+from autohealer.processes.guise import Identity, guise, identity_of
 from autohealer.processes.identity import ENV_LAUNCHED, ticks_now, token_of
 from autohealer.processes.output import OutputFiles
 from autohealer.processes.spawn import spawn_detached
@@ -34,40 +42,112 @@ _DAEMONS_OWN = (
 )
 """What systemd told the daemon about itself is no business of its workers."""
 
+_PLACEHOLDER = re.compile(r"\{(slot|group|host|generation|port)\}")
+
 
 class Launcher:
     """Launches incarnations of one group."""
 
     def __init__(
         self,
-        argv: Sequence[str],
+        spec: LaunchSpec,
         environment: Mapping[str, str],
         group: str,
         secret: bytes,
         output: OutputFiles,
-        *,
-        registers_itself: bool,
     ) -> None:
-        self.program = argv[0]
-        self._argv = argv
-        self._environment = {k: v for k, v in environment.items() if k not in _DAEMONS_OWN}
-        self._environment |= {ENV_GROUP: group, ENV_KEEPER: keeper_id(secret)}
+        """Raises `UnknownUser`."""
+        self.program = spec.argv[0]
+        self._spec = spec
+        self._identity = identity_of(spec.user, spec.group)
+        ranks = (spec.nice, spec.oom_score_adj)
+        self._is_held_back = spec.limits != ResourceLimits() or ranks != (None, None)
+        own = {k: v for k, v in environment.items() if k not in _DAEMONS_OWN}
+        self._environment = own | _of_user(self._identity)
+        self._of_daemon = {
+            ENV_GROUP: group,
+            ENV_KEEPER: keeper_id(secret),
+            ENV_REVISION: spec.revision,
+        }
         self._group = group
         self._secret = secret
         self._output = output
-        self._registers_itself = registers_itself
 
     def launch(self, name: Incarnation) -> int:
-        """Exec an incarnation in a session of its own; its pid. Raises `OSError`."""
+        """On the launching thread: exec an incarnation in a session of its own; its pid. Raises `OSError`."""
+        spec = self._spec
+        values = self._values_for(name)
+        argv = [_filled(word, values) for word in spec.argv]
+        environment = self._environment_for(name, values)
         output = self._output.open(name.slot)
-        return spawn_detached(self._argv, self._environment_for(name), output)
+        with guise(self._identity, spec.umask):
+            words = held_back(argv) if self._is_held_back else argv
+            pid = spawn_detached(words, environment, output, spec.directory)
+        if self._is_held_back:
+            try:
+                with before_it_begins(pid):
+                    self._allow(pid)
+            except OSError:
+                os.kill(pid, signal.SIGKILL)  # nobody has reaped it: it is collected as a stray
+                raise
+        return pid
 
-    def _environment_for(self, name: Incarnation) -> dict[str, str]:
-        path = ZnodeName(self._group, name.slot, name.generation).path
-        return self._environment | {
-            ENV_SLOT: str(name.slot),
-            ENV_GENERATION: str(name.generation),
-            **({ENV_ZNODE: path} if self._registers_itself else {ENV_REGISTRAR: "agent"}),
-            ENV_TOKEN: token_of(self._secret, self._group, name),
-            ENV_LAUNCHED: str(ticks_now()),
+    def _allow(self, pid: int) -> None:
+        spec = self._spec
+        try:
+            limit(pid, spec.limits)
+        except PermissionError:
+            if self._identity is None:
+                raise
+            # A root without CAP_SYS_RESOURCE, as in containers, may not; whose process it is may lower them.
+            with guise(self._identity, None):
+                limit(pid, spec.limits)
+        rank(pid, spec.nice, spec.oom_score_adj)
+
+    def _values_for(self, name: Incarnation) -> dict[str, str]:
+        """What the placeholders stand for."""
+        port = {} if self._spec.port is None else {"port": str(self._spec.port + name.slot)}
+        return port | {
+            "slot": str(name.slot),
+            "group": self._group,
+            "host": os.uname().nodename,
+            "generation": str(name.generation),
         }
+
+    def _environment_for(self, name: Incarnation, values: Mapping[str, str]) -> dict[str, str]:
+        path = ZnodeName(self._group, name.slot, name.generation).path
+        by_itself = self._spec.registrar is Registrar.SELF
+        return (
+            self._environment
+            | ({"PORT": values["port"]} if "port" in values else {})
+            | {key: _filled(value, values) for key, value in self._spec.environment}
+            | self._of_daemon
+            | {
+                ENV_SLOT: str(name.slot),
+                ENV_GENERATION: str(name.generation),
+                **({ENV_ZNODE: path} if by_itself else {ENV_REGISTRAR: "agent"}),
+                ENV_TOKEN: token_of(self._secret, self._group, name),
+                ENV_LAUNCHED: str(ticks_now()),
+            }
+        )
+
+
+def _of_user(identity: Identity | None) -> dict[str, str]:
+    """What tells programs whose they are, as systemd sets it for another user."""
+    try:
+        entry = None if identity is None else getpwuid(identity.uid)
+    except KeyError:
+        entry = None
+    if entry is None:
+        return {}
+    return {
+        "HOME": entry.pw_dir,
+        "USER": entry.pw_name,
+        "LOGNAME": entry.pw_name,
+        "SHELL": entry.pw_shell,
+    }
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    """A text with its placeholders replaced; one that has no value stays as it is."""
+    return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), text)

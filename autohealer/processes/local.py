@@ -18,7 +18,7 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,6 +34,7 @@ from autohealer.core.events import (
 from autohealer.core.model import NEVER, Exit, Incarnation
 from autohealer.core.strangers import Standing
 from autohealer.daemon.ports import Post
+from autohealer.launchspec import LaunchSpec
 from autohealer.processes.adoption import Evidence, Finding, Process
 from autohealer.processes.census import Census, Sighting
 from autohealer.processes.cgroup import WorkerCgroups
@@ -80,7 +81,7 @@ class LocalProcesses:
 
     def __init__(
         self,
-        argv: Sequence[str],
+        spec: LaunchSpec,
         environment: Mapping[str, str],
         group: str,
         secret: bytes,
@@ -90,12 +91,12 @@ class LocalProcesses:
         post: Post,
         rng: random.Random,
         cgroups: WorkerCgroups | None = None,
-        *,
-        registers_itself: bool = True,
+        stop_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
-        """`cgroups`: where this daemon's own control group was delegated to it.
+        """`cgroups`: where this daemon's own control group was delegated to it; `stop_signal` asks workers to end.
 
-        A program that does not register itself (`registers_itself`) is not told as what it could.
+        Raises:
+            UnknownUser: they are to run as somebody who is not there.
         """
         self._group = group
         self._secret = secret
@@ -105,9 +106,8 @@ class LocalProcesses:
         self._post = post
         self._rng = rng
         self._cgroups = cgroups
-        self._launcher = Launcher(
-            argv, environment, group, secret, output, registers_itself=registers_itself
-        )
+        self._stop_signal = stop_signal
+        self._launcher = Launcher(spec, environment, group, secret, output)
         self._launching = Launching(asyncio.get_running_loop())
         self._pending: dict[Incarnation, _Pending] = {}
         self._census = Census(reaper.is_watched)
@@ -130,12 +130,12 @@ class LocalProcesses:
         self._pending[name] = _Pending(order)
 
     def terminate(self, name: Incarnation) -> None:
-        """TERM to the whole group, and CONT so that a stopped one can obey."""
+        """The stop signal, TERM by default, to the whole group, and CONT so that a stopped one can obey."""
         if name in self._pending:
             self._end_pending(name, self.terminate)
         elif (leader := self._led.get(name)) is not None:
             leader.terminated = True
-            leader.signal_group(signal.SIGTERM)
+            leader.signal_group(self._stop_signal)
             leader.signal_group(signal.SIGCONT)
 
     def kill(self, name: Incarnation) -> None:

@@ -25,10 +25,12 @@ _SETSIGDEF, _SETSIGMASK, _SETSID = 0x04, 0x08, 0x80
 _libc = ctypes.CDLL(None)
 
 
-def spawn_detached(argv: Sequence[str], environment: Mapping[str, str], output: int) -> int:
-    """Launch `argv` with its output going to the descriptor `output`, which is closed here; its pid.
+def spawn_detached(
+    argv: Sequence[str], environment: Mapping[str, str], output: int, directory: str = ""
+) -> int:
+    """Launch `argv` in a directory with its output going to the descriptor `output`, which is closed here; its pid.
 
-    Holds up the calling thread alone.
+    Holds up the calling thread alone. `directory` is an absolute path; "" is where the daemon is.
 
     Raises:
         OSError: it could not be exec'd, or the system is out of something.
@@ -42,6 +44,9 @@ def spawn_detached(argv: Sequence[str], environment: Mapping[str, str], output: 
                 actions, 0, os.devnull.encode(), os.O_RDONLY, ctypes.c_uint(0)
             )
         )
+        if directory:
+            add_chdir = _libc.posix_spawn_file_actions_addchdir_np
+            _check(add_chdir(actions, os.fsencode(directory)))
         for target in (1, 2):
             _check(_libc.posix_spawn_file_actions_adddup2(actions, output, target))
         variables = [f"{name}={value}" for name, value in environment.items()]
@@ -54,11 +59,16 @@ def spawn_detached(argv: Sequence[str], environment: Mapping[str, str], output: 
             _strings(variables),
         )
         if error:
-            raise OSError(error, os.strerror(error), argv[0])
+            raise OSError(error, os.strerror(error), _missing(argv[0], directory))
     finally:
         _libc.posix_spawn_file_actions_destroy(actions)
         os.close(output)
     return pid.value
+
+
+def _missing(program: str, directory: str) -> str:
+    """What an exec that failed is about: it does not say whether it was the folder or the program."""
+    return directory if directory and not os.access(directory, os.X_OK) else program
 
 
 def _strings(words: Sequence[str]) -> ctypes.Array[ctypes.c_char_p]:

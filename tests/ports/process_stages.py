@@ -27,6 +27,7 @@ from autohealer.contract import WorkerRecord
 from autohealer.core.events import Event, WorkerSpawned
 from autohealer.core.model import Exit, Incarnation
 from autohealer.daemon.ports import Processes
+from autohealer.launchspec import LaunchSpec
 from autohealer.processes.census import Census
 from autohealer.processes.identity import boot_id, environment_of, start_ticks, token_of
 from autohealer.processes.ledger import Ledger
@@ -263,7 +264,7 @@ class RealStage(Stage):
     def _local(self) -> LocalProcesses:
         output = OutputFiles(self.folder, 1 << 20, self.warnings.append)
         return LocalProcesses(
-            self.argv,
+            LaunchSpec(tuple(self.argv)),
             {"PATH": os.environ["PATH"], "NOTIFY_SOCKET": "/run/x", MARK: str(self.folder)},
             GROUP,
             self.secret,

@@ -215,6 +215,7 @@ async def test_workers_are_told_who_they_are(tmp_path: Path) -> None:
         given = {key: value for key, value in shown.items() if key.startswith("AUTOHEALER_")}
         assert len(given.pop("AUTOHEALER_TOKEN")) == 32
         assert len(given.pop("AUTOHEALER_KEEPER")) == 12
+        assert len(given.pop("AUTOHEALER_REVISION")) == 12
         assert given.pop("AUTOHEALER_LAUNCHED").isdigit()
         assert given == {
             "AUTOHEALER_GROUP": "web",

@@ -46,7 +46,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "autohealer/statedir": (STATE_DIR,),
     "autohealer/daemon": (CORE, CONTRACT, DAEMON),
     "autohealer/processes": (
-        *(CORE, CONTRACT, PORTS, STATE_DIR, PRINTABLE),
+        *(CORE, CONTRACT, LAUNCH_SPEC, PORTS, STATE_DIR, PRINTABLE),
         "autohealer.processes",
     ),
     "autohealer/coordination": (

@@ -44,9 +44,13 @@ async def answer() -> StatusRecord:
     return STATUS
 
 
-def server_at(folder: Path, detach: Callable[[], None] | None = None) -> ControlServer:
+def server_at(
+    folder: Path,
+    detach: Callable[[], None] | None = None,
+    stop: Callable[[], None] | None = None,
+) -> ControlServer:
     """A server that does not listen yet."""
-    return ControlServer(folder, answer, detach or nobody_asks, print)
+    return ControlServer(folder, answer, detach or nobody_asks, stop or nobody_asks, print)
 
 
 def asked_of(folder: Path) -> StatusRecord:

@@ -12,7 +12,12 @@ from autohealer.core.events import (
     StoreChanged,
     WorkerAdopted,
 )
-from autohealer.core.membership import absence_deadline, presence_of, presence_since
+from autohealer.core.membership import (
+    absence_deadline,
+    have_served,
+    presence_of,
+    presence_since,
+)
 from autohealer.core.model import NEVER, Incarnation, Occupant, Phase, Presence, Store
 from autohealer.core.reconcile import next_wake
 from tests.unit.core.notation import NOW_S, Scene
@@ -157,3 +162,18 @@ def test_a_shorter_grace_counts_at_once() -> None:
     assert scene.decide(SessionTimeoutGranted(scene.policy.settle_s, 0.2)) == []
     assert next_wake(scene.view) == pytest.approx(NOW_S + 0.1)
     assert scene.after(0.1) == ["relist 0"]
+
+
+@pytest.mark.parametrize(
+    ("slots", "has"),
+    [
+        ("0:ready(1s) 1:ready(60s)", True),
+        ("0:ready(0.5s) 1:ready(60s)", False),
+        ("0:ready(60s) 1:starting(3s)", False),
+        ("0:ready(60s) 1:backoff(0.4s)", False),
+    ],
+)
+def test_a_group_has_served_once_all_have_been_ready_long_enough(slots: str, has: bool) -> None:
+    """A group that comes after another would start when that one only seems to run."""
+    scene = Scene(slots, store="connected")
+    assert have_served(scene.view, scene.view.now) is has

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autohealer.cli.detaching import left_running, why_not
+from autohealer.cli.ending import left_running, why_not
 
 
 @pytest.mark.parametrize(
