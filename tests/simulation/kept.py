@@ -171,4 +171,30 @@ KEPT: dict[str, Script] = {
         replicas=1,
         troubles=(At(10.0, Overlooked(0, 6.0)), At(12.0, Freeze((0,)))),
     ),
+    "the oracle took for a new mass loss who had come back and was lost again while the daemon was deaf": Script(
+        replicas=3,
+        troubles=(
+            At(10.0, LoseSessions((0, 1, 2), (0.0,))),
+            At(10.0, LoseWatch(6.0)),
+            At(16.0, LoseSessions((0, 1, 2), (1.0,))),
+        ),
+    ),
+    "the oracle took the end of one that had registered and lost that unseen for a turn under the brake": Script(
+        replicas=5,
+        troubles=(
+            At(10.0, Freeze((0, 2, 3, 1), (None, 0.0, 16.0))),
+            At(16.0, LoseWatch(16.0)),
+            At(24.0, Freeze((0,))),
+            At(34.0, Freeze((7, 4, 3))),
+        ),
+    ),
+    "the oracle took two losses for the rest of one whose last was ended before a late list showed them": Script(
+        replicas=5,
+        troubles=(
+            At(10.0, Freeze((0, 1, 2))),
+            At(12.0, LateLists(0.16)),
+            At(16.7, Freeze((3, 4))),
+            At(18.0, Crash((1, 2))),
+        ),
+    ),
 }

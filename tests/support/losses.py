@@ -4,6 +4,9 @@ Theory of operation. A mass loss is one that the daemon could see and had to tak
 none is noted, and nobody is held to it. It is seen when it happens in peace (`vanished`), when a daemon connects for
 the first time, or again (`found`). What has happened unseen by then counts as the daemon finds it: who was missing when
 the connection went and is missing when it is back is nothing new to it, whether it was registered in between or not.
+So it is with who comes back and is lost again while the daemon sees nothing, its connection or not. What it orders or
+the kernel tells is known to it at once, what vanished just before is not: who is the last one missing by then, and
+whether the next ones are the same loss or another, is not certain.
 
 Must never know: the daemon's view, its decisions, how records are gathered.
 """
@@ -103,18 +106,36 @@ class MassLosses:
         self.now: MassLoss | None = None
         self._rules = rules
         self._census = census
-        self._vanished: list[tuple[float, Incarnation]] = []
+        self._vanished: list[tuple[float, Incarnation, bool]] = []
         self._changed_at = NEVER
 
     @property
     def _is_exact(self) -> bool:
         return not self._rules.clock_s
 
-    def end(self, name: Incarnation, at: float) -> str | None:
+    def end(self, name: Incarnation, at: float, replicas: int) -> str | None:
         """The daemon ends one; what is wrong with that, if anything is."""
         if self.now is None or name not in self.now.missing:
             return None
-        return self.now.end(name, at + self._rules.clock_s)
+        wrong = self.now.end(name, at + self._rules.clock_s)
+        self._part(at, replicas)
+        return wrong
+
+    def die(self, life: Life, at: float, replicas: int) -> None:
+        """One is dead."""
+        self.miss_no_more(life, at, replicas)
+        self._part(at, replicas)
+
+    def _part(self, at: float, replicas: int) -> None:
+        """Who is left may have vanished too late to be seen before the last one of those before was gone."""
+        lately_s = self._rules.sight_s + self._rules.clock_s
+        left = set() if self.now is None else self.now.missing
+        if not left or any(at > self._census.lives[name].lost_at + lately_s for name in left):
+            return
+        if self.now is not None and len(left & self.now.latest) > self._limit(replicas):
+            self.now.ended_at.clear()  # it is a mass loss either way
+        else:
+            self.now = None
 
     def arrive(self, life: Life, at: float) -> None:
         """One is there."""
@@ -149,12 +170,13 @@ class MassLosses:
         """The next one knows of nothing."""
         self.now = None
 
-    def vanished(self, name: Incarnation, at: float, replicas: int, *, in_peace: bool) -> None:
-        """A live worker's registration is gone, which the daemon saw `in_peace` or not."""
+    def vanished(self, name: Incarnation, at: float, replicas: int, *, seen: bool) -> None:
+        """A live worker's registration is gone, which the daemon has `seen` as a loss or not."""
         clock_s = self._rules.clock_s
         self._vanished = [v for v in self._vanished if at - v[0] <= clock_s]
-        self._vanished.append((at, name))
-        together = {n for _, n in self._vanished}
+        self._vanished.append((at, name, seen))
+        together = {n for _, n, _ in self._vanished}
+        news = {n for _, n, is_news in self._vanished if is_news}
         alone = {life.name for life in self._census.all_present() if life.is_missing} <= together
         before = self.now is not None and self.now.began < at - clock_s
         if self.now and before and (alone or not self.now.missing):
@@ -162,11 +184,11 @@ class MassLosses:
             self.now = None
             if at <= self._changed_at + self._rules.sight_s + clock_s:
                 return
-        many = in_peace and len(together) > self._limit(replicas)
+        many = seen and len(news) > self._limit(replicas)
         if self.now is not None:
             self.now.missing.add(name)
             if many and self._is_exact:
-                self.now.begin_anew(at, together, self._rules.sight_s)
+                self.now.begin_anew(at, news, self._rules.sight_s)
         elif many and alone:
             self.now = MassLoss(self._rules.policy, at, together, exact=self._is_exact)
 
