@@ -197,4 +197,41 @@ KEPT: dict[str, Script] = {
             At(18.0, Crash((1, 2))),
         ),
     ),
+    "the oracle still missed who had been told to go because he was not wanted any more": Script(
+        replicas=1,
+        luck=1,
+        troubles=(
+            At(0.0, Outage(0.0)),
+            At(0.0, Scale(5)),
+            At(10.0, IllBirths((Temper(ignores_term=True),), (1, 7, 5, 8, 3, 4, 0, 6, 2))),
+            At(30.0, LoseSessions((6, 2, 8, 4, 3, 1), (1.0223, 1.5))),
+            At(30.0, Freeze((4, 8, 5, 1, 0, 2, 7, 3))),
+            At(31.0224, Scale(1)),
+        ),
+    ),
+    "the oracle took for a mass loss what vanished in the moment from which there was no list": Script(
+        replicas=3,
+        troubles=(
+            At(10.0, LoseSessions((2, 0, 1), (0.0,))),
+            At(10.0, ListFails(20.0)),
+            At(10.0, Freeze((0,))),
+            At(10.0, Freeze((1, 2), (None, 12.0))),
+        ),
+    ),
+    "the oracle did not know which replacements were due under the brake when a cut hid the next mass loss": Script(
+        replicas=19,
+        troubles=(
+            At(10.0, CutDaemon(0.0)),
+            At(10.0, Freeze((0, 15, 8, 14, 12, 9, 17, 35))),
+            At(25.0, CutDaemon(8.0)),
+            At(40.0, CutDaemon(4.0)),
+            At(
+                40.0,
+                Freeze(
+                    (14, 8, 0, 12, 33, 18, 1, 13, 16, 7, 9, 28, 36, 15, 10, 6, 4, 5, 3, 2),
+                    (None, 11.98),
+                ),
+            ),
+        ),
+    ),
 }

@@ -26,13 +26,16 @@ class MassLoss:
     A witness that polls may see a replacement's registration later than the daemon does, or never; where the record is
     not `exact`, its launch stands for it. The first replacement is followed by a hold of its own. As many lost together
     meanwhile begin it anew: `latest` are the last that did, `latest_at` when. Until `unseen_until` the daemon may not
-    have seen that, and is judged by what held before (`held_until`, `replaced_before`).
+    have seen that, and is judged by what held before (`held_until`, `replaced_before`). `awaited` are slots whose
+    incarnation was ended for a loss before this one, perhaps under the brake: then a replacement that registers in one
+    of them shows as well that the store takes registrations, and lets one more be ended.
     """
 
     policy: Policy
     began: float
     missing: set[Incarnation]
     exact: bool = True
+    awaited: set[int] = field(default_factory=set)
     ended_at: dict[int, float] = field(default_factory=dict)
     replaced: int = 0
     hold_until: float = field(init=False)
@@ -90,11 +93,14 @@ class MassLoss:
             self._replace(life, at)
 
     def _replace(self, life: Life, at: float) -> None:
+        was_awaited = life.name.slot in self.awaited
+        self.awaited.discard(life.name.slot)
         was_ended = self.ended_at.pop(life.name.slot, None) is not None
         if was_ended and not self.replaced:
             self.hold_until = at + self.policy.settle_s
         # When the hold began and ended is not exact either: then it counts that one of the slot's was ended.
-        if life.since >= self._first_hold_until if self.exact else was_ended:
+        is_replacement = life.since >= self._first_hold_until if self.exact else was_ended
+        if is_replacement or was_awaited:
             self.replaced += 1
             self.replaced_before += 1
 
@@ -108,6 +114,7 @@ class MassLosses:
         self._census = census
         self._vanished: list[tuple[float, Incarnation, bool]] = []
         self._changed_at = NEVER
+        self._awaited: set[int] = set()
 
     @property
     def _is_exact(self) -> bool:
@@ -115,14 +122,16 @@ class MassLosses:
 
     def end(self, name: Incarnation, at: float, replicas: int) -> str | None:
         """The daemon ends one; what is wrong with that, if anything is."""
+        if self._census.lives[name].is_missing:
+            self._awaited.add(name.slot)
         if self.now is None or name not in self.now.missing:
             return None
         wrong = self.now.end(name, at + self._rules.clock_s)
         self._part(at, replicas)
         return wrong
 
-    def die(self, life: Life, at: float, replicas: int) -> None:
-        """One is dead."""
+    def leave(self, life: Life, at: float, replicas: int) -> None:
+        """One is dead, or told to go since it is not wanted: missed no more."""
         self.miss_no_more(life, at, replicas)
         self._part(at, replicas)
 
@@ -145,6 +154,7 @@ class MassLosses:
     def register(self, life: Life, at: float, replicas: int) -> None:
         """One is registered (again)."""
         self.miss_no_more(life, at, replicas)
+        self._awaited.discard(life.name.slot)
         if self.now is not None:
             self.now.register(life, at)
 
@@ -166,9 +176,15 @@ class MassLosses:
         if self._is_unseen(at):
             self.now = None
 
+    def list_failed(self, at: float) -> None:
+        """What vanished in this very moment no list has shown; who is back before one does was never missed."""
+        if self.now is not None and at <= self.now.latest_at:
+            self.now = None
+
     def daemon_ended(self) -> None:
         """The next one knows of nothing."""
         self.now = None
+        self._awaited.clear()
 
     def vanished(self, name: Incarnation, at: float, replicas: int, *, seen: bool) -> None:
         """A live worker's registration is gone, which the daemon has `seen` as a loss or not."""
@@ -195,7 +211,7 @@ class MassLosses:
     def found(self, missing: set[Incarnation], at: float, replicas: int) -> None:
         """Who is without registration when the daemon sees the store, at first or again, all at once."""
         if self._is_exact and len(missing) > self._limit(replicas):
-            self.now = MassLoss(self._rules.policy, at, missing)
+            self.now = MassLoss(self._rules.policy, at, missing, awaited=set(self._awaited))
 
     def _is_unseen(self, at: float) -> bool:
         return self.now is not None and at <= self.now.latest_at + self._rules.sight_s

@@ -216,7 +216,7 @@ class _Judge:
         if not life.signalled and not life.doomed:
             self._judge_ending(life)
         life.alive = False
-        self._losses.die(life, self._at, self._replicas)
+        self._losses.leave(life, self._at, self._replicas)
         self._due.clear()  # deaths together may have to wait for each other
         if not left:
             prompt = life.doomed and not life.signalled and self._is_replaced_at_once(life)
@@ -271,6 +271,7 @@ class _Judge:
     def _judge_ending(self, life: Life) -> None:
         """The daemon ends a live incarnation, or nobody knows who did."""
         if self._stop_asked_at is not None or self._is_surplus(life):
+            self._losses.leave(life, self._at, self._replicas)
             return
         if wrong := self._losses.end(life.name, self._at, self._replicas):
             self._say("I4", f"{life.name} was ended {wrong}")
@@ -415,6 +416,8 @@ class _Judge:
         match harm:
             case Harm.HIDES:
                 self._hidden.add(kind)
+                if kind.startswith(NO_LIST):
+                    self._losses.list_failed(self._at)
             case Harm.IMPAIRS:
                 if life is not None:
                     life.unprovable |= kind == UNPROVABLE
