@@ -10,6 +10,7 @@ from tests.simulation.faults import Crash, Freeze, IllBirths, LoseSessions, Over
 from tests.simulation.script import At, Ending, Script
 from tests.simulation.surroundings import (
     CutDaemon,
+    Detach,
     ForkFailure,
     KillDaemon,
     LateLists,
@@ -232,6 +233,18 @@ KEPT: dict[str, Script] = {
                     (None, 11.98),
                 ),
             ),
+        ),
+    ),
+    "a first stop in the moment of a detach was taken for a second one, and nobody had his grace": Script(
+        replicas=1,
+        ending=Ending.STOP_BY_FORCE,
+        hasty=True,
+        again_after_s=2.0,
+        troubles=(
+            At(0.0, IllBirths((Temper(), Temper(tree=1), Temper(tree=2, lingers=True)), (1,))),
+            At(0.0, Scale(9)),
+            At(10.0, Scale(2)),
+            At(10.02, Detach(0.1)),
         ),
     ),
 }
