@@ -167,7 +167,7 @@ def _replicas_set(view: View, replicas: int) -> None:
 
 
 def _stop_requested(view: View, *, force: bool) -> None:
-    again = view.desired.stop is not Stop.NO
+    again = view.desired.stop in {Stop.DRAIN, Stop.KILL}
     view.desired = replace(view.desired, stop=Stop.KILL if force or again else Stop.DRAIN)
     _review_wants(view)
 

@@ -10,6 +10,7 @@ from tests.simulation.faults import Crash, Freeze, IllBirths, LoseSessions, Over
 from tests.simulation.script import At, Ending, Script
 from tests.simulation.surroundings import (
     CutDaemon,
+    Detach,
     ForkFailure,
     KillDaemon,
     LateLists,
@@ -170,5 +171,80 @@ KEPT: dict[str, Script] = {
     "a session ended between the look at processes and the first list, and nothing showed the worker": Script(
         replicas=1,
         troubles=(At(10.0, Overlooked(0, 6.0)), At(12.0, Freeze((0,)))),
+    ),
+    "the oracle took for a new mass loss who had come back and was lost again while the daemon was deaf": Script(
+        replicas=3,
+        troubles=(
+            At(10.0, LoseSessions((0, 1, 2), (0.0,))),
+            At(10.0, LoseWatch(6.0)),
+            At(16.0, LoseSessions((0, 1, 2), (1.0,))),
+        ),
+    ),
+    "the oracle took the end of one that had registered and lost that unseen for a turn under the brake": Script(
+        replicas=5,
+        troubles=(
+            At(10.0, Freeze((0, 2, 3, 1), (None, 0.0, 16.0))),
+            At(16.0, LoseWatch(16.0)),
+            At(24.0, Freeze((0,))),
+            At(34.0, Freeze((7, 4, 3))),
+        ),
+    ),
+    "the oracle took two losses for the rest of one whose last was ended before a late list showed them": Script(
+        replicas=5,
+        troubles=(
+            At(10.0, Freeze((0, 1, 2))),
+            At(12.0, LateLists(0.16)),
+            At(16.7, Freeze((3, 4))),
+            At(18.0, Crash((1, 2))),
+        ),
+    ),
+    "the oracle still missed who had been told to go because he was not wanted any more": Script(
+        replicas=1,
+        luck=1,
+        troubles=(
+            At(0.0, Outage(0.0)),
+            At(0.0, Scale(5)),
+            At(10.0, IllBirths((Temper(ignores_term=True),), (1, 7, 5, 8, 3, 4, 0, 6, 2))),
+            At(30.0, LoseSessions((6, 2, 8, 4, 3, 1), (1.0223, 1.5))),
+            At(30.0, Freeze((4, 8, 5, 1, 0, 2, 7, 3))),
+            At(31.0224, Scale(1)),
+        ),
+    ),
+    "the oracle took for a mass loss what vanished in the moment from which there was no list": Script(
+        replicas=3,
+        troubles=(
+            At(10.0, LoseSessions((2, 0, 1), (0.0,))),
+            At(10.0, ListFails(20.0)),
+            At(10.0, Freeze((0,))),
+            At(10.0, Freeze((1, 2), (None, 12.0))),
+        ),
+    ),
+    "the oracle did not know which replacements were due under the brake when a cut hid the next mass loss": Script(
+        replicas=19,
+        troubles=(
+            At(10.0, CutDaemon(0.0)),
+            At(10.0, Freeze((0, 15, 8, 14, 12, 9, 17, 35))),
+            At(25.0, CutDaemon(8.0)),
+            At(40.0, CutDaemon(4.0)),
+            At(
+                40.0,
+                Freeze(
+                    (14, 8, 0, 12, 33, 18, 1, 13, 16, 7, 9, 28, 36, 15, 10, 6, 4, 5, 3, 2),
+                    (None, 11.98),
+                ),
+            ),
+        ),
+    ),
+    "a first stop in the moment of a detach was taken for a second one, and nobody had his grace": Script(
+        replicas=1,
+        ending=Ending.STOP_BY_FORCE,
+        hasty=True,
+        again_after_s=2.0,
+        troubles=(
+            At(0.0, IllBirths((Temper(), Temper(tree=1), Temper(tree=2, lingers=True)), (1,))),
+            At(0.0, Scale(9)),
+            At(10.0, Scale(2)),
+            At(10.02, Detach(0.1)),
+        ),
     ),
 }

@@ -43,8 +43,8 @@ class Life:
     `lost_at` is when its registration went last, `ailments` are the lasting faults it suffers from, `well_from` is when
     it is healthy (again), `serves_from` when the daemon can have known that it serves, `seen_from` when it can have
     known of the registration whose loss would be news to it, `doomed` says that a fault ends it, `signalled` that the
-    daemon does, `asked_at` when this daemon asked it to end, `unprovable` that no later daemon can tell that it is
-    ours, `overlooked` that the next daemon does not find it among processes.
+    daemon does, `asked_at` when this daemon asked it to end, `adopted` that this daemon did not launch it, `unprovable`
+    that no later daemon can tell that it is ours, `overlooked` that the next daemon does not find it among processes.
     """
 
     name: Incarnation
@@ -57,6 +57,7 @@ class Life:
     doomed: bool = False
     signalled: bool = False
     asked_at: float = NEVER
+    adopted: bool = False
     unprovable: bool = False
     overlooked: bool = False
     ailments: set[str] = field(default_factory=set)
@@ -73,6 +74,18 @@ class Life:
             and self.was_registered
             and self.registered_at is None
         )
+
+    def is_expected(self, at: float) -> bool:
+        """Whether the daemon misses its registration where there is none: it knows of one, or did not see its launch.
+
+        Who was launched here, and came and went unseen, has not registered yet as far as it knows.
+        """
+        known = self.serves_from is not None and self.serves_from <= at
+        return known or self.found or self.adopted
+
+    def is_news(self, at: float) -> bool:
+        """Whether the daemon can know that it is registered, so that it sees a loss now for what it is."""
+        return self.seen_from is not None and self.seen_from <= at
 
     def is_told(self, at: float, patience_s: float, *, kill: bool) -> str:
         """The daemon signals it; what is wrong with that, if anything: who was asked to end has its grace for it."""

@@ -4,6 +4,9 @@ Theory of operation. A mass loss is one that the daemon could see and had to tak
 none is noted, and nobody is held to it. It is seen when it happens in peace (`vanished`), when a daemon connects for
 the first time, or again (`found`). What has happened unseen by then counts as the daemon finds it: who was missing when
 the connection went and is missing when it is back is nothing new to it, whether it was registered in between or not.
+So it is with who comes back and is lost again while the daemon sees nothing, its connection or not. What it orders or
+the kernel tells is known to it at once, what vanished just before is not: who is the last one missing by then, and
+whether the next ones are the same loss or another, is not certain.
 
 Must never know: the daemon's view, its decisions, how records are gathered.
 """
@@ -23,13 +26,16 @@ class MassLoss:
     A witness that polls may see a replacement's registration later than the daemon does, or never; where the record is
     not `exact`, its launch stands for it. The first replacement is followed by a hold of its own. As many lost together
     meanwhile begin it anew: `latest` are the last that did, `latest_at` when. Until `unseen_until` the daemon may not
-    have seen that, and is judged by what held before (`held_until`, `replaced_before`).
+    have seen that, and is judged by what held before (`held_until`, `replaced_before`). `awaited` are slots whose
+    incarnation was ended for a loss before this one, perhaps under the brake: then a replacement that registers in one
+    of them shows as well that the store takes registrations, and lets one more be ended.
     """
 
     policy: Policy
     began: float
     missing: set[Incarnation]
     exact: bool = True
+    awaited: set[int] = field(default_factory=set)
     ended_at: dict[int, float] = field(default_factory=dict)
     replaced: int = 0
     hold_until: float = field(init=False)
@@ -87,11 +93,14 @@ class MassLoss:
             self._replace(life, at)
 
     def _replace(self, life: Life, at: float) -> None:
+        was_awaited = life.name.slot in self.awaited
+        self.awaited.discard(life.name.slot)
         was_ended = self.ended_at.pop(life.name.slot, None) is not None
         if was_ended and not self.replaced:
             self.hold_until = at + self.policy.settle_s
         # When the hold began and ended is not exact either: then it counts that one of the slot's was ended.
-        if life.since >= self._first_hold_until if self.exact else was_ended:
+        is_replacement = life.since >= self._first_hold_until if self.exact else was_ended
+        if is_replacement or was_awaited:
             self.replaced += 1
             self.replaced_before += 1
 
@@ -103,18 +112,39 @@ class MassLosses:
         self.now: MassLoss | None = None
         self._rules = rules
         self._census = census
-        self._vanished: list[tuple[float, Incarnation]] = []
+        self._vanished: list[tuple[float, Incarnation, bool]] = []
         self._changed_at = NEVER
+        self._awaited: set[int] = set()
 
     @property
     def _is_exact(self) -> bool:
         return not self._rules.clock_s
 
-    def end(self, name: Incarnation, at: float) -> str | None:
+    def end(self, name: Incarnation, at: float, replicas: int) -> str | None:
         """The daemon ends one; what is wrong with that, if anything is."""
+        if self._census.lives[name].is_missing:
+            self._awaited.add(name.slot)
         if self.now is None or name not in self.now.missing:
             return None
-        return self.now.end(name, at + self._rules.clock_s)
+        wrong = self.now.end(name, at + self._rules.clock_s)
+        self._part(at, replicas)
+        return wrong
+
+    def leave(self, life: Life, at: float, replicas: int) -> None:
+        """One is dead, or told to go since it is not wanted: missed no more."""
+        self.miss_no_more(life, at, replicas)
+        self._part(at, replicas)
+
+    def _part(self, at: float, replicas: int) -> None:
+        """Who is left may have vanished too late to be seen before the last one of those before was gone."""
+        lately_s = self._rules.sight_s + self._rules.clock_s
+        left = set() if self.now is None else self.now.missing
+        if not left or any(at > self._census.lives[name].lost_at + lately_s for name in left):
+            return
+        if self.now is not None and len(left & self.now.latest) > self._limit(replicas):
+            self.now.ended_at.clear()  # it is a mass loss either way
+        else:
+            self.now = None
 
     def arrive(self, life: Life, at: float) -> None:
         """One is there."""
@@ -124,6 +154,7 @@ class MassLosses:
     def register(self, life: Life, at: float, replicas: int) -> None:
         """One is registered (again)."""
         self.miss_no_more(life, at, replicas)
+        self._awaited.discard(life.name.slot)
         if self.now is not None:
             self.now.register(life, at)
 
@@ -145,16 +176,23 @@ class MassLosses:
         if self._is_unseen(at):
             self.now = None
 
+    def list_failed(self, at: float) -> None:
+        """What vanished in this very moment no list has shown; who is back before one does was never missed."""
+        if self.now is not None and at <= self.now.latest_at:
+            self.now = None
+
     def daemon_ended(self) -> None:
         """The next one knows of nothing."""
         self.now = None
+        self._awaited.clear()
 
-    def vanished(self, name: Incarnation, at: float, replicas: int, *, in_peace: bool) -> None:
-        """A live worker's registration is gone, which the daemon saw `in_peace` or not."""
+    def vanished(self, name: Incarnation, at: float, replicas: int, *, seen: bool) -> None:
+        """A live worker's registration is gone, which the daemon has `seen` as a loss or not."""
         clock_s = self._rules.clock_s
         self._vanished = [v for v in self._vanished if at - v[0] <= clock_s]
-        self._vanished.append((at, name))
-        together = {n for _, n in self._vanished}
+        self._vanished.append((at, name, seen))
+        together = {n for _, n, _ in self._vanished}
+        news = {n for _, n, is_news in self._vanished if is_news}
         alone = {life.name for life in self._census.all_present() if life.is_missing} <= together
         before = self.now is not None and self.now.began < at - clock_s
         if self.now and before and (alone or not self.now.missing):
@@ -162,18 +200,18 @@ class MassLosses:
             self.now = None
             if at <= self._changed_at + self._rules.sight_s + clock_s:
                 return
-        many = in_peace and len(together) > self._limit(replicas)
+        many = seen and len(news) > self._limit(replicas)
         if self.now is not None:
             self.now.missing.add(name)
             if many and self._is_exact:
-                self.now.begin_anew(at, together, self._rules.sight_s)
+                self.now.begin_anew(at, news, self._rules.sight_s)
         elif many and alone:
             self.now = MassLoss(self._rules.policy, at, together, exact=self._is_exact)
 
     def found(self, missing: set[Incarnation], at: float, replicas: int) -> None:
         """Who is without registration when the daemon sees the store, at first or again, all at once."""
         if self._is_exact and len(missing) > self._limit(replicas):
-            self.now = MassLoss(self._rules.policy, at, missing)
+            self.now = MassLoss(self._rules.policy, at, missing, awaited=set(self._awaited))
 
     def _is_unseen(self, at: float) -> bool:
         return self.now is not None and at <= self.now.latest_at + self._rules.sight_s

@@ -216,7 +216,7 @@ class _Judge:
         if not life.signalled and not life.doomed:
             self._judge_ending(life)
         life.alive = False
-        self._losses.miss_no_more(life, self._at, self._replicas)
+        self._losses.leave(life, self._at, self._replicas)
         self._due.clear()  # deaths together may have to wait for each other
         if not left:
             prompt = life.doomed and not life.signalled and self._is_replaced_at_once(life)
@@ -271,8 +271,9 @@ class _Judge:
     def _judge_ending(self, life: Life) -> None:
         """The daemon ends a live incarnation, or nobody knows who did."""
         if self._stop_asked_at is not None or self._is_surplus(life):
+            self._losses.leave(life, self._at, self._replicas)
             return
-        if wrong := self._losses.end(life.name, self._at):
+        if wrong := self._losses.end(life.name, self._at, self._replicas):
             self._say("I4", f"{life.name} was ended {wrong}")
         if self._store_up is False and self._at > self._store_since + self._rules.clock_s:
             self._say("I3", f"{life.name} was ended while the store was away")
@@ -308,12 +309,13 @@ class _Judge:
         if life is None or life.registered_at is None:
             return
         settled = self._at - life.registered_at > 2 * self._rules.policy.probation_s
-        settled = settled and not life.unprovable
+        settled = settled and not life.unprovable and life.is_expected(self._at)
+        seen = self._is_peace() and life.is_news(self._at)
         life.registered_at, life.lost_at = None, self._at
         if self._store_up is not False:
             life.seen_from = None  # the daemon sees it missing, or may
         if life.alive and not life.signalled and not life.doomed and settled:
-            self._losses.vanished(name, self._at, self._replicas, in_peace=self._is_peace())
+            self._losses.vanished(name, self._at, self._replicas, seen=seen)
 
     def _is_peace(self) -> bool:
         """Whether the daemon sees what is registered, and judges it."""
@@ -379,7 +381,7 @@ class _Judge:
         self._stop_asked_at = None
         self._patience_s = self._rules.policy.grace_s - self._rules.clock_s
         for life in self._census.all_present():
-            life.asked_at = NEVER  # a new daemon does not know of it
+            life.asked_at, life.adopted = NEVER, True  # a new daemon does not know of it
         self._ledger.open(self._at, self._census.visible_slots(), self._replicas)
         self._note_service()
         self._disturb()
@@ -414,6 +416,8 @@ class _Judge:
         match harm:
             case Harm.HIDES:
                 self._hidden.add(kind)
+                if kind.startswith(NO_LIST):
+                    self._losses.list_failed(self._at)
             case Harm.IMPAIRS:
                 if life is not None:
                     life.unprovable |= kind == UNPROVABLE

@@ -22,3 +22,11 @@ def test_detaching_does_not_undo_a_stop() -> None:
     assert scene.decide(StopRequested()) == ["drain 0: stopping", "drain 1: stopping"]
     scene.decide(DetachRequested())
     assert not scene.is_finished()
+
+
+def test_a_stop_right_after_a_detach_is_the_first_one() -> None:
+    """Workers would be killed without their grace by a single TERM that reaches the daemon as it detaches."""
+    scene = Scene("0:ready 1:ready")
+    plan = scene.decide(DetachRequested(), StopRequested())
+    assert plan == ["drain 0: stopping", "drain 1: stopping"]
+    assert not scene.is_finished()
