@@ -11,6 +11,7 @@ import typer
 from autohealer.cli.default_command import DefaultCommandGroup
 from autohealer.cli.exit_codes import ExitCode
 from autohealer.cli.failing import fail
+from autohealer.cli.options import ConfigFile, LogFormatOption, StateDir, state_dir_of
 from autohealer.cli.streams import OutputLost, finish_output, mend_streams, say
 from autohealer.cli.terminal import help_width, table_width, wants_colors
 from autohealer.contract import (
@@ -29,7 +30,6 @@ from autohealer.settings import (
     REGISTRATION_TIMEOUT_S,
     DaemonSettings,
     GroupSettings,
-    NoStateDir,
     SettingsError,
     default_state_dir,
     group_of_program,
@@ -56,40 +56,6 @@ app = typer.Typer(
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-StateDir = Annotated[
-    Path | None,
-    typer.Option(
-        readable=False,  # who may not look is told so in our own words
-        help="Where locks, worker output and the embedded server's data live. [default: XDG state home]",
-    ),
-]
-
-
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option(
-        "-c",
-        "--config",
-        metavar="FILE",
-        readable=False,  # as above
-        help="Which file. [default: autohealer.toml here, else /etc/autohealer/autohealer.toml]",
-    ),
-]
-
-
-def _state_dir(given: Path | None) -> Path:
-    """The state directory, as an absolute path."""
-    try:
-        return (given or default_state_dir()).absolute()
-    except NoStateDir as error:
-        fail(ExitCode.ENVIRONMENT, error)
-    except FileNotFoundError:
-        fail(
-            ExitCode.ENVIRONMENT,
-            f"the current folder does not exist any more, so the state directory {given} means nothing: "
-            "go to a folder that does, or give an absolute path",
-        )
 
 
 def _print_version(asked: bool) -> None:
@@ -223,10 +189,7 @@ def run(
         ),
     ] = GRACE_S,
     state_dir: StateDir = None,
-    log_format: Annotated[
-        LogFormat,
-        typer.Option(help="auto: console on a terminal, one JSON object per line elsewhere."),
-    ] = LogFormat.AUTO,
+    log_format: LogFormatOption = LogFormat.AUTO,
 ) -> None:
     """Keep N copies of PROGRAM alive (the default command).
 
@@ -253,7 +216,7 @@ def run(
             grace_s=grace,
         )
         settings = DaemonSettings(
-            _state_dir(state_dir),
+            state_dir_of(state_dir),
             target,
             (of_group,),
             parse_credentials(
@@ -278,28 +241,46 @@ def run(
 def up(
     config: ConfigFile = None,
     state_dir: StateDir = None,
-    log_format: Annotated[
-        LogFormat,
-        typer.Option(help="auto: console on a terminal, one JSON object per line elsewhere."),
-    ] = LogFormat.AUTO,
+    log_format: LogFormatOption = LogFormat.AUTO,
 ) -> None:
     """Keep the groups of a configuration file alive.
 
     A mistake in the file is told and nothing is started. Ctrl-C or TERM stops everything, groups that come after
     others before these; a second one kills at once.
     """
-    from autohealer.config import ConfigError, find, read
+    from autohealer.cli.configuring import settings_of
 
-    try:
-        settings = read(
-            find(config), os.environ, None if state_dir is None else _state_dir(state_dir)
-        )
-    except ConfigError as error:
-        say(str(error))
-        raise typer.Exit(ExitCode.USAGE) from None
+    settings = settings_of(config, None if state_dir is None else state_dir_of(state_dir))
     from autohealer.cli.keeping import keep
 
     keep(settings, log_format)
+
+
+@app.command()
+def check(
+    config: ConfigFile = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON schema instead, for editors.")
+    ] = False,
+) -> None:
+    """Check a configuration file: every mistake at once; nothing is started."""
+    from autohealer.cli.configuring import settings_of, summary
+
+    if schema:
+        from autohealer.config.schema import schema as make_schema
+
+        print(make_schema(), end="")  # noqa: T201
+        return
+    print("\n".join(summary(settings_of(config, None))))  # noqa: T201
+
+
+@app.command()
+def init(config: ConfigFile = None) -> None:
+    """Write a first configuration file, with everything it may hold in comments."""
+    from autohealer.cli.configuring import write_example
+
+    path = write_example(config)
+    print(f"{printable(str(path))}: written; `autohealer up` keeps what it says alive")  # noqa: T201
 
 
 @app.command()
@@ -315,7 +296,7 @@ def status(
     from autohealer.cli.status_table import print_status
     from autohealer.control.client import parse_status
 
-    base = _state_dir(state_dir)
+    base = state_dir_of(state_dir)
     try:
         found = ask_daemons(base, group)
     except Refused as error:
@@ -346,7 +327,7 @@ def why(
     from autohealer.cli.histories import histories
     from autohealer.cli.history_lines import print_history
 
-    base = _state_dir(state_dir)
+    base = state_dir_of(state_dir)
     try:
         told = histories(base, group, slot, one_only=json)
     except Refused as error:
@@ -372,7 +353,7 @@ def detach(
     """
     from autohealer.cli.ending import detach_daemon
 
-    print(detach_daemon(_state_dir(state_dir), group))  # noqa: T201
+    print(detach_daemon(state_dir_of(state_dir), group))  # noqa: T201
 
 
 @app.command()
@@ -385,7 +366,7 @@ def down(
     """Stop every group of the daemon, and the daemon; returns when all is gone."""
     from autohealer.cli.ending import stop_daemon
 
-    print(stop_daemon(_state_dir(state_dir), group))  # noqa: T201
+    print(stop_daemon(state_dir_of(state_dir), group))  # noqa: T201
 
 
 @app.command()

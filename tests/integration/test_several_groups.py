@@ -21,6 +21,7 @@ from tests.support.clients import connected
 from tests.support.daemon import Daemon, ready_pids
 from tests.support.eventually import eventually
 from tests.support.otheruser import STRANGER
+from tests.support.require import require
 from tests.support.servers import ZooKeeperUnderTest
 
 WITHIN_S = 30.0
@@ -240,8 +241,7 @@ def test_workers_get_what_the_file_gives_them(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path, user: str
 ) -> None:
     """A program would run in the wrong folder, as the wrong user, or without the limits it was given."""
-    if user and os.geteuid() != 0:
-        pytest.skip("only root can run workers as another user")
+    require("root", not user or os.geteuid() == 0)
     folder = Path("/") if user else tmp_path
     text = GIVEN.replace("DIRECTORY", str(folder)).replace(
         "USER", f'user = "{user}"' if user else ""
