@@ -21,6 +21,7 @@ from structlog.typing import FilteringBoundLogger
 
 from autohealer.assembly.agency import FLUSH_S, Agency
 from autohealer.assembly.errors import PlatformError
+from autohealer.assembly.notes import told_of_clipped, told_of_outdated
 from autohealer.assembly.unforeseen import Unforeseen
 from autohealer.contract import (
     ENV_SESSION_TIMEOUT_S,
@@ -221,7 +222,7 @@ class Keeper:
         clipped = (
             ""
             if abs(granted_s - asked_s) < A_MILLISECOND_S
-            else _told_of_clipped(asked_s, granted_s)
+            else told_of_clipped(asked_s, granted_s)
         )
         if clipped and clipped != self._clipped:
             self._shared.logger.warning("session_timeout_clipped", why=clipped)
@@ -242,6 +243,8 @@ class Keeper:
                 f"it cannot be told which workers of an earlier daemon live ({error.strerror}), and launching now "
                 "might double them: try again when the machine is less short of descriptors or memory"
             ) from error
+        if outdated := told_of_outdated(self._processes.outdated()):
+            self._shared.logger.warning("workers_outdated", why=outdated)
         return self._adopted
 
     def wait_for(self, groups: Sequence[str]) -> None:
@@ -326,7 +329,9 @@ class Keeper:
         self._history.note("workers_turned_away", sentence)
 
     def _notes(self) -> tuple[str, ...]:
-        return tuple(filter(None, (self._waits, self._turned_away.sentence, self._clipped)))
+        outdated = told_of_outdated(self._processes.outdated())
+        notes = (self._waits, outdated, self._turned_away.sentence, self._clipped)
+        return tuple(filter(None, notes))
 
     def _remember_holds(self, _facts: Sequence[Event], plan: Plan, _view: View) -> None:
         self._holds = plan.holds
@@ -379,14 +384,6 @@ def _about(shared: Shared) -> ClaimRecord:
         pid=os.getpid(),
         state_dir=str(shared.settings.state_dir),
         version=version("autohealer"),
-    )
-
-
-def _told_of_clipped(asked_s: float, granted_s: float) -> str:
-    limit = "maxSessionTimeout" if granted_s < asked_s else "minSessionTimeout"
-    return (
-        f"ZooKeeper grants workers sessions of {granted_s:g} s ({limit} there), not of the {asked_s:g} s that "
-        f"--session-timeout asks for: a worker that falls silent is given up after {granted_s:g} s"
     )
 
 

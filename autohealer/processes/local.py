@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from autohealer.contract import WorkerRecord, keeper_id, registration_proof
+from autohealer.contract import ENV_REVISION, WorkerRecord, keeper_id, registration_proof
 from autohealer.core.events import (
     SpawnFailed,
     WorkerAdopted,
@@ -43,6 +43,7 @@ from autohealer.processes.identity import (
     Verdict,
     age_s,
     boot_id,
+    environment_of,
     is_running,
     start_ticks,
     token_of,
@@ -108,6 +109,8 @@ class LocalProcesses:
         self._cgroups = cgroups
         self._stop_signal = stop_signal
         self._launcher = Launcher(spec, environment, group, secret, output)
+        self._revision = spec.revision
+        self._outdated: set[Incarnation] = set()
         self._launching = Launching(asyncio.get_running_loop())
         self._pending: dict[Incarnation, _Pending] = {}
         self._census = Census(reaper.is_watched)
@@ -207,6 +210,10 @@ class LocalProcesses:
         self._ledger.begin(
             Launch(leader.name, leader.pid, leader.start_ticks) for leader in self._led.values()
         )
+
+    def outdated(self) -> list[Incarnation]:
+        """Those alive that an earlier daemon launched from another spec than is wanted now."""
+        return sorted(self._outdated.intersection(self._led))
 
     def release(self) -> None:
         """Stop watching; the processes are not touched, and what waits to be launched is not."""
@@ -334,8 +341,18 @@ class LocalProcesses:
             return False
         if (held := self._held.pop(name, None)) is not None:
             self._reaper.forget(held)
+        if self._is_of_another_revision(process.pid):
+            self._outdated.add(name)
         self._post(WorkerAdopted(name, process.pid, age_s(process.pid)))
         return True
+
+    def _is_of_another_revision(self, pid: int) -> bool:
+        """Whether it was launched from another spec than is wanted now; one that does not say is taken for current."""
+        try:
+            told = environment_of(pid).get(ENV_REVISION)
+        except OSError:
+            return False
+        return told is not None and told != self._revision
 
     def _let_go(self, leader: Leader) -> None:
         del self._led[leader.name]

@@ -286,3 +286,24 @@ def test_several_groups_answer_one_by_one(zookeeper: ZooKeeperUnderTest, tmp_pat
         assert {status.daemon_pid for status in told} == {fleet.pid}
         assert parse_status(fetch_status(group_dir(fleet.state_dir, "loop"))).group == "loop"
         assert fleet.stop() == 0
+
+
+def test_workers_of_an_earlier_configuration_are_told_of(
+    zookeeper: ZooKeeperUnderTest, tmp_path: Path
+) -> None:
+    """The old program would go on serving, and nobody know."""
+    with Fleet(tmp_path, zookeeper.connection, PLAIN) as fleet:
+        before = fleet.whole("loop")["loop"]
+        fleet.kill()
+        fleet.file.write_text(fleet.file.read_text() + 'env = { COLOUR = "green" }\n')
+        fleet.start()
+        status = eventually(lambda: fleet.of("loop"), within_s=WITHIN_S)
+        assert ready_pids(status) == before
+        assert "slots 0, 1 run what an earlier daemon was told to" in status.notes[0]
+        assert [line["group"] for line in fleet.log("workers_outdated")] == ["loop"]
+        for pid in before.values():
+            os.kill(pid, signal.SIGKILL)
+        now = fleet.whole("loop")["loop"]
+        assert not set(now.values()) & set(before.values())
+        assert psutil.Process(now[0]).environ()["COLOUR"] == "green"
+        assert fleet.stop() == 0
