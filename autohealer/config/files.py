@@ -32,8 +32,7 @@ def _read(path: Path) -> bytes:
         with os.fdopen(descriptor, "rb") as file:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
-                what = "a folder" if stat.S_ISDIR(found.st_mode) else "not a plain file"
-                raise Unreadable(f"cannot be read: it is {what}")
+                raise Unreadable("cannot be read: it is not a plain file")
             raw = file.read(FILE_BYTES_MAX + 1)
     except OSError as error:
         raise Unreadable(f"cannot be read: {error.strerror}") from None
