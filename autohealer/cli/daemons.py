@@ -103,7 +103,7 @@ def ask_one_daemon(base: Path, group: str | None) -> Daemon:
         names = ", ".join(found.answers)
         raise Refused(
             ExitCode.USAGE,
-            f"there are several daemons (of groups {names}): name a group with --group",
+            f"there are several groups ({names}): name one with --group",
         )
     name, answer = next(iter(found.answers.items()))
     everybody = found.answers if group is None else ask_daemons(base, None).answers

@@ -263,7 +263,10 @@ def check(
         bool, typer.Option("--schema", help="Print the JSON schema instead, for editors.")
     ] = False,
 ) -> None:
-    """Check a configuration file: every mistake at once; nothing is started."""
+    """Check a configuration file; nothing is started.
+
+    Every mistake is told at once, with its line.
+    """
     from autohealer.cli.configuring import settings_of, summary
 
     if schema:
@@ -276,7 +279,7 @@ def check(
 
 @app.command()
 def init(config: ConfigFile = None) -> None:
-    """Write a first configuration file, with everything it may hold in comments."""
+    """Write a commented autohealer.toml."""
     from autohealer.cli.configuring import write_example
 
     path = write_example(config)
@@ -363,7 +366,10 @@ def down(
     ] = None,
     state_dir: StateDir = None,
 ) -> None:
-    """Stop every group of the daemon, and the daemon; returns when all is gone."""
+    """Stop every group and the daemon.
+
+    It returns when all is gone. Where several daemons run, the one that keeps the group that is named.
+    """
     from autohealer.cli.ending import stop_daemon
 
     print(stop_daemon(state_dir_of(state_dir), group))  # noqa: T201

@@ -129,6 +129,7 @@ def worker_environment(daemon: Daemon, pid: int, generation: int) -> dict[str, s
     }
 
 
+@pytest.mark.thorough
 def test_what_a_worker_started_is_not_taken_for_a_worker(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path
 ) -> None:
@@ -226,6 +227,7 @@ def test_a_hundred_are_adopted_within_a_second_and_never_stopped_working(tmp_pat
             assert all(pid is not None and exists(pid) for pid in before.values())
 
 
+@pytest.mark.thorough
 def test_a_stranger_on_a_dead_workers_pid_is_never_signalled(
     zookeeper: ZooKeeperUnderTest, zk_client: KazooClient, tmp_path: Path
 ) -> None:

@@ -265,6 +265,7 @@ def test_a_worker_registers_for_its_user_alone(
 
 
 @pytest.mark.parametrize(("auth", "who"), [(None, "without credentials"), ("eve:x", "the user in")])
+@pytest.mark.thorough
 def test_a_worker_that_is_not_let_in_says_who_it_is(
     zookeeper: ZooKeeperUnderTest,
     tmp_path: Path,

@@ -91,6 +91,7 @@ def test_a_daemon_and_its_server_killed_together_are_taken_over_by_the_next(
         assert daemon.everything_started() == []
 
 
+@pytest.mark.thorough
 def test_a_server_left_by_a_crashed_daemon_is_adopted_and_stopped_at_the_end(
     port: int, tmp_path: Path
 ) -> None:

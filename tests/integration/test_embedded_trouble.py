@@ -102,7 +102,8 @@ def test_a_damaged_journal_leaves_no_worker_unattended(port: int, tmp_path: Path
         assert daemon.everything_started() == []
 
 
-@pytest.mark.parametrize("greets", [True, pytest.param(False, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("greets", [True, False])
+@pytest.mark.thorough
 def test_a_taken_port_leaves_no_worker_unattended(
     port: int, tmp_path: Path, *, greets: bool
 ) -> None:
@@ -137,6 +138,7 @@ def test_auto_goes_where_the_living_workers_are_registered(port: int, tmp_path: 
             assert again.everything_started() == []
 
 
+@pytest.mark.thorough
 def test_a_server_on_another_port_goes_when_no_worker_needs_it(port: int, tmp_path: Path) -> None:
     """Started again on another port, the old server would stay for ever."""
     with Daemon(tmp_path / "state", f"embedded:{port}", replicas=2) as first:

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from autohealer.contract import ENV_ZOOKEEPER
 from tests.support.clients import connected
 from tests.support.daemon import Daemon
@@ -61,6 +63,7 @@ def test_the_loop_is_kept(server: str, tmp_path: Path) -> None:
         assert daemon.stop() == 0
 
 
+@pytest.mark.thorough
 def test_every_job_is_done_although_a_consumer_dies(server: str, tmp_path: Path) -> None:
     """A job would be lost with its consumer."""
     jobs = [f"job-{number}" for number in range(12)]
@@ -80,6 +83,7 @@ def test_every_job_is_done_although_a_consumer_dies(server: str, tmp_path: Path)
         assert daemon.stop() == 0
 
 
+@pytest.mark.thorough
 def test_one_leads_and_when_it_dies_the_next_does(server: str, tmp_path: Path) -> None:
     """Two would lead, or nobody."""
 

@@ -166,6 +166,7 @@ def test_a_second_signal_kills_at_once(zookeeper: ZooKeeperUnderTest, tmp_path: 
         assert daemon.everything_started() == []
 
 
+@pytest.mark.thorough
 def test_what_a_worker_started_goes_with_it(zookeeper: ZooKeeperUnderTest, tmp_path: Path) -> None:
     """Grandchildren of dead workers would pile up."""
     script = tmp_path / "forks.sh"

@@ -91,9 +91,8 @@ def open_server(tmp_path: Path) -> Iterator[str]:
         yield server.address
 
 
-@pytest.mark.parametrize(
-    "limit", [pytest.param("control group", marks=pytest.mark.thorough), "user"]
-)
+@pytest.mark.parametrize("limit", ["control group", "user"])
+@pytest.mark.thorough
 def test_when_no_process_can_be_started_launches_are_retried(
     open_server: str, tmp_path: Path, limit: str
 ) -> None:
@@ -154,6 +153,7 @@ def full_group(pid: int) -> Iterator[None]:
         group.rmdir()
 
 
+@pytest.mark.thorough
 def test_a_full_disk_costs_no_worker_and_no_healing(tmp_path: Path) -> None:
     """A full state directory, the embedded server's data in it, would end workers or stop healing for good."""
     require("root", os.geteuid() == 0)
@@ -249,6 +249,7 @@ def test_a_clock_that_jumps_an_hour_changes_nothing(tmp_path: Path) -> None:
         assert daemon.stop() == 0
 
 
+@pytest.mark.thorough
 def test_a_suspended_machine_restarts_nobody(
     own_zookeeper: ZooKeeperServer, tmp_path: Path
 ) -> None:

@@ -195,10 +195,11 @@ def test_a_command_that_cannot_print_says_so_in_one_sentence(
     "environment",
     [
         {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-        pytest.param({"LC_ALL": "C"}, marks=pytest.mark.thorough),
-        pytest.param({"PYTHONIOENCODING": "ascii"}, marks=pytest.mark.thorough),
+        {"LC_ALL": "C"},
+        {"PYTHONIOENCODING": "ascii"},
     ],
 )
+@pytest.mark.thorough
 def test_any_locale_will_do(server: str, tmp_path: Path, environment: dict[str, str]) -> None:
     """In a container without locales a worker's words or the status would end in UnicodeEncodeError."""
     program = tmp_path / "größer.sh"

@@ -158,6 +158,7 @@ def test_at_a_low_limit_it_says_how_many_it_can_keep_answers_and_stops_all(
         assert daemon.everything_started() == []
 
 
+@pytest.mark.thorough
 def test_a_limit_that_leaves_no_room_at_all_is_refused(tmp_path: Path) -> None:
     """The daemon would start, launch nothing and answer nobody."""
     words = (*AUTOHEALER, "--state-dir", str(tmp_path / "state"), "3", "flaky_worker")

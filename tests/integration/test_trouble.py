@@ -141,6 +141,7 @@ def test_a_crash_loop_backs_off_and_says_so(zookeeper: ZooKeeperUnderTest, tmp_p
         assert exits[-1]["last_output"] == ["it is broken"] * 5 or "it is broken" in str(exits[-1])
 
 
+@pytest.mark.thorough
 def test_a_program_that_vanishes_is_retried_until_it_is_back(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path
 ) -> None:

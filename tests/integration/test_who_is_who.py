@@ -146,6 +146,7 @@ def test_what_a_wrapper_hides_ends_with_it(zookeeper: ZooKeeperUnderTest, tmp_pa
         assert running(hidden) == []
 
 
+@pytest.mark.thorough
 def test_a_stop_ends_also_what_nothing_ties_to_its_worker(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path
 ) -> None:

@@ -123,6 +123,7 @@ def test_a_dead_workers_tree_is_gone_before_its_slot_is_used(
         assert daemon.stop() == 0
 
 
+@pytest.mark.thorough
 def test_an_adopted_workers_tree_is_gone_before_its_slot_is_used(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path
 ) -> None:

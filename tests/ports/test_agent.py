@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from kazoo.client import KazooClient
+from kazoo.exceptions import NoNodeError
 from kazoo.protocol.states import WatchedEvent, ZnodeStat
 
 from autohealer.contract import WorkerRecord, ZnodeName, encode_record
@@ -62,8 +63,10 @@ async def shows(client: KazooClient, data: bytes | None) -> ZnodeStat | None:
     """Wait until the registration is there with these data, or is not (None)."""
 
     def found() -> tuple[bytes, ZnodeStat] | None:
-        stat = client.exists(PATH)
-        return None if stat is None else (client.get(PATH)[0], stat)
+        try:
+            return client.get(PATH)
+        except NoNodeError:
+            return None
 
     def is_so() -> bool:
         it = found()

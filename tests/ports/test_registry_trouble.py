@@ -157,6 +157,7 @@ async def test_an_answer_that_makes_no_sense_is_said(
         await stage.lists()
 
 
+@pytest.mark.thorough
 async def test_a_list_too_long_is_said_and_does_not_cut_the_session_for_ever(
     tmp_path_factory: pytest.TempPathFactory,
     caplog: pytest.LogCaptureFixture,

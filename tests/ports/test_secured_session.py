@@ -202,6 +202,7 @@ async def test_a_server_without_sasl_is_said(zookeeper: ZooKeeperUnderTest, tmp_
     assert "takes no SASL" in said
 
 
+@pytest.mark.thorough
 async def test_a_server_that_wants_sasl_is_said_and_left_in_peace(
     authority: Authority, tmp_path: Path
 ) -> None:

@@ -18,8 +18,8 @@ from tests.simulation.shrinking import shrunk
 from tests.simulation.story import play
 from tests.simulation.transcript import transcript_of
 
-SEEDS = range(400)
-MORE_SEEDS = range(400, 3_000)
+SEEDS = range(200)
+MORE_SEEDS = range(200, 3_000)
 MUTANT_SEEDS_MAX = 300
 FOUND_LATE = (
     "does not hold again for as many again",

@@ -10,6 +10,8 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+import pytest
+
 from autohealer.zkserver.protocol import Code
 from tests.support.eventually import eventually
 
@@ -42,6 +44,7 @@ def test_twenty_of_twenty_sessions_and_ephemerals_survive_a_kill(tmp_path: Path)
             assert back.exists(f"/p-{number}").stat.data_bytes == 4
 
 
+@pytest.mark.thorough
 def test_zxids_never_go_back_over_kills(tmp_path: Path) -> None:
     """kazoo clients that saw a higher zxid would be locked out until they are restarted."""
     with limited(tmp_path) as server:
@@ -152,6 +155,7 @@ def test_a_stall_of_three_timeouts_expires_none_of_twenty(tmp_path: Path) -> Non
         eventually(_alone(clients[0]), within_s=WITHIN_S)  # deaths are still noticed
 
 
+@pytest.mark.thorough
 def test_a_stop_across_an_expiry_costs_a_niced_server_the_stop(tmp_path: Path) -> None:
     """A dead worker of a quiet group would stay registered for one more timeout, or for ever."""
     timeout_s, stop_s, tick_s, load_s = 2.0, 1.0, 0.5, 1.0
