@@ -63,9 +63,12 @@ async def shows(client: KazooClient, data: bytes | None) -> ZnodeStat | None:
     """Wait until the registration is there with these data, or is not (None)."""
 
     def found() -> tuple[bytes, ZnodeStat] | None:
+        stat = client.exists(PATH)
+        if stat is None:
+            return None
         try:
-            return client.get(PATH)
-        except NoNodeError:
+            return client.get(PATH)[0], stat
+        except NoNodeError:  # gone meanwhile
             return None
 
     def is_so() -> bool:
