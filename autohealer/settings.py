@@ -113,6 +113,8 @@ class GroupSettings:
     name: str
     replicas: int
     launch: LaunchSpec
+    python_why: str = ""
+    """Why a Python was chosen that is not ours, where one was."""
     registrar_why: str = ""
     """Why it is that one who registers, where it was not said."""
     session_timeout_s: float = DEFAULT_SESSION_TIMEOUT_S

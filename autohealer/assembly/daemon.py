@@ -113,7 +113,7 @@ async def _keep(
         secret = holds[0].secret
         choice = await choose(settings, secret)
         logger.info("zookeeper_chosen", address=choice.connection, why=choice.why)
-        _tell_registrars(settings, logger)
+        _tell_choices(settings, logger)
         reaper = Reaper(loop)
         reaper.start()
         undo.callback(reaper.close)
@@ -158,13 +158,16 @@ async def _keep(
             await reaper.end_strays(STRAYS_S)
 
 
-def _tell_registrars(settings: DaemonSettings, logger: FilteringBoundLogger) -> None:
-    """Who registers the workers of each group, where that was not said."""
+def _tell_choices(settings: DaemonSettings, logger: FilteringBoundLogger) -> None:
+    """What was chosen for each group where it was not said: a Python, and who registers its workers."""
     for group in settings.groups:
+        launch = group.launch
+        tell = logger if settings.config is None else logger.bind(group=group.name)
+        if group.python_why:
+            tell.info("python_chosen", python=launch.argv[0], why=group.python_why)
         if group.registrar_why:
-            of_group = {} if settings.config is None else {"group": group.name}
-            who = group.launch.registrar.value
-            logger.info("registrar_chosen", **of_group, register=who, why=group.registrar_why)
+            who = launch.registrar.value
+            tell.info("registrar_chosen", register=who, why=group.registrar_why)
 
 
 def _detach(groups: Groups, logger: FilteringBoundLogger) -> None:

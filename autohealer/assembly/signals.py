@@ -6,8 +6,8 @@ ignored at the start because of `nohup` or a shell's `&` stays ignored where tha
 QUIT); TERM always stops.
 
 HUP comes from a terminal that hangs up: a daemon that was started on one stops, as everything else there does.
-Without a terminal somebody sent it by hand, to have a configuration read again; there is none, so it changes
-nothing and says so.
+Without a terminal somebody sent it by hand, to have a configuration read again; that is read at the start alone, so it
+changes nothing and says so.
 
 Limits: no `faulthandler` beside this. It gives the main thread a signal stack of a few pages, which Python's handlers
 then share, and half a dozen different signals at once overflow it: the daemon would end by SIGSEGV.
@@ -145,7 +145,7 @@ def _say_hangup(number: int, reactions: Reactions) -> None:
     reactions.logger.warning(
         "signal_received",
         signal=_name_of(number),
-        then="nothing: no terminal hung up and there is no configuration to read again; TERM stops, "
+        then="nothing: no terminal hung up, and no configuration is read again while the daemon runs; TERM stops, "
         "`autohealer detach` makes way for a daemon with other settings",
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 
 from autohealer.assembly.daemon import run_daemon
 from autohealer.assembly.errors import PlatformError, StateDirError, ZooKeeperError
@@ -18,10 +17,8 @@ from autohealer.telemetry.formats import LogFormat
 from autohealer.telemetry.logs import configure, line_about_missing
 
 
-def keep(
-    settings: DaemonSettings, log_format: LogFormat, choices: Sequence[tuple[str, str]] = ()
-) -> None:
-    """Until told to stop; `choices` are Pythons that were chosen for workers, and why those."""
+def keep(settings: DaemonSettings, log_format: LogFormat) -> None:
+    """Until told to stop."""
     screen = LogScreen(1, sys.stdout.encoding, os.environ, line_about_missing)
     logger = configure(
         log_format,
@@ -29,8 +26,6 @@ def keep(
         on_terminal=screen.terminal.is_terminal,
         colors=screen.terminal.has_colors,
     )
-    for python, why in choices:
-        logger.info("python_chosen", python=python, why=why)
     try:
         run_daemon(settings, logger, [screen], screen.redraw)
     except (ZooKeeperError, ZooKeeperUnreachable) as error:

@@ -210,7 +210,8 @@ def run(
             group_of_program(program, words) if group is None else parse_group(group),
             parse_replicas(n),
             LaunchSpec(argv, registrar),
-            registrar_why,
+            python_why=found.why,
+            registrar_why=registrar_why,
             session_timeout_s=session_timeout,
             registration_timeout_s=registration_timeout,
             grace_s=grace,
@@ -234,7 +235,7 @@ def run(
         keep,  # its libraries only now, so that mistakes and help are quick
     )
 
-    keep(settings, log_format, [(argv[0], found.why)] if found.why else [])
+    keep(settings, log_format)
 
 
 @app.command()

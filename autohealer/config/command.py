@@ -12,7 +12,7 @@ from pathlib import Path
 
 from autohealer.config.wishes import Wish
 from autohealer.core.model import Registrar
-from autohealer.processes.program import ProgramError, resolve_program
+from autohealer.processes.program import Program, ProgramError, resolve_program
 from autohealer.registering import RegisterBy, choose_registrar
 
 _SHELLS = frozenset({"|", "||", "&&", "&", ";", ">", ">>", "<", "2>", "2>>", "2>&1", "&>"})
@@ -20,7 +20,7 @@ _PORT = "{port}"
 _OPTION = re.compile(r"--(?P<name>[a-z]+(?:-[a-z]+)*)")
 
 
-def argv_of(wish: Wish, folder: Path | None) -> tuple[str, ...]:
+def program_of(wish: Wish, folder: Path | None) -> Program:
     """The command's words, the first being the path of a program; none where something is wrong with it.
 
     Where the group's folder is lost, the program is not looked for.
@@ -28,12 +28,12 @@ def argv_of(wish: Wish, folder: Path | None) -> tuple[str, ...]:
     try:
         words = _words(wish.form.command)
         if folder is None and wish.form.directory is not None:
-            return ()
+            return Program(())
         found = resolve_program(words[0], folder or Path())
     except (ProgramError, ValueError) as error:
         wish.note(str(error), "command")
-        return ()
-    return (*found.argv, *words[1:])
+        return Program(())
+    return Program((*found.argv, *words[1:]), found.why)
 
 
 def _words(command: str | list[str]) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from signal import Signals
 from typing import TypedDict
 
-from autohealer.config.command import argv_of, check_placeholders, registrar_of
+from autohealer.config.command import check_placeholders, program_of, registrar_of
 from autohealer.config.environment import environment_of
 from autohealer.config.form import OUTPUT_BYTES_MIN, Group, Limits
 from autohealer.config.machine import folder_of, group_of, limits_of, user_of
@@ -22,12 +22,13 @@ from autohealer.settings import GroupSettings
 def group_settings(wish: Wish) -> GroupSettings:
     """Everything about a group; what is wrong is noted, and what comes back is of no use then."""
     form = wish.form
-    launch, why = _launch(wish)
+    launch, python_why, registrar_why = _launch(wish)
     settings = GroupSettings(
         name=wish.name,
         replicas=replicas_of(wish),
         launch=launch,
-        registrar_why=why,
+        python_why=python_why,
+        registrar_why=registrar_why,
         **_said(form),
     )
     if settings.backoff_max_s < settings.backoff_initial_s:
@@ -43,17 +44,17 @@ def group_settings(wish: Wish) -> GroupSettings:
     return settings
 
 
-def _launch(wish: Wish) -> tuple[LaunchSpec, str]:
-    """How it is launched, and why that one registers who does."""
+def _launch(wish: Wish) -> tuple[LaunchSpec, str, str]:
+    """How it is launched, why by another Python than ours, and why that one registers who does."""
     form = wish.form
     folder = folder_of(wish)
-    argv = argv_of(wish, folder)
+    program = program_of(wish, folder)
     environment = environment_of(wish)
     check_placeholders(wish, environment)
-    registrar, why = registrar_of(wish, argv, folder)
+    registrar, why = registrar_of(wish, program.argv, folder)
     ranks = form.limits or Limits()
     spec = LaunchSpec(
-        argv=argv,
+        argv=program.argv,
         registrar=registrar,
         environment=environment,
         directory=str(folder or ""),
@@ -65,7 +66,7 @@ def _launch(wish: Wish) -> tuple[LaunchSpec, str]:
         nice=ranks.nice,
         oom_score_adj=ranks.oom_score_adj,
     )
-    return spec, why
+    return spec, program.why, why
 
 
 class _Said(TypedDict, total=False):
