@@ -155,6 +155,7 @@ def test_a_server_on_another_port_goes_when_no_worker_needs_it(port: int, tmp_pa
             assert again.everything_started() == []
 
 
+@pytest.mark.thorough
 def test_when_the_daemon_that_brought_the_server_dies_the_other_takes_it_along(
     port: int, tmp_path: Path
 ) -> None:

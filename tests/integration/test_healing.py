@@ -150,6 +150,7 @@ def test_ctrl_c_is_a_stop(few: Daemon) -> None:
         assert few.everything_started() == []
 
 
+@pytest.mark.thorough
 def test_a_second_signal_kills_at_once(zookeeper: ZooKeeperUnderTest, tmp_path: Path) -> None:
     """Workers that ignore TERM would make an impatient operator wait for the whole grace."""
     args = ("--fail", "ignore-term", "--mean-life", "0.001")

@@ -82,6 +82,7 @@ def test_a_znode_that_may_not_be_read_is_replaced(
         assert holds(zk_client, worker)
 
 
+@pytest.mark.thorough
 def test_what_cannot_be_removed_is_named_once_and_the_work_goes_on(
     zookeeper: ZooKeeperUnderTest, zk_client: KazooClient, tmp_path: Path
 ) -> None:

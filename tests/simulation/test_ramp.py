@@ -10,6 +10,7 @@ from autohealer.core.model import Limits, Pace
 from tests.simulation.ramp import Costs, Ramp
 from tests.support.virtual_time import pass_time, run_virtually
 
+WORKERS = [10, 200, pytest.param(1000, marks=pytest.mark.thorough)]
 CORES = 2.0
 LONG_S = 600.0
 OVER_FLOOR = 1.2
@@ -61,7 +62,7 @@ def stop(cores: float, workers: int, costs: Costs = Costs()) -> list[str]:  # no
     return wrong
 
 
-@pytest.mark.parametrize("workers", [10, 200, 1000])
+@pytest.mark.parametrize("workers", WORKERS)
 @pytest.mark.parametrize("cores", [CORES, 8.0])
 def test_a_start_does_not_collapse(cores: float, workers: int) -> None:
     """A large group would give up its handshakes and begin them again, for minutes, whenever its machine is started."""
@@ -101,7 +102,7 @@ def test_one_that_dies_in_the_middle_of_a_long_start_is_replaced_soon() -> None:
     assert run_virtually(story()) < 1.0
 
 
-@pytest.mark.parametrize("workers", [10, 200, 1000])
+@pytest.mark.parametrize("workers", WORKERS)
 def test_a_stop_kills_nobody_who_only_waits_for_the_processor(workers: int) -> None:
     """Healthy workers would lose what they were about to finish."""
     assert stop(CORES, workers) == []
