@@ -32,6 +32,7 @@ from autohealer.statedir.lock import Holder, holder_of
 from autohealer.statedir.secret import SECRET_NAME, read_secret
 
 PIDS_SHOWN = 8
+GROUPS_SHOWN = 8
 
 
 class Refused(Exception):  # noqa: N818 - says what is the case
@@ -62,7 +63,9 @@ class Daemon:
     @property
     def name(self) -> str:
         """Its groups, as they are told of."""
-        return ", ".join(printable(status.group) for status in self.groups)
+        names = [printable(status.group) for status in self.groups]
+        more = f" and {len(names) - GROUPS_SHOWN} more groups" if len(names) > GROUPS_SHOWN else ""
+        return ", ".join(names[:GROUPS_SHOWN]) + more
 
     @property
     def workers(self) -> int:
