@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 
 from kazoo.exceptions import KazooException, NodeExistsError, NoNodeError
 from kazoo.protocol.states import ZnodeStat
@@ -104,9 +105,15 @@ class GroupAgent:
             self._begin(path)
 
     def _begin(self, path: str) -> None:
-        if self._is_connected and path not in self._tasks:
+        before = self._tasks.get(path)
+        # One that is done may still be noted: the loop tells of its end a turn later.
+        if self._is_connected and (before is None or before.done()):
             task = self._tasks[path] = self._start(self._make_true(path))
-            task.add_done_callback(lambda _: self._tasks.pop(path))
+            task.add_done_callback(partial(self._forget, path))
+
+    def _forget(self, path: str, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(path) is task:
+            del self._tasks[path]
 
     async def _make_true(self, path: str) -> None:
         """Until it is as it should be, or there is no connection: the next one begins anew."""
