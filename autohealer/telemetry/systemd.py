@@ -22,15 +22,18 @@ class SystemdNotifier:
     def __init__(self, address: str | None, groups: Collection[str]) -> None:
         self._address = address
         self._groups = frozenset(groups)
+        self._over: set[str] = set()
         self._views: dict[str, View] = {}
         self._turned: set[str] = set()
         self._told: set[str] = set()
         self._status = ""
 
-    def __call__(self, _facts: Sequence[Event], _plan: Plan, view: View) -> None:
+    def __call__(self, _facts: Sequence[Event], plan: Plan, view: View) -> None:
         """One round of one group."""
         if self._address is None:
             return
+        if plan.finished:
+            self._over.add(view.group)
         self._views[view.group] = view
         self._turned.add(view.group)
         states = self._states()
@@ -55,11 +58,7 @@ class SystemdNotifier:
     def _all_turn(self) -> bool:
         """Whether each group has decided since systemd was told last, and none is frozen."""
         frozen = any(view.violations for view in self._views.values())
-        return not frozen and not self._still_kept() - self._turned
-
-    def _still_kept(self) -> frozenset[str]:
-        over = {name for name, view in self._views.items() if view.desired.stop is not Stop.NO}
-        return self._groups - over
+        return not frozen and self._groups <= self._turned | self._over
 
     def _status_now(self) -> str:
         ready = sum(view.ready_count() for view in self._views.values())

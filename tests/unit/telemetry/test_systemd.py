@@ -187,3 +187,20 @@ def test_one_frozen_group_lets_systemd_restart_the_daemon(systemd: socket.socket
     for view in (queue, web, queue):
         notify([], Plan(), view)
     assert told(systemd) == []
+
+
+def test_a_group_that_hangs_while_all_stop_does_not_look_alive(systemd: socket.socket) -> None:
+    """A stop would wait for a loop that turns no more, and the watchdog be fed by the others."""
+    notify = SystemdNotifier(systemd.getsockname(), ["web", "queue"])
+    web, queue = _view_of("web"), _view_of("queue")
+    for view in (web, queue):
+        notify([], Plan(), view)
+        evolve(view, StopRequested())
+    told(systemd)
+    notify([], Plan(), web)
+    notify([], Plan(), web)
+    assert "WATCHDOG=1" not in told(systemd)
+    notify([], Plan(finished=True), queue)
+    assert "WATCHDOG=1" in told(systemd)
+    notify([], Plan(), web)
+    assert "WATCHDOG=1" in told(systemd)
