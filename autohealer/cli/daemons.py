@@ -101,7 +101,8 @@ def ask_one_daemon(base: Path, group: str | None) -> Daemon:
         raise Refused(ExitCode.NO_DAEMON, found.silent[0])
     if not found.answers:
         raise Refused(ExitCode.NO_DAEMON, found.gone[0])
-    meant = {parse_status(answer.body).daemon_pid for answer in found.answers.values()}
+    told = _statuses(found)
+    meant = {status.daemon_pid for status in told}
     if len(meant) > 1:
         names = ", ".join(found.answers)
         raise Refused(
@@ -109,10 +110,14 @@ def ask_one_daemon(base: Path, group: str | None) -> Daemon:
             f"there are several groups ({names}): name one with --group",
         )
     name, answer = next(iter(found.answers.items()))
-    everybody = found.answers if group is None else ask_daemons(base, None).answers
-    statuses = [parse_status(other.body) for other in everybody.values()]
-    of_it = tuple(status for status in statuses if status.daemon_pid in meant)
+    if group is not None:
+        told = _statuses(ask_daemons(base, None))
+    of_it = tuple(status for status in told if status.daemon_pid in meant)
     return Daemon(group_dir(base, name), answer.peer.pid or of_it[0].daemon_pid, of_it)
+
+
+def _statuses(found: Found) -> list[StatusRecord]:
+    return [parse_status(answer.body) for answer in found.answers.values()]
 
 
 def group_names(base: Path) -> list[str]:

@@ -13,7 +13,9 @@ import grp
 import os
 import pwd
 import resource
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from autohealer.config.form import Limits
 from autohealer.config.units import nearest
@@ -60,38 +62,48 @@ def _trouble_with_folder(path: Path) -> str:
 
 def user_of(wish: Wish) -> str:
     """The user to run as; empty for the daemon's own, and where it cannot be."""
-    name = wish.form.user
-    if name is None:
-        return ""
-    try:
-        found = pwd.getpwuid(int(name)) if _is_id(name) else pwd.getpwnam(name)
-    except (KeyError, ValueError):
-        close = nearest(name, [entry.pw_name for entry in pwd.getpwall()])
-        wish.note(f"there is no user {name!r} on this machine{close}", "user")
-        return ""
-    if _is_root():
-        return name
-    if found.pw_uid != os.geteuid():
-        wish.note(f"running as {name!r} needs root, and this is {_own_name()!r}", "user")
-    return ""
+    return _checked(
+        wish, "user", _uid_of, os.geteuid(), lambda: [it.pw_name for it in pwd.getpwall()]
+    )
 
 
 def group_of(wish: Wish) -> str:
     """The group to run as; empty for that of the user, and where it cannot be."""
-    name = wish.form.group
+    return _checked(
+        wish, "group", _gid_of, os.getegid(), lambda: [it.gr_name for it in grp.getgrall()]
+    )
+
+
+def _checked(
+    wish: Wish,
+    key: Literal["user", "group"],
+    id_of: Callable[[str], int],
+    own: int,
+    known: Callable[[], list[str]],
+) -> str:
+    """What a key names, if it is there and may be had; `own` is the daemon's, `known` are all there are."""
+    name = wish.form.user if key == "user" else wish.form.group
     if name is None:
         return ""
     try:
-        found = grp.getgrgid(int(name)) if _is_id(name) else grp.getgrnam(name)
+        found = id_of(name)
     except (KeyError, ValueError):
-        close = nearest(name, [entry.gr_name for entry in grp.getgrall()])
-        wish.note(f"there is no group {name!r} on this machine{close}", "group")
+        wish.note(f"there is no {key} {name!r} on this machine{nearest(name, known())}", key)
         return ""
     if _is_root():
         return name
-    if found.gr_gid != os.getegid():
-        wish.note(f"running as group {name!r} needs root, and this is {_own_name()!r}", "group")
+    if found != own:
+        who = f"{name!r}" if key == "user" else f"group {name!r}"
+        wish.note(f"running as {who} needs root, and this is {_own_name()!r}", key)
     return ""
+
+
+def _uid_of(name: str) -> int:
+    return (pwd.getpwuid(int(name)) if _is_id(name) else pwd.getpwnam(name)).pw_uid
+
+
+def _gid_of(name: str) -> int:
+    return (grp.getgrgid(int(name)) if _is_id(name) else grp.getgrnam(name)).gr_gid
 
 
 def limits_of(wish: Wish) -> ResourceLimits:

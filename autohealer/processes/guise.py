@@ -1,8 +1,8 @@
 """As whom the launching thread launches: another user, another umask, without the rest of the daemon.
 
 Theory of operation. On Linux a user, its groups and a umask are a thread's own; it is the C library that has all
-threads change together. So the thread that launches changes itself alone, by system calls of its own: a umask for good
-once it has parted with the others (`unshare(CLONE_FS)`), a user for as long as a launch takes. The saved user stays
+threads change together. So the thread that launches changes itself alone, by system calls of its own, for as long as a
+launch takes: its umask once it has parted with the others (`unshare(CLONE_FS)`), and its user. The saved user stays
 root meanwhile, which is the way back; an exec overwrites it with the new user, so the worker has none.
 
 Must never know: what is launched. Limits: needs root where it is another user; capabilities that root gave up are not
@@ -35,7 +35,7 @@ class UnknownUser(LookupError):  # noqa: N818 - says what is the case
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class Account:
     """Ids to run as; `groups` are the supplementary ones."""
 
     uid: int
@@ -43,7 +43,7 @@ class Identity:
     groups: tuple[int, ...]
 
 
-def identity_of(user: str, group: str) -> Identity | None:
+def account_of(user: str, group: str) -> Account | None:
     """Who is meant by names or numbers, "" being the daemon's own; None where that is the daemon itself.
 
     Raises:
@@ -57,23 +57,27 @@ def identity_of(user: str, group: str) -> Identity | None:
         groups = tuple(os.getgrouplist(getpwuid(uid).pw_name, gid))
     except KeyError:
         groups = (gid,)
-    return Identity(uid, gid, groups)
+    return Account(uid, gid, groups)
 
 
 @contextmanager
-def guise(identity: Identity | None, umask: int | None) -> Iterator[None]:
+def guise(account: Account | None, umask: int | None) -> Iterator[None]:
     """What the calling thread launches in this block runs as told. Raises `OSError` where that is not allowed."""
-    if umask is not None:
-        _wear_umask(umask)
-    if identity is None or identity == _own():
+    with _worn_umask(umask), _worn_account(account):
+        yield
+
+
+@contextmanager
+def _worn_account(account: Account | None) -> Iterator[None]:
+    if account is None or account == _own():
         yield
         return
     setresuid, setresgid, setgroups = _numbers()
     own_groups = os.getgroups()
-    _call(setgroups, len(identity.groups), _array(identity.groups))
+    _call(setgroups, len(account.groups), _array(account.groups))
     try:
-        _call(setresgid, identity.gid, identity.gid, _NOT_CHANGED)
-        _call(setresuid, identity.uid, identity.uid, _NOT_CHANGED)
+        _call(setresgid, account.gid, account.gid, _NOT_CHANGED)
+        _call(setresuid, account.uid, account.uid, _NOT_CHANGED)
         yield
     finally:
         _call(setresuid, 0, 0, _NOT_CHANGED)
@@ -81,15 +85,23 @@ def guise(identity: Identity | None, umask: int | None) -> Iterator[None]:
         _call(setgroups, len(own_groups), _array(own_groups))
 
 
-def _own() -> Identity:
-    return Identity(os.geteuid(), os.getegid(), tuple(os.getgroups()))
+def _own() -> Account:
+    return Account(os.geteuid(), os.getegid(), tuple(os.getgroups()))
 
 
-def _wear_umask(umask: int) -> None:
+@contextmanager
+def _worn_umask(umask: int | None) -> Iterator[None]:
+    if umask is None:
+        yield
+        return
     if _libc.unshare(_CLONE_FS):
         number = ctypes.get_errno()
         raise OSError(number, f"the umask cannot be set for workers alone ({os.strerror(number)})")
-    os.umask(umask)
+    own = os.umask(umask)
+    try:
+        yield
+    finally:
+        os.umask(own)
 
 
 def _numbers() -> tuple[int, int, int]:

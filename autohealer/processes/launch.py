@@ -27,7 +27,7 @@ from autohealer.contract import (
 from autohealer.core.model import Incarnation, Registrar
 from autohealer.launchspec import LaunchSpec, ResourceLimits
 from autohealer.processes.allowance import before_it_begins, held_back, limit, rank
-from autohealer.processes.guise import Identity, guise, identity_of
+from autohealer.processes.guise import Account, account_of, guise
 from autohealer.processes.identity import ENV_LAUNCHED, ticks_now, token_of
 from autohealer.processes.output import OutputFiles
 from autohealer.processes.spawn import spawn_detached
@@ -59,11 +59,11 @@ class Launcher:
         """Raises `UnknownUser`."""
         self.program = spec.argv[0]
         self._spec = spec
-        self._identity = identity_of(spec.user, spec.group)
+        self._account = account_of(spec.user, spec.group)
         ranks = (spec.nice, spec.oom_score_adj)
         self._is_held_back = spec.limits != ResourceLimits() or ranks != (None, None)
         own = {k: v for k, v in environment.items() if k not in _DAEMONS_OWN}
-        self._environment = own | _of_user(self._identity)
+        self._environment = own | _of_user(self._account)
         self._of_daemon = {
             ENV_GROUP: group,
             ENV_KEEPER: keeper_id(secret),
@@ -80,7 +80,7 @@ class Launcher:
         argv = [_filled(word, values) for word in spec.argv]
         environment = self._environment_for(name, values)
         output = self._output.open(name.slot)
-        with guise(self._identity, spec.umask):
+        with guise(self._account, spec.umask):
             words = held_back(argv) if self._is_held_back else argv
             pid = spawn_detached(words, environment, output, spec.directory)
         if self._is_held_back:
@@ -97,10 +97,10 @@ class Launcher:
         try:
             limit(pid, spec.limits)
         except PermissionError:
-            if self._identity is None:
+            if self._account is None:
                 raise
             # A root without CAP_SYS_RESOURCE, as in containers, may not; whose process it is may lower them.
-            with guise(self._identity, None):
+            with guise(self._account, None):
                 limit(pid, spec.limits)
         rank(pid, spec.nice, spec.oom_score_adj)
 
@@ -132,10 +132,10 @@ class Launcher:
         )
 
 
-def _of_user(identity: Identity | None) -> dict[str, str]:
+def _of_user(account: Account | None) -> dict[str, str]:
     """What tells programs whose they are, as systemd sets it for another user."""
     try:
-        entry = None if identity is None else getpwuid(identity.uid)
+        entry = None if account is None else getpwuid(account.uid)
     except KeyError:
         entry = None
     if entry is None:

@@ -8,22 +8,7 @@ from pathlib import Path
 import pytest
 
 from autohealer.cli.daemons import Daemon
-from autohealer.control.records import StatusRecord
-
-STATUS = StatusRecord(
-    group="",
-    daemon_pid=7,
-    version="1",
-    zookeeper="z",
-    store="connected",
-    store_age_s=1.0,
-    desired=0,
-    ready=0,
-    stopping=False,
-    holds=(),
-    slots=(),
-    strangers=(),
-)
+from tests.support.statuses import STATUS
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from rich.console import Console
 from autohealer.cli.status_table import print_status
 from autohealer.cli.terminal import WIDTH_OF_FILES
 from autohealer.control.records import SlotRecord, StatusRecord, StrangerRecord
+from tests.support.statuses import STATUS as EMPTY
 
 SLOT = SlotRecord(
     slot=0,
@@ -34,16 +35,11 @@ SLOT = SlotRecord(
     next_try_s=None,
     hint="install it",
 )
-STATUS = StatusRecord(
-    group="web",
-    daemon_pid=99,
-    version="0.1.0",
-    zookeeper="127.0.0.1:2181",
-    store="connected",
+STATUS = replace(
+    EMPTY,
     store_age_s=5.0,
     desired=1,
     ready=1,
-    stopping=False,
     holds=("waits for a list",),
     notes=("a note",),
     slots=(SLOT,),

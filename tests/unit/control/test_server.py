@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,21 +15,9 @@ from autohealer.control.client import NoAnswer, detach, fetch_status, parse_stat
 from autohealer.control.records import StatusRecord
 from autohealer.control.server import ControlServer
 from tests.support.daemon import exists
+from tests.support.statuses import STATUS as EMPTY
 
-STATUS = StatusRecord(
-    group="web",
-    daemon_pid=99,
-    version="0.1.0",
-    zookeeper="127.0.0.1:2181",
-    store="connected",
-    store_age_s=None,
-    desired=0,
-    ready=0,
-    stopping=False,
-    holds=("launches wait",),
-    slots=(),
-    strangers=(),
-)
+STATUS = replace(EMPTY, holds=("launches wait",))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from autohealer.processes.guise import Identity, UnknownUser, guise, identity_of
+from autohealer.processes.guise import Account, UnknownUser, account_of, guise
 from autohealer.processes.spawn import spawn_detached
 from tests.support.otheruser import STRANGER
 from tests.support.require import require
@@ -45,12 +45,12 @@ def on_a_thread(work: Callable[[], None]) -> None:
         raise failures[0]
 
 
-def launched(identity: Identity | None, umask: int | None, output: Path) -> list[str]:
+def launched(account: Account | None, umask: int | None, output: Path) -> list[str]:
     """What a program says of itself that was launched in a guise."""
 
     def launch() -> None:
         descriptor = os.open(output, os.O_RDWR | os.O_CREAT, 0o600)
-        with guise(identity, umask):
+        with guise(account, umask):
             pid = spawn_detached([str(PYTHON), "-c", SHOW], {}, descriptor, "/")
         os.waitpid(pid, 0)
 
@@ -65,7 +65,7 @@ def test_a_worker_of_another_user_has_no_way_back_and_the_daemon_stays_itself(
     require("root with a Python for everybody", os.geteuid() == 0 and PYTHON.exists())
     before = (os.getresuid(), os.getresgid(), os.getgroups(), os.umask(0o022))
     os.umask(before[3])
-    who, way_back = launched(Identity(STRANGER, STRANGER, (STRANGER, 7)), UMASK, tmp_path / "out")
+    who, way_back = launched(Account(STRANGER, STRANGER, (STRANGER, 7)), UMASK, tmp_path / "out")
     three = (STRANGER, STRANGER, STRANGER)
     assert who == f"{three} {three} {sorted((STRANGER, 7))} {oct(UMASK)}"
     assert way_back == "no way back"
@@ -79,7 +79,7 @@ def test_the_launching_thread_is_itself_again_whatever_happens() -> None:
     require("root", os.geteuid() == 0)
 
     def fail() -> None:
-        with guise(Identity(STRANGER, STRANGER, (STRANGER,)), None):
+        with guise(Account(STRANGER, STRANGER, (STRANGER,)), None):
             assert Path("/proc/thread-self/status").read_text().count(f"\t{STRANGER}") > 2
             spawn_detached(["/nothing"], {}, os.open(os.devnull, os.O_WRONLY))
 
@@ -103,16 +103,16 @@ def test_without_another_user_nothing_is_changed(tmp_path: Path) -> None:
 def test_users_are_found_by_name_and_by_number() -> None:
     """A file would have to be written for one machine."""
     entry = pwd.getpwuid(STRANGER)
-    by_name, by_number = identity_of(entry.pw_name, ""), identity_of(str(STRANGER), "")
+    by_name, by_number = account_of(entry.pw_name, ""), account_of(str(STRANGER), "")
     assert by_name is not None
     assert by_name == by_number
     assert (by_name.uid, by_name.gid) == (STRANGER, entry.pw_gid)
     assert entry.pw_gid in by_name.groups
-    assert identity_of("", "") is None
+    assert account_of("", "") is None
 
 
 @pytest.mark.parametrize(("user", "group"), [("nobody-of-that-name", ""), ("", "no-such-group")])
 def test_who_is_not_there_is_named(user: str, group: str) -> None:
     """Workers would run as somebody else."""
     with pytest.raises(UnknownUser, match=user or group):
-        identity_of(user, group)
+        account_of(user, group)
