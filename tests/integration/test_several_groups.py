@@ -143,6 +143,8 @@ def test_detaching_leaves_the_workers_of_every_group(
         assert fleet.stop() == 0
 
 
+FAILURES = 4
+"""Their pauses together are longer than a group has to be ready for."""
 AFTER = f"""
 [group.front]
 command = {LOOP}
@@ -168,13 +170,35 @@ def test_a_group_begins_after_another_and_ends_before_it(
         assert ("group_waits", "front") in told
 
 
+def test_who_lives_is_kept_whatever_becomes_of_those_it_comes_after(
+    zookeeper: ZooKeeperUnderTest, tmp_path: Path
+) -> None:
+    """After a crash of the daemon all that comes after a broken group would be ended."""
+    with Fleet(tmp_path, zookeeper.connection, AFTER) as fleet:
+        before = fleet.whole("front", "back")
+        fleet.kill()
+        os.kill(before["back"][0], signal.SIGKILL)
+        fleet.file.write_text(fleet.file.read_text().replace("trap", "exit 3; trap"))
+        fleet.start()
+        eventually(
+            lambda: (s := fleet.of("back")) is not None and any(row.failures for row in s.slots),
+            within_s=WITHIN_S,
+        )
+        assert fleet.whole("front")["front"] == before["front"]
+        fleet.signal(signal.SIGTERM)
+        assert fleet.wait() == 0
+
+
 @pytest.mark.thorough
 def test_a_group_that_waits_says_for_what(zookeeper: ZooKeeperUnderTest, tmp_path: Path) -> None:
     """One would see an empty group and no reason."""
     text = AFTER.replace("trap", "exit 3; trap")
     with Fleet(tmp_path, zookeeper.connection, text) as fleet:
         eventually(
-            lambda: (s := fleet.of("back")) is not None and any(row.failures for row in s.slots),
+            lambda: (
+                (s := fleet.of("back")) is not None
+                and any(row.failures > FAILURES for row in s.slots)
+            ),
             within_s=WITHIN_S,
         )
         status = fleet.of("front")

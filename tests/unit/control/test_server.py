@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from autohealer.control import socket_path
-from autohealer.control.client import NoAnswer, detach, fetch_status, parse_status
+from autohealer.control.client import NoAnswer, detach, fetch_status, parse_status, stop
 from autohealer.control.records import StatusRecord
 from autohealer.control.server import ControlServer
 from tests.support.daemon import exists
 from tests.support.statuses import STATUS as EMPTY
 
+LINGERS_S = 0.3
+"""Long enough that who does not wait is back before."""
 STATUS = replace(EMPTY, holds=("launches wait",))
 
 
@@ -105,15 +107,22 @@ def test_what_is_not_there_is_not_found(tmp_path: Path) -> None:
     assert asyncio.run(ask()) == http.client.NOT_FOUND
 
 
-def test_detaching_waits_for_the_daemons_process_to_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("end", "asked_for"), [(detach, "detach"), (stop, "stop")])
+def test_who_ends_a_daemon_waits_for_its_process_to_end(
+    tmp_path: Path, end: Callable[[Path, int], None], asked_for: str
+) -> None:
     """A script would start the next daemon while the old one still holds the group."""
 
     async def ask() -> bool:
         stand_in = await asyncio.create_subprocess_exec("sleep", "1000")
-        server = server_at(tmp_path, stand_in.kill)
+
+        def end_it() -> None:
+            asyncio.get_running_loop().call_later(LINGERS_S, stand_in.kill)
+
+        server = server_at(tmp_path, **{asked_for: end_it})
         await server.listen()
         try:
-            await asyncio.to_thread(detach, tmp_path, stand_in.pid)
+            await asyncio.to_thread(end, tmp_path, stand_in.pid)
             return stand_in.returncode is not None or not exists(stand_in.pid)
         finally:
             await server.stop()

@@ -93,6 +93,21 @@ def test_the_launching_thread_is_itself_again_whatever_happens() -> None:
     on_a_thread(see)
 
 
+def test_the_launching_thread_gets_its_own_umask_back() -> None:
+    """What the daemon writes from that thread would have the permissions of a worker's files."""
+
+    def see() -> None:
+        with guise(None, UMASK):
+            pass
+        before = os.umask(UMASK)
+        with guise(None, 0o777):
+            assert os.umask(0o777) == 0o777
+        assert os.umask(before) == UMASK
+        assert before != UMASK
+
+    on_a_thread(see)
+
+
 def test_without_another_user_nothing_is_changed(tmp_path: Path) -> None:
     """A daemon that is not root could launch nothing."""
     require("a Python for everybody", PYTHON.exists())

@@ -196,6 +196,8 @@ def test_a_group_that_hangs_while_all_stop_does_not_look_alive(systemd: socket.s
     for view in (web, queue):
         notify([], Plan(), view)
         evolve(view, StopRequested())
+    for view in (web, queue):
+        notify([], Plan(), view)
     told(systemd)
     notify([], Plan(), web)
     notify([], Plan(), web)
