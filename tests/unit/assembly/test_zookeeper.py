@@ -6,6 +6,7 @@ import asyncio
 import os
 import resource
 import secrets
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -136,6 +137,8 @@ def test_what_was_told_is_used_whatever_is_there(tmp_path: Path) -> None:
 def test_another_users_zookeeper_is_not_what_auto_takes(tmp_path: Path) -> None:
     """Whoever listens on the usual port first would be told of, and could end, every worker of everybody."""
     with socket_of(STRANGER) as listener:
+        # What an earlier server's connections left on the port for a minute is no server.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((HOST, 2181))
         except OSError:
