@@ -6,6 +6,7 @@ import os
 import pwd
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -330,7 +331,11 @@ def test_workers_of_an_earlier_configuration_are_told_of(
         assert [line["group"] for line in fleet.log("workers_outdated")] == ["loop"]
         for pid in before.values():
             os.kill(pid, signal.SIGKILL)
-        now = fleet.whole("loop")["loop"]
-        assert not set(now.values()) & set(before.values())
+        now = eventually(lambda: _all_new(fleet.whole("loop")["loop"], before), within_s=WITHIN_S)
         assert psutil.Process(now[0]).environ()["COLOUR"] == "green"
         assert fleet.stop() == 0
+
+
+def _all_new(now: Mapping[int, int], before: Mapping[int, int]) -> Mapping[int, int] | None:
+    """Who is ready, once none of them is one of those before."""
+    return None if set(now.values()) & set(before.values()) else now
