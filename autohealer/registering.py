@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from pathlib import Path
 
-from autohealer.core.model import Registrar
+from autohealer.core.policy import Registrar
 
 
 class RegisterBy(Enum):

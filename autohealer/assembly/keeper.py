@@ -50,7 +50,8 @@ from autohealer.core.events import (
     SessionTimeoutGranted,
     StopRequested,
 )
-from autohealer.core.model import Budget, Registrar, StoreRoom, View
+from autohealer.core.model import Budget, StoreRoom, View
+from autohealer.core.policy import Registrar
 from autohealer.daemon.executor import Executor
 from autohealer.daemon.loop import Loop
 from autohealer.daemon.mailbox import Mailbox

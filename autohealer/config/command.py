@@ -11,7 +11,7 @@ import shlex
 from pathlib import Path
 
 from autohealer.config.wishes import Wish
-from autohealer.core.model import Registrar
+from autohealer.core.policy import Registrar
 from autohealer.processes.program import Program, ProgramError, resolve_program
 from autohealer.registering import RegisterBy, choose_registrar
 

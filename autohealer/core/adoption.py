@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from autohealer.core import held, storeroom
 from autohealer.core.brake import review_losses
-from autohealer.core.model import Incarnation, Occupant, Phase, Registrar, Slot, View
+from autohealer.core.model import Incarnation, Occupant, Phase, Slot, View
+from autohealer.core.policy import Registrar
 from autohealer.core.slots import note_own, put, slot_for
 from autohealer.core.victims import pick_victim
 

@@ -70,12 +70,12 @@ from autohealer.core.model import (
     Obituary,
     Occupant,
     Phase,
-    Registrar,
     Slot,
     Stop,
     View,
 )
 from autohealer.core.pacing import failed
+from autohealer.core.policy import Registrar
 from autohealer.core.restarts import after_death
 from autohealer.core.slots import (
     disown,

@@ -21,8 +21,9 @@ from autohealer.core.brake import (
 from autohealer.core.crowd import note_through
 from autohealer.core.firstfill import drop_old_claims
 from autohealer.core.membership import is_missed
-from autohealer.core.model import Death, Incarnation, Occupant, Phase, Registrar, Slot, Store, View
+from autohealer.core.model import Death, Incarnation, Occupant, Phase, Slot, Store, View
 from autohealer.core.pacing import pardoned
+from autohealer.core.policy import Registrar
 from autohealer.core.restarts import after_death
 from autohealer.core.slots import held_registration, is_own, occupied_by, put
 from autohealer.core.strangers import Standing, Stranger

@@ -12,7 +12,8 @@ from dataclasses import replace
 from heapq import heappop, heappush
 
 from autohealer.core.membership import absence_deadline, is_missed
-from autohealer.core.model import Incarnation, Occupant, Phase, Registrar, Slot, View
+from autohealer.core.model import Incarnation, Occupant, Phase, Slot, View
+from autohealer.core.policy import Registrar
 
 
 def occupied_by(view: View, name: Incarnation) -> tuple[Slot, Occupant] | tuple[None, None]:

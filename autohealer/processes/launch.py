@@ -24,7 +24,8 @@ from autohealer.contract import (
     ZnodeName,
     keeper_id,
 )
-from autohealer.core.model import Incarnation, Registrar
+from autohealer.core.model import Incarnation
+from autohealer.core.policy import Registrar
 from autohealer.launchspec import LaunchSpec, ResourceLimits
 from autohealer.processes.allowance import before_it_begins, held_back, limit, rank
 from autohealer.processes.guise import Account, account_of, guise

@@ -14,7 +14,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from autohealer.core.events import ReplicasSet, StoreChanged, WorkersListed
-from autohealer.core.model import Budget, Incarnation, Policy, Store, View
+from autohealer.core.model import Budget, Incarnation, Store, View
+from autohealer.core.policy import Policy
 from autohealer.daemon.executor import Executor
 from autohealer.daemon.loop import Loop
 from autohealer.daemon.mailbox import Mailbox

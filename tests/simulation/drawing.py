@@ -14,7 +14,8 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
 
-from autohealer.core.model import Exit, Registrar
+from autohealer.core.model import Exit
+from autohealer.core.policy import Registrar
 from tests.simulation.faults import (
     Crash,
     CrashNewborn,

@@ -33,11 +33,11 @@ from autohealer.core.model import (
     Exit,
     Incarnation,
     Phase,
-    Policy,
     Slot,
     Store,
     View,
 )
+from autohealer.core.policy import Policy
 from autohealer.core.reconcile import _registry_work as registry_work
 from autohealer.core.restarts import after_death
 from autohealer.core.slots import put

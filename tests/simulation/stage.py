@@ -14,7 +14,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from autohealer.core.events import DetachRequested, ReplicasSet, StopRequested
-from autohealer.core.model import Policy, Registrar, Store
+from autohealer.core.model import Store
+from autohealer.core.policy import Policy, Registrar
 from tests.simulation.daemons import DaemonKilled, SimulatedDaemon
 from tests.simulation.world import SESSION_S, World
 from tests.support.history import DaemonEnded, Farewell, Fault, Harm, Relief, StopAsked, Wanted

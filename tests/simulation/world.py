@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from autohealer.contract import ZnodeName, encode_record, parse_znode_name
-from autohealer.core.model import Exit, Incarnation, Registrar
+from autohealer.core.model import Exit, Incarnation
+from autohealer.core.policy import Registrar
 from tests.simulation.agency import AgentSession
 from tests.support.fakehost import KILL, FakeHost, FakeProcess, HostWitness
 from tests.support.fakes import FakeStore

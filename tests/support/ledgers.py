@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from autohealer.core.model import Incarnation, Policy
+from autohealer.core.model import Incarnation
+from autohealer.core.policy import Policy
 
 NEVER, ALWAYS = float("-inf"), float("inf")
 

@@ -41,8 +41,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "autohealer/zktls.py": (CREDENTIALS,),
     "autohealer/zkclient.py": (CREDENTIALS, PATIENCE, TLS),
     "autohealer/zkguard.py": (SOCKET_OWNERS, CONTRACT),
-    "autohealer/launchspec.py": (f"{CORE}.model",),
-    "autohealer/settings.py": (f"{CORE}.model", CONTRACT, CREDENTIALS, LAUNCH_SPEC, TLS),
+    "autohealer/launchspec.py": (f"{CORE}.policy",),
+    "autohealer/settings.py": (f"{CORE}.policy", CONTRACT, CREDENTIALS, LAUNCH_SPEC, TLS),
     "autohealer/statedir": (STATE_DIR,),
     "autohealer/daemon": (CORE, CONTRACT, DAEMON),
     "autohealer/processes": (
@@ -62,9 +62,9 @@ DOORS: dict[str, tuple[str, ...]] = {
         *(CORE, CONTRACT, PORTS, STATE_DIR, PRINTABLE),
         "autohealer.control",
     ),
-    "autohealer/registering.py": (f"{CORE}.model", "autohealer.processes.registering"),
+    "autohealer/registering.py": (f"{CORE}.policy", "autohealer.processes.registering"),
     "autohealer/config": (
-        *(CONTRACT, f"{CORE}.model", SETTINGS, CREDENTIALS, PRINTABLE),
+        *(CONTRACT, f"{CORE}.policy", SETTINGS, CREDENTIALS, PRINTABLE),
         *("autohealer.launchspec", "autohealer.registering", "autohealer.processes.program"),
         "autohealer.config",
     ),

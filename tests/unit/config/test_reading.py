@@ -12,7 +12,7 @@ import pytest
 from autohealer.config import read
 from autohealer.config.finding import find
 from autohealer.config.schema import schema
-from autohealer.core.model import Registrar
+from autohealer.core.policy import Registrar
 from autohealer.launchspec import ResourceLimits
 from autohealer.settings import (
     AutoTarget,

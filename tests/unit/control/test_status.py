@@ -30,7 +30,8 @@ from autohealer.core.events import (
     WorkerSpawned,
 )
 from autohealer.core.evolve import evolve
-from autohealer.core.model import Budget, Ending, Exit, Incarnation, Policy, Store, View
+from autohealer.core.model import Budget, Ending, Exit, Incarnation, Store, View
+from autohealer.core.policy import Policy
 from autohealer.core.strangers import Standing
 
 NAME = Incarnation(0, 1)

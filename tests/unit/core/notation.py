@@ -53,12 +53,12 @@ from autohealer.core.model import (
     Exit,
     Incarnation,
     Phase,
-    Policy,
     Slot,
     Store,
     StoreRoom,
     View,
 )
+from autohealer.core.policy import Policy
 from autohealer.core.reconcile import reconcile
 
 BASE = 100

@@ -24,17 +24,8 @@ from autohealer.core import (
 )
 from autohealer.core.actions import Action, Discard, Spawn
 from autohealer.core.intensity import Rate
-from autohealer.core.model import (
-    NEVER,
-    Budget,
-    Incarnation,
-    Occupant,
-    Pace,
-    Phase,
-    Policy,
-    Slot,
-    View,
-)
+from autohealer.core.model import NEVER, Budget, Incarnation, Occupant, Pace, Phase, Slot, View
+from autohealer.core.policy import Policy
 from tests.unit.core.test_properties import WEIGHTED
 from tests.unit.core.world import Broken, begin, heal, tell
 

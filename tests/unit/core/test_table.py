@@ -33,7 +33,8 @@ from autohealer.core.events import (
     WorkerSpawned,
 )
 from autohealer.core.evolve import evolve
-from autohealer.core.model import Ending, Exit, Incarnation, Phase, Policy, Store
+from autohealer.core.model import Ending, Exit, Incarnation, Phase, Store
+from autohealer.core.policy import Policy
 from autohealer.core.strangers import Standing
 from tests.unit.core.notation import BASE, Scene
 

@@ -12,7 +12,8 @@ import structlog
 from autohealer.core import events
 from autohealer.core.actions import Drain, Kill, Plan, Spawn
 from autohealer.core.evolve import evolve
-from autohealer.core.model import Budget, Ending, Exit, Incarnation, Policy, Store, View
+from autohealer.core.model import Budget, Ending, Exit, Incarnation, Store, View
+from autohealer.core.policy import Policy
 from autohealer.core.reconcile import reconcile
 from autohealer.core.strangers import Standing
 from autohealer.telemetry.formats import LogFormat

@@ -13,7 +13,8 @@ import pytest
 from autohealer.core.actions import Plan
 from autohealer.core.events import InvariantBroken, ReplicasSet, StopRequested
 from autohealer.core.evolve import evolve
-from autohealer.core.model import Budget, Policy, View
+from autohealer.core.model import Budget, View
+from autohealer.core.policy import Policy
 from autohealer.telemetry.systemd import SystemdNotifier, watchdog_heartbeat_s
 
 MANY = 5000
