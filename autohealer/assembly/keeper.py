@@ -21,7 +21,7 @@ from structlog.typing import FilteringBoundLogger
 
 from autohealer.assembly.agency import FLUSH_S, Agency
 from autohealer.assembly.errors import PlatformError
-from autohealer.assembly.notes import told_of_clipped, told_of_outdated
+from autohealer.assembly.notes import told_of_clipped
 from autohealer.assembly.unforeseen import Unforeseen
 from autohealer.contract import (
     ENV_SESSION_TIMEOUT_S,
@@ -50,7 +50,7 @@ from autohealer.core.events import (
     SessionTimeoutGranted,
     StopRequested,
 )
-from autohealer.core.model import Budget, StoreRoom, View
+from autohealer.core.model import Budget, Desired, StoreRoom, View
 from autohealer.core.policy import Registrar
 from autohealer.daemon.executor import Executor
 from autohealer.daemon.loop import Loop
@@ -244,8 +244,6 @@ class Keeper:
                 f"it cannot be told which workers of an earlier daemon live ({error.strerror}), and launching now "
                 "might double them: try again when the machine is less short of descriptors or memory"
             ) from error
-        if outdated := told_of_outdated(self._processes.outdated()):
-            self._shared.logger.warning("workers_outdated", why=outdated)
         return self._adopted
 
     def wait_for(self, groups: Sequence[str]) -> None:
@@ -330,8 +328,7 @@ class Keeper:
         self._history.note("workers_turned_away", sentence)
 
     def _notes(self) -> tuple[str, ...]:
-        outdated = told_of_outdated(self._processes.outdated())
-        notes = (self._waits, outdated, self._turned_away.sentence, self._clipped)
+        notes = (self._waits, self._turned_away.sentence, self._clipped)
         return tuple(filter(None, notes))
 
     def _remember_holds(self, _facts: Sequence[Event], plan: Plan, _view: View) -> None:
@@ -409,6 +406,7 @@ def _view(settings: GroupSettings, room: StoreRoom, cores: int) -> View:
         # Microseconds since the epoch: no generation is given out twice, whatever was lost or wiped.
         generation_base=time.time_ns() // 1000,
         now=time.monotonic(),
+        desired=Desired(revision=settings.launch.revision),
     )
 
 

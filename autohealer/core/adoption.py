@@ -18,7 +18,7 @@ from autohealer.core.slots import note_own, put, slot_for
 from autohealer.core.victims import pick_victim
 
 
-def adopted(view: View, name: Incarnation, pid: int, age_s: float) -> None:
+def adopted(view: View, name: Incarnation, pid: int, age_s: float, revision: str) -> None:
     """A live process was proven to be an incarnation that an earlier daemon launched `age_s` ago."""
     if name in view.key_of and view.slots[view.key_of[name]].phase is not Phase.HELD:
         return
@@ -33,6 +33,7 @@ def adopted(view: View, name: Incarnation, pid: int, age_s: float) -> None:
         pid=pid,
         since=view.now - age_s,
         registrar=view.policy.registrar,
+        revision=revision,
         adopted=True,
         set_aside=True,
         listed=listed,

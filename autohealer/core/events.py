@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from autohealer.core.actions import Plan
 from autohealer.core.model import NEVER, Exit, Incarnation, Store
+from autohealer.core.policy import Policy
 from autohealer.core.strangers import Standing
 
 
@@ -31,6 +32,14 @@ class ReplicasSet:
 
 
 @dataclass(frozen=True, slots=True)
+class SpecSet:
+    """The operator wants workers of this revision, kept by this policy."""
+
+    revision: str
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
 class StopRequested:
     """The operator wants everything gone; asked twice, at once."""
 
@@ -44,11 +53,15 @@ class DetachRequested:
 
 @dataclass(frozen=True, slots=True)
 class WorkerAdopted:
-    """A live process was proven to be an incarnation launched by an earlier daemon."""
+    """A live process was proven to be an incarnation launched by an earlier daemon.
+
+    `revision` is what it was launched from, "" where it does not say.
+    """
 
     name: Incarnation
     pid: int
     age_s: float
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +78,11 @@ class WorkerHeld:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpawned:
-    """The process of an incarnation was exec'd."""
+    """The process of an incarnation was exec'd, from the spec of this revision."""
 
     name: Incarnation
     pid: int
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +198,7 @@ class Decided:
 Event = (
     Ticked
     | ReplicasSet
+    | SpecSet
     | StopRequested
     | DetachRequested
     | WorkerAdopted

@@ -11,6 +11,8 @@ What becomes of a slot, by its phase and the fact about what fills it. The lette
     fact                    vacant      starting    ready       draining    backoff     quarantined held
     Ticked                  .           .           .           .           .           .           .
     ReplicasSet             v-          .           .           .           b-          q-          .
+    SpecSet:same            .           .           .           .           .           .           .
+    SpecSet:another         .           .           .           .           v           v           .
     StopRequested           -           .           .           .           -           -           .
     DetachRequested         .           .           .           .           .           .           .
     WorkerAdopted:it        s           .           .           .           sr          sr          s
@@ -76,6 +78,7 @@ from autohealer.core.model import (
 )
 from autohealer.core.pacing import failed
 from autohealer.core.policy import Registrar
+from autohealer.core.replacing import spec_set
 from autohealer.core.restarts import after_death
 from autohealer.core.slots import (
     disown,
@@ -100,16 +103,18 @@ def evolve(view: View, event: events.Event) -> None:  # noqa: C901, PLR0912 - on
             _ticked(view, now, idle)
         case events.ReplicasSet(replicas):
             _replicas_set(view, replicas)
+        case events.SpecSet(revision, policy):
+            spec_set(view, revision, policy)
         case events.StopRequested(force):
             _stop_requested(view, force=force)
         case events.DetachRequested():
             _detach_requested(view)
-        case events.WorkerAdopted(name, pid, age_s):
-            adoption.adopted(view, name, pid, age_s)
+        case events.WorkerAdopted(name, pid, age_s, revision):
+            adoption.adopted(view, name, pid, age_s, revision)
         case events.WorkerHeld(name, pid, why):
             held.held(view, name, pid, why)
-        case events.WorkerSpawned(name, pid):
-            _spawned(view, name, pid)
+        case events.WorkerSpawned(name, pid, revision):
+            _spawned(view, name, pid, revision)
         case events.SpawnFailed(name, error, jitter):
             _spawn_failed(view, name, error, jitter)
         case events.WorkerExited(name, exit_, tree_empty, jitter, _):
@@ -198,11 +203,11 @@ def _review_wants(view: View) -> None:
 # --- processes --------------------------------------------------------------------------------
 
 
-def _spawned(view: View, name: Incarnation, pid: int) -> None:
+def _spawned(view: View, name: Incarnation, pid: int, revision: str) -> None:
     slot, occupant = occupied_by(view, name)
     if slot is None or occupant is None:
         return
-    occupant = replace(occupant, pid=pid, since=view.now)
+    occupant = replace(occupant, pid=pid, since=view.now, revision=revision)
     if slot.phase is Phase.STARTING and occupant.registrar is Registrar.AGENT:
         registrations.became_ready(view, slot, occupant)
     else:
@@ -344,6 +349,8 @@ def _ordered(view: View, action: Action) -> None:
         case Spawn(key, name, reason):
             _launch_ordered(view, view.slots[key], name, reason)
         case Drain(key, _, reason, ending):
+            if ending is Ending.OUTDATED:
+                view.renewed = key
             _end_ordered(view, key, reason, view.policy.grace_s, ending, killing=False)
         case Kill(key, _, reason, ending):
             _end_ordered(view, key, reason, view.policy.kill_retry_s, ending, killing=True)

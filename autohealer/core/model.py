@@ -73,20 +73,22 @@ class Ending(Enum):
 
     STOPPED = "stopped"
     SURPLUS = "surplus"
+    OUTDATED = "outdated"
     NEVER_REGISTERED = "never_registered"
     REGISTRATION_LOST = "registration_lost"
 
     @property
     def is_blameless(self) -> bool:
         """Whether it says nothing about the worker's health."""
-        return self in {Ending.STOPPED, Ending.SURPLUS}
+        return self in {Ending.STOPPED, Ending.SURPLUS, Ending.OUTDATED}
 
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """What the operator asked for."""
+    """What the operator asked for; `revision` names what a launch depends on, "" where nobody asks."""
 
     replicas: int = 0
+    revision: str = ""
     stop: Stop = Stop.NO
 
 
@@ -109,13 +111,14 @@ class Occupant:
 
     `exit` is set once the process is gone while others of its tree are not; `listed` is what the last list said
     of its znode and `listed_changed` since when; `ready_at` is when it first counted as ready; `set_aside` says that
-    it takes no place among those under way.
+    it takes no place among those under way. `revision` is what it was launched from, "" where that is not known.
     """
 
     name: Incarnation
     pid: int | None
     since: float
     registrar: Registrar = Registrar.SELF
+    revision: str = ""
     adopted: bool = False
     listed: bool = False
     listed_changed: float = NEVER
@@ -266,23 +269,24 @@ class View:
 
     `room` is shared by the groups that look at one store, each under its own name (`group`).
 
-    Slots keyed below zero hold surplus incarnations found at start: never wanted, so drained.
-    `touched` are the slots changed since the last decision. `waiting` are those whose first launch was deferred and
-    `waiting_again` those whose replacement was, `staying` those whose ending was (first come, first served);
-    `replaced_last` says that the last launch was one of the second. `launches` are those launched and not registered,
-    `endings` those that were asked to end. `alarms` is a heap of (deadline, key) with stale entries skipped, `missing`
-    the slots whose registration is expected and was not in the last list, `suspects` those of them that are to be ended
-    unless a list asked for since then shows them. `connection` is the change of the session this view knows of,
-    `listed_under` that of the newest list, `listed_at` when that was asked for, `list_failed` why there is none, in
-    words, and since when; `held_looked_at` is when the registrations of what holds slots were looked into last.
-    `leftovers` are registrations of own incarnations that are proven dead, `to_discard` those of them not yet ordered
-    away. `to_register` are those for whom a registration is to be held from now on, `to_withdraw` those for whom not;
-    `registering` are those for whom that was ordered and no list has shown it yet, and when.
-    `retired` keeps the newest generation of slots given up, so that none is used twice when they are wanted
-    again; `own` the newest generations that this daemon launched or adopted, by slot. `claims` are unfamiliar
-    registrations that are being looked into, and since when; `gone` are the newest that ended as nobody's own.
-    `obituaries` are the deaths of this round, for those who tell of them; the next round begins without.
-    `contradictions` are slots that could not be as they were put, in words: faults of the rules.
+    Slots keyed below zero hold surplus incarnations found at start: never wanted, so drained. `touched` are the
+    slots changed since the last decision. `waiting` are those whose first launch was deferred and `waiting_again`
+    those whose replacement was, `staying` those whose ending was (first come, first served); `replaced_last` says
+    that the last launch was one of the second. `launches` are those launched and not registered, `endings` those
+    that were asked to end. `outdated` are the slots whose incarnation runs another revision than is wanted,
+    `renewed` is the one that was replaced for that last. `alarms` is a heap of (deadline, key) with stale entries
+    skipped, `missing` the slots whose registration is expected and was not in the last list, `suspects` those of
+    them that are to be ended unless a list asked for since then shows them. `connection` is the change of the
+    session this view knows of, `listed_under` that of the newest list, `listed_at` when that was asked for,
+    `list_failed` why there is none, in words, and since when; `held_looked_at` is when the registrations of what
+    holds slots were looked into last. `leftovers` are registrations of own incarnations that are proven dead,
+    `to_discard` those of them not yet ordered away. `to_register` are those for whom a registration is to be held
+    from now on, `to_withdraw` those for whom not; `registering` are those for whom that was ordered and no list has
+    shown it yet, and when. `retired` keeps the newest generation of slots given up, so that none is used twice when
+    they are wanted again; `own` the newest generations that this daemon launched or adopted, by slot. `claims` are
+    unfamiliar registrations that are being looked into, and since when; `gone` are the newest that ended as
+    nobody's own. `obituaries` are the deaths of this round, for those who tell of them; the next round begins
+    without. `contradictions` are slots that could not be as they were put, in words: faults of the rules.
     """
 
     policy: Policy
@@ -303,6 +307,8 @@ class View:
     counts: dict[Phase, int] = field(default_factory=lambda: dict.fromkeys(Phase, 0))
     launches: Crowd = field(init=False)
     endings: Crowd = field(init=False)
+    outdated: set[int] = field(default_factory=set)
+    renewed: int | None = None
     missing: set[int] = field(default_factory=set)
     suspects: dict[int, float] = field(default_factory=dict)
     connection: int = 0

@@ -7,6 +7,11 @@ from signal import Signals
 from autohealer.core.model import Exit, Occupant, Phase, Slot, View
 from autohealer.core.strangers import Standing
 
+OUTDATED = "outdated: launched from another command, environment or limits than are wanted now"
+"""Why a healthy incarnation is replaced."""
+
+OUTDATED_HOLD = "outdated workers are replaced one at a time, each ready before the next"
+
 
 def of_exit(exit_: Exit) -> str:
     """How a process ended: `exited with code 1`, `ended by signal 9 (SIGKILL)`."""

@@ -48,6 +48,7 @@ from autohealer.core.model import (
     Store,
     View,
 )
+from autohealer.core.replacing import next_outdated, next_replacement
 from autohealer.core.slots import is_launchable, is_to_leave
 
 _NOBODY = -1
@@ -67,7 +68,13 @@ def reconcile(view: View, *, every_slot: bool = False) -> Plan:
     launches = _launches(view, [key for key in keys if is_launchable(view.slots[key], view)])
     farewells = _farewells(view, [key for key in keys if is_to_leave(view.slots[key], view)])
     return Plan(
-        actions=(*launches.spawns, *endings, *farewells.drains, *_registry_work(view)),
+        actions=(
+            *launches.spawns,
+            *endings,
+            *farewells.drains,
+            *_replacements(view),
+            *_registry_work(view),
+        ),
         deferred=launches.deferred,
         staying=farewells.staying,
         holds=(
@@ -76,6 +83,7 @@ def reconcile(view: View, *, every_slot: bool = False) -> Plan:
             *_store_holds(view),
             *_brake_holds(view),
             *_held_holds(view),
+            *_outdated_holds(view),
         ),
         finished=_is_over(view),
     )
@@ -104,6 +112,8 @@ def next_wake(view: View) -> float | None:
         due.append(_next_launch(view))
     if (look := next_review(view)) is not None:
         due.append(look)
+    if (replacement := next_replacement(view)) is not None:
+        due.append(replacement)
     if view.desired.stop is not Stop.NO and (over := next_patience_over(view)) is not None:
         due.append(over)
     return min(due, default=None)
@@ -191,6 +201,15 @@ def _drain(view: View, slot: Slot) -> Drain:
     if view.desired.stop is Stop.DRAIN:
         return Drain(slot.key, slot.occupant.name, "stopping", Ending.STOPPED)
     return Drain(slot.key, slot.occupant.name, reasons.of_surplus(slot, view), Ending.SURPLUS)
+
+
+def _replacements(view: View) -> tuple[Drain, ...]:
+    """Ask one to end that is well but outdated, if it is its turn."""
+    if (key := next_outdated(view)) is None:
+        return ()
+    occupant = view.slots[key].occupant
+    assert occupant is not None, f"slot {key} is outdated and holds nobody"
+    return (Drain(key, occupant.name, reasons.OUTDATED, Ending.OUTDATED),)
 
 
 def _escalation(slot: Slot, view: View) -> Action | None:
@@ -317,6 +336,10 @@ def _brake_holds(view: View) -> tuple[str, ...]:
 
 def _held_holds(view: View) -> tuple[str, ...]:
     return (reasons.of_held(view),) if view.counts[Phase.HELD] else ()
+
+
+def _outdated_holds(view: View) -> tuple[str, ...]:
+    return (reasons.OUTDATED_HOLD,) if view.outdated and view.desired.stop is Stop.NO else ()
 
 
 def _registry_work(view: View) -> tuple[Action, ...]:

@@ -49,6 +49,14 @@ def is_to_leave(slot: Slot, view: View) -> bool:
     return slot.phase not in {Phase.DRAINING, Phase.HELD}
 
 
+def is_outdated(slot: Slot, view: View) -> bool:
+    """Whether what fills a slot runs another revision than is wanted; one that does not say counts as current."""
+    if slot.occupant is None or slot.phase not in {Phase.STARTING, Phase.READY}:
+        return False
+    runs, wanted = slot.occupant.revision, view.desired.revision
+    return bool(runs and wanted) and runs != wanted
+
+
 OWN_MAX = 32
 """Own generations remembered by slot: more than can still be registered; an older one is looked into like any other."""
 
@@ -125,6 +133,8 @@ def _index(view: View, slot: Slot) -> None:
     if slot.occupant is None:
         return
     view.key_of[slot.occupant.name] = slot.key
+    if is_outdated(slot, view):
+        view.outdated.add(slot.key)
     if is_missed(slot):
         view.missing.add(slot.key)
         if not view.violations:
@@ -141,6 +151,7 @@ def _unindex(view: View, slot: Slot) -> None:
     view.counts[slot.phase] -= 1
     view.launches.under_way.discard(slot.key)
     view.endings.under_way.discard(slot.key)
+    view.outdated.discard(slot.key)
     view.missing.discard(slot.key)
     view.room.missing.discard(view.place(slot.key))
     view.suspects.pop(slot.key, None)

@@ -59,6 +59,7 @@ class Launcher:
     ) -> None:
         """Raises `UnknownUser`."""
         self.program = spec.argv[0]
+        self.revision = spec.revision
         self._spec = spec
         self._account = account_of(spec.user, spec.group)
         ranks = (spec.nice, spec.oom_score_adj)
@@ -68,7 +69,7 @@ class Launcher:
         self._of_daemon = {
             ENV_GROUP: group,
             ENV_KEEPER: keeper_id(secret),
-            ENV_REVISION: spec.revision,
+            ENV_REVISION: self.revision,
         }
         self._group = group
         self._secret = secret

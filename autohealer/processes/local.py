@@ -109,8 +109,6 @@ class LocalProcesses:
         self._cgroups = cgroups
         self._stop_signal = stop_signal
         self._launcher = Launcher(spec, environment, group, secret, output)
-        self._revision = spec.revision
-        self._outdated: set[Incarnation] = set()
         self._launching = Launching(asyncio.get_running_loop())
         self._pending: dict[Incarnation, _Pending] = {}
         self._census = Census(reaper.is_watched)
@@ -129,7 +127,10 @@ class LocalProcesses:
     def spawn(self, name: Incarnation) -> None:
         """Have an incarnation exec'd in a session of its own, behind those that were ordered before."""
         self._reaper.expect_child()
-        order = self._launching.order(partial(self._launch, name), partial(self._launched, name))
+        launcher = self._launcher
+        order = self._launching.order(
+            partial(self._launch, launcher, name), partial(self._launched, launcher, name)
+        )
         self._pending[name] = _Pending(order)
 
     def terminate(self, name: Incarnation) -> None:
@@ -211,9 +212,16 @@ class LocalProcesses:
             Launch(leader.name, leader.pid, leader.start_ticks) for leader in self._led.values()
         )
 
-    def outdated(self) -> list[Incarnation]:
-        """Those alive that an earlier daemon launched from another spec than is wanted now."""
-        return sorted(self._outdated.intersection(self._led))
+    def respecify(
+        self, spec: LaunchSpec, environment: Mapping[str, str], stop_signal: signal.Signals
+    ) -> None:
+        """Launch what is ordered from now on in another way, and ask whom it may be to end by another signal.
+
+        Raises:
+            UnknownUser: they are to run as somebody who is not there; nothing has changed.
+        """
+        self._launcher = Launcher(spec, environment, self._group, self._secret, self._output)
+        self._stop_signal = stop_signal
 
     def release(self) -> None:
         """Stop watching; the processes are not touched, and what waits to be launched is not."""
@@ -243,15 +251,15 @@ class LocalProcesses:
         self._led[name] = leader
         return leader
 
-    def _launch(self, name: Incarnation) -> int:
+    def _launch(self, launcher: Launcher, name: Incarnation) -> int:
         """On the launching thread: exec it and move it into its leaf. Raises `OSError`."""
-        pid = self._launcher.launch(name)
+        pid = launcher.launch(name)
         if self._cgroups is not None:
             with suppress(OSError):  # without a leaf it is ended by group and token
                 self._cgroups.place(name, pid)  # nobody has reaped it, so its pid is its own
         return pid
 
-    def _launched(self, name: Incarnation, outcome: Outcome) -> None:
+    def _launched(self, launcher: Launcher, name: Incarnation, outcome: Outcome) -> None:
         """Watch what was launched, note it, and tell of it."""
         end = self._pending[name].end
         try:
@@ -259,11 +267,11 @@ class LocalProcesses:
                 raise outcome
             leader = self._lead(name, outcome, is_child=True)
         except OSError as error:
-            cause = why_launch_failed(self._launcher.program, error)
+            cause = why_launch_failed(launcher.program, error)
             self._post(SpawnFailed(name, cause, self._rng.random()))
             self._forget_pending(name)
             return
-        self._post(WorkerSpawned(name, leader.pid))
+        self._post(WorkerSpawned(name, leader.pid, launcher.revision))
         self._forget_pending(name)
         self._ledger.note(Launch(name, leader.pid, leader.start_ticks))
         if end is not None:
@@ -341,18 +349,9 @@ class LocalProcesses:
             return False
         if (held := self._held.pop(name, None)) is not None:
             self._reaper.forget(held)
-        if self._is_of_another_revision(process.pid):
-            self._outdated.add(name)
-        self._post(WorkerAdopted(name, process.pid, age_s(process.pid)))
+        age = age_s(process.pid)
+        self._post(WorkerAdopted(name, process.pid, age, _revision_of(process.pid)))
         return True
-
-    def _is_of_another_revision(self, pid: int) -> bool:
-        """Whether it was launched from another spec than is wanted now; one that does not say is taken for current."""
-        try:
-            told = environment_of(pid).get(ENV_REVISION)
-        except OSError:
-            return False
-        return told is not None and told != self._revision
 
     def _let_go(self, leader: Leader) -> None:
         del self._led[leader.name]
@@ -425,6 +424,14 @@ class LocalProcesses:
             output=str(self._output.path(leader.name.slot)),
             leader=leader.watched,
         )
+
+
+def _revision_of(pid: int) -> str:
+    """What a worker was launched from, by its environment; "" where that does not say."""
+    try:
+        return environment_of(pid).get(ENV_REVISION, "")
+    except OSError:
+        return ""
 
 
 def _is_stopped(pid: int) -> bool:

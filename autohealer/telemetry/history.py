@@ -46,8 +46,18 @@ class Cause(str, Enum):  # noqa: UP042 - written to JSON as its value
     FROZEN = "frozen"
     OPERATOR = "operator"
     SURPLUS = "surplus"
+    OUTDATED = "outdated"
     NOT_LAUNCHED = "not_launched"
     UNKNOWN = "unknown"
+
+
+_OF_ENDING = {
+    Ending.STOPPED: Cause.OPERATOR,
+    Ending.SURPLUS: Cause.SURPLUS,
+    Ending.OUTDATED: Cause.OUTDATED,
+    Ending.NEVER_REGISTERED: Cause.REGISTRATION_TIMEOUT,
+    Ending.REGISTRATION_LOST: Cause.REGISTRATION_LOST,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +85,11 @@ def cause_of(obituary: Obituary) -> Cause:
     exit_ = obituary.exit
     if exit_ is None:
         return Cause.NOT_LAUNCHED
-    match obituary.ending:
-        case Ending.STOPPED:
-            return Cause.OPERATOR
-        case Ending.SURPLUS:
-            return Cause.SURPLUS
-        case Ending.NEVER_REGISTERED:
-            return Cause.REGISTRATION_TIMEOUT
-        case Ending.REGISTRATION_LOST:
-            return Cause.FROZEN if exit_.frozen else Cause.REGISTRATION_LOST
-        case None:
-            return _cause_of_exit(exit_)
+    if obituary.ending is None:
+        return _cause_of_exit(exit_)
+    if obituary.ending is Ending.REGISTRATION_LOST and exit_.frozen:
+        return Cause.FROZEN
+    return _OF_ENDING[obituary.ending]
 
 
 def _cause_of_exit(exit_: Exit) -> Cause:

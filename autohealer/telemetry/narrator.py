@@ -97,6 +97,7 @@ class Narrator:
             case (
                 events.Ticked()
                 | events.ReplicasSet()
+                | events.SpecSet()
                 | events.DetachRequested()
                 | events.SessionTimeoutGranted()
                 | events.Decided()

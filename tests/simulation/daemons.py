@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from autohealer.core.events import ReplicasSet, StoreChanged, WorkersListed
-from autohealer.core.model import Budget, Incarnation, Store, View
+from autohealer.core.events import ReplicasSet, SpecSet, StoreChanged, WorkersListed
+from autohealer.core.model import Budget, Desired, Incarnation, Store, View
 from autohealer.core.policy import Policy
 from autohealer.daemon.executor import Executor
 from autohealer.daemon.loop import Loop
@@ -149,7 +149,7 @@ class SimulatedDaemon:
         self,
         world: World,
         policy: Policy,
-        replicas: int,
+        desired: Desired,
         generation_base: int,
         observers: Sequence[Observer],
         killed: Callable[[], None],
@@ -171,9 +171,11 @@ class SimulatedDaemon:
             budget=Budget(tokens=float(policy.budget_burst)),
             generation_base=generation_base,
             now=world.now,
+            desired=Desired(revision=desired.revision),
         )
+        self.processes.revision = desired.revision
         world.changed = self.registry.changed
-        self.mailbox.put(ReplicasSet(replicas))
+        self.mailbox.put(ReplicasSet(desired.replicas))
         world.tell(DaemonStarted(world.now))
         self._look_around()
         loop = Loop(
@@ -202,6 +204,11 @@ class SimulatedDaemon:
         else:
             self.registry.connect()
             self.processes.adopt_all()
+
+    def respecify(self, revision: str) -> None:
+        """Launch another revision from now on, and want it."""
+        self.processes.revision = revision
+        self.mailbox.put(SpecSet(revision, self.view.policy))
 
     def repeat_list(self) -> None:
         """The last list comes a second time."""

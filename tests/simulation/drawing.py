@@ -41,6 +41,7 @@ from tests.simulation.surroundings import (
     NameTaken,
     Outage,
     RepeatList,
+    Respecify,
     Return,
     Scale,
     StrangeRegistration,
@@ -245,6 +246,7 @@ KINDS: dict[str, tuple[int, Draw]] = {
     "list fails": (1, lambda deck: ListFails(deck.lasts_s(*LASTS_S))),
     "wipe registry": (1, lambda _deck: WipeRegistry()),
     "scale": (3, lambda deck: Scale(deck.size())),
+    "respecify": (3, lambda _deck: Respecify()),
     "detach": (2, lambda deck: Detach(deck.rng.choice((0.1, 1.0, 6.0)))),
 }
 """Each kind with how often it comes compared with the others, where a story has them all."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from autohealer.core import (
+    adoption,
     brake,
     evolve,
     held,
@@ -34,6 +35,7 @@ from autohealer.core.model import (
     Incarnation,
     Phase,
     Slot,
+    Stop,
     Store,
     View,
 )
@@ -47,6 +49,7 @@ from autohealer.daemon.ports import Gone, Unreadable
 from tests.unit.core.test_mutants import MUTANTS as OF_THE_CORE
 from tests.unit.core.test_mutants import Patch
 
+ADOPTED = adoption.adopted
 EXITED = evolve._exited
 ENDING = reconcile._ending
 LAUNCH_ORDERED = evolve._launch_ordered
@@ -226,6 +229,18 @@ def _holds_nothing(slot: Slot | None) -> Incarnation | None:
     return None
 
 
+def _exchanges_all(view: View) -> int | None:
+    """Replaces who is outdated whatever becomes of the others."""
+    return min(view.outdated, default=None) if view.desired.stop is Stop.NO else None
+
+
+def _takes_for_current(
+    view: View, name: Incarnation, pid: int, age_s: float, revision: str
+) -> None:
+    """Believes that whatever an earlier daemon left runs what is wanted now."""
+    ADOPTED(view, name, pid, age_s, view.desired.revision)
+
+
 def _registers_once(view: View, asked_at: float) -> None:
     """Takes a registration that was ordered for one that is there."""
 
@@ -285,6 +300,8 @@ MUTANTS: dict[str, list[Patch]] = {
         (registrations, "_review_registering", _registers_once),
         (registrations, "held_registration", _holds_nothing),
     ],
+    "exchanges all that is outdated": [(reconcile, "next_outdated", _exchanges_all)],
+    "adopts what is outdated as current": [(adoption, "adopted", _takes_for_current)],
     "adopts without proof": [(Executor, "_inspect", _adopts_without_proof)],
 }
 

@@ -17,7 +17,7 @@ from tests.simulation.drawing import LAG_MAX_S, LASTS_S
 from tests.simulation.luck import Luck
 from tests.simulation.script import Ending, Script, in_python
 from tests.simulation.stage import POLICY, Stage
-from tests.simulation.surroundings import Scale
+from tests.simulation.surroundings import Respecify, Scale
 from tests.simulation.world import REJOINS_WITHIN_S, SESSION_S
 from tests.support.history import Closed, Record
 from tests.support.ledgers import Rules
@@ -27,6 +27,8 @@ from tests.support.virtual_time import pass_time, run_virtually
 QUIET_S = 40.0
 FACT_LATE_S = 0.031
 """A fact about a process comes within this (see `daemons.LATE_S`)."""
+RENEWED_S = POLICY.min_ready_s + 1.0
+"""From the launch of one that behaves until it has served."""
 STOPPED_S = 100.0
 """A stop is over by then, whatever resists."""
 
@@ -59,7 +61,7 @@ class _Story:
     def __init__(self, script: Script, observers: Sequence[Observer], tell: Tell) -> None:
         self._script = script
         self._tell = tell
-        self._bound_s = recovery_bound_s(_replicas_max(script))
+        self._bound_s = recovery_bound_s(_replicas_max(script), renews=_renews(script))
         self._stage = Stage(Luck(script.luck), script.replicas, observers, script.registrar)
 
     async def run(self) -> Outcome:
@@ -123,6 +125,10 @@ def _replicas_max(script: Script) -> int:
     return max(script.replicas, *scaled) if scaled else script.replicas
 
 
+def _renews(script: Script) -> bool:
+    return any(isinstance(at.trouble, Respecify) for at in script.troubles)
+
+
 def rules(bound_s: float) -> Rules:
     """What every story is held to; `bound_s` is how long healing may take."""
     return Rules(
@@ -135,12 +141,13 @@ def rules(bound_s: float) -> Rules:
     )
 
 
-def recovery_bound_s(replicas: int) -> float:
+def recovery_bound_s(replicas: int, *, renews: bool = False) -> float:
     """How long healing may take once troubles have stopped and newborns behave.
 
     A frozen worker's session ends; after a reconnect or a mass loss there is a settle time each; what never
     registered has its timeout, what failed its longest back-off, what is told to go its grace and two more kills;
     launches share one window (a second each at worst) and one budget; a resisting tree has been relieved by then.
+    Where one after another is replaced (`renews`), each may take its grace to end, and time to register and to serve.
     """
     policy = POLICY
     restarts_per_s = max(policy.budget_per_s, policy.budget_per_s_each * replicas)
@@ -156,4 +163,5 @@ def recovery_bound_s(replicas: int) -> float:
         + 2 * policy.kill_retry_s
         + launches_s
         + 2 * REJOINS_WITHIN_S
+        + (replicas * (policy.grace_s + 2 * policy.kill_retry_s + RENEWED_S) if renews else 0.0)
     )

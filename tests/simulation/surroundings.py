@@ -296,6 +296,15 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True)
+class Respecify:
+    """The operator wants another program."""
+
+    def strike(self, stage: Stage) -> None:
+        """Ask for it."""
+        stage.respecify()
+
+
+@dataclass(frozen=True, slots=True)
 class Detach:
     """The operator wants the daemon gone and its workers left; the next one comes in a while."""
 

@@ -125,7 +125,7 @@ class World(HostWitness):
         """A daemon launched a worker."""
         temper = self.tempers.popleft() if self.tempers else self._good_temper(process.name)
         name = process.name
-        self.tell(Launched(self.now, name, process.pid))
+        self.tell(Launched(self.now, name, process.pid, process.revision))
         process.ignores_term, process.tree = temper.ignores_term, temper.tree
         process.lingers = temper.lingers
         if temper.resists_s:

@@ -61,6 +61,7 @@ class FakeProcesses:
         on_start: Callable[[FakeProcess], None] | None = None,
     ) -> None:
         self.host = FakeHost() if host is None else host
+        self.revision = ""
         self.spawned: list[Incarnation] = []
         self.signals: list[tuple[Incarnation, int]] = []
         self._post = post
@@ -77,10 +78,10 @@ class FakeProcesses:
         if self.host.broken:
             self._soon(SpawnFailed(name, self.host.broken, self._rng.random()))
             return
-        process = self.host.run(name)
+        process = self.host.run(name, revision=self.revision)
         self.spawned.append(name)
         self._hold(process)
-        self._soon(WorkerSpawned(name, process.pid))
+        self._soon(WorkerSpawned(name, process.pid, process.revision))
         if self._on_start is not None:
             self._on_start(process)
 
@@ -183,7 +184,7 @@ class FakeProcesses:
         process.held = process.overlooked = False
         self._hold(process)
         age_s = asyncio.get_running_loop().time() - process.born_at
-        self._soon(WorkerAdopted(process.name, process.pid, age_s))
+        self._soon(WorkerAdopted(process.name, process.pid, age_s, process.revision))
 
     def _hold(self, process: FakeProcess) -> None:
         process.holder = self

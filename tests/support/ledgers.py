@@ -51,6 +51,7 @@ class Life:
     name: Incarnation
     since: float
     found: bool
+    revision: str = ""
     alive: bool = True
     registered_at: float | None = None
     lost_at: float = NEVER
@@ -124,8 +125,12 @@ class Life:
 
 @dataclass(slots=True)
 class Census:
-    """Every incarnation there ever was, which of them fill which slot (trees count), and what is registered."""
+    """Every incarnation there ever was, which of them fill which slot (trees count), and what is registered.
 
+    `revision` is what is wanted of each.
+    """
+
+    revision: str = ""
     lives: dict[Incarnation, Life] = field(default_factory=dict)
     present: dict[int, list[Life]] = field(default_factory=dict)
     registered: set[Incarnation] = field(default_factory=set)
@@ -170,6 +175,8 @@ class Census:
             lives = self.present.get(slot, [])
             if [life.alive and life.registered_at is not None for life in lives] != [True]:
                 yield f"slot {slot} holds {', '.join(map(str, lives)) or 'nobody'}"
+            elif lives[0].revision != self.revision:
+                yield f"slot {slot} holds {lives[0]} of revision {lives[0].revision!r}"
         yield from self.dead_registrations()
 
     def dead_registrations(self) -> Iterator[str]:

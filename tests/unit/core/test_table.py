@@ -21,6 +21,7 @@ from autohealer.core.events import (
     ReplicasSet,
     SessionTimeoutGranted,
     SpawnFailed,
+    SpecSet,
     StopRequested,
     StoreChanged,
     Ticked,
@@ -197,6 +198,8 @@ def _adopted_after_listed(scene: Scene) -> Event:
 FACTS: dict[str, list[Fact]] = {
     "Ticked": [lambda s: Ticked(s.view.now + 3600.0)],
     "ReplicasSet": [lambda _: ReplicasSet(0), lambda _: ReplicasSet(3)],
+    "SpecSet:same": [lambda s: SpecSet("", s.policy)],
+    "SpecSet:another": [lambda s: SpecSet("another", s.policy)],
     "StopRequested": [lambda _: StopRequested(), lambda _: StopRequested(force=True)],
     "DetachRequested": [lambda _: DetachRequested()],
     "WorkerAdopted:it": [lambda s: WorkerAdopted(_me(s), 9, 5.0)],

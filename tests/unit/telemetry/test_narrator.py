@@ -26,6 +26,7 @@ PID = 4711
 ONE_OF_EACH: dict[type, tuple[events.Event, str | None]] = {
     events.Ticked: (events.Ticked(1.0), None),
     events.ReplicasSet: (events.ReplicasSet(4), None),
+    events.SpecSet: (events.SpecSet("another", Policy()), None),
     events.StopRequested: (events.StopRequested(), "stopping"),
     events.DetachRequested: (events.DetachRequested(), None),
     events.WorkerAdopted: (events.WorkerAdopted(NAME, PID, 5.0), "worker_adopted"),
