@@ -312,7 +312,7 @@ def status(
             print(printable_json(answer.body.decode()))  # noqa: T201
         else:
             print_status(parse_status(answer.body), console)
-    for sentence in (*found.silent, *found.gone):
+    for sentence in (*(silence.sentence for silence in found.silent), *found.gone):
         say(f"autohealer: {sentence}")
     if found.silent or not found.answers:
         raise typer.Exit(ExitCode.NO_DAEMON)
@@ -374,6 +374,27 @@ def down(
     from autohealer.cli.ending import stop_daemon
 
     print(stop_daemon(state_dir_of(state_dir), group))  # noqa: T201
+
+
+@app.command()
+def reload(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print what would be changed.")
+    ] = False,
+    group: Annotated[
+        str | None, typer.Option(help="A group of the daemon, where several run.")
+    ] = None,
+    state_dir: StateDir = None,
+) -> None:
+    """Read the configuration again; change what changed.
+
+    Workers whose command, environment or limits changed are replaced one at a time, each ready before the next; all
+    others stay. With a mistake in the file nothing is changed.
+    """
+    from autohealer.cli.reloading import reload_daemon
+
+    for line in reload_daemon(state_dir_of(state_dir), group, dry_run=dry_run):
+        print(line)  # noqa: T201
 
 
 @app.command()

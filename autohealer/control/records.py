@@ -46,6 +46,18 @@ class StrangerRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ReloadRecord:
+    """What a reload did, or would do: a line for each difference; or why nothing was done.
+
+    `refusal` is a sentence, or several lines, one for each of `mistakes` in the configuration and some of its text.
+    """
+
+    lines: tuple[str, ...] = ()
+    refusal: str = ""
+    mistakes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class StatusRecord:
     """One daemon's answer. `holds` is what is held back and why, `notes` what else the operator should know.
 

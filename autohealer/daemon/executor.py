@@ -52,6 +52,10 @@ class Executor:
         self._reads: set[asyncio.Task[None]] = set()
         self._read_places = asyncio.Semaphore(READS_AT_ONCE)
 
+    def employ(self, agent: Agent) -> None:
+        """From now on the daemon registers for programs that do not do it."""
+        self._agent = agent
+
     def execute(self, plan: Plan) -> None:
         """Start everything the plan says, in its order."""
         for action in plan.actions:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 LATE_S = (0.0, 0.0, 0.0, 0.001, 0.03)
 """How late a fact about a process may come."""
+AFTER_S = 1e-9
+"""Between two facts in a row."""
 AT_ONCE_S = 0.01
 ROUNDS_AT_ONCE_MAX = 1000
 """More rounds than this within that time are a loop that keeps a processor busy for nothing."""
@@ -98,7 +100,9 @@ class _Processes(FakeProcesses):
     def _soon(self, fact: Event) -> None:
         loop = asyncio.get_running_loop()
         late_s = 0.0 if self._starting else self._late_s(fact)
-        self._told_at = max(self._told_at, loop.time() + late_s)
+        at = loop.time() + late_s
+        # Of two timers for one instant the second may come first.
+        self._told_at = at if at > self._told_at else self._told_at + AFTER_S
         if self._told_at <= loop.time():
             super()._soon(fact)
         else:

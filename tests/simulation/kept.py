@@ -247,4 +247,44 @@ KEPT: dict[str, Script] = {
             At(10.02, Detach(0.1)),
         ),
     ),
+    "two facts for one instant came in the wrong order, and a slot was never filled again": Script(
+        replicas=3,
+        again_after_s=0.6192718429546634,
+        troubles=(
+            At(0.0, Overlooked(0, 0.0)),
+            At(
+                0.0,
+                IllBirths(
+                    (
+                        Temper(registers_after_s=0.0, tree=2, lingers=True),
+                        Temper(tree=2, lingers=True),
+                    ),
+                    (3, 6, 8, 4),
+                ),
+            ),
+            At(12.0, Overlooked(7, 20.0)),
+            At(
+                12.0,
+                IllBirths(
+                    (
+                        Temper(tree=2),
+                        Temper(registers_after_s=None, dies_after_s=0.8090750517214051),
+                        Temper(tree=2, lingers=True),
+                    ),
+                    (6, 0),
+                ),
+            ),
+            At(
+                32.0,
+                IllBirths(
+                    (
+                        Temper(tree=2, lingers=True),
+                        Temper(tree=2, lingers=True),
+                        Temper(dies_after_s=4.742763902073432, ignores_term=True, tree=1),
+                    ),
+                    (7, 5, 8, 3, 1, 2, 6),
+                ),
+            ),
+        ),
+    ),
 }
