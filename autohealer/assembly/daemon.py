@@ -141,10 +141,7 @@ async def _keep(
         for group, hold in zip(settings.groups, holds, strict=True):
             groups.add(group, hold)
         reloading = Reloading(settings, groups, partial(_hold, settings, logger), logger)
-        listen(
-            asyncio.get_running_loop(),
-            _reactions(settings, groups, reloading, unforeseen, redraw, logger),
-        )
+        _listen(settings, groups, reloading, unforeseen, redraw, logger)
         servers = EmbeddedServers(choice, settings, secret, reaper, logger)
         undo.push_async_callback(_end_servers, servers, groups, unforeseen)
         undo.push_async_callback(session.stop)
@@ -288,15 +285,15 @@ def _hold(settings: DaemonSettings, logger: FilteringBoundLogger, group: str) ->
     return hold
 
 
-def _reactions(
+def _listen(
     settings: DaemonSettings,
     groups: Groups,
     reloading: Reloading,
     unforeseen: Unforeseen,
     redraw: Callable[[], None],
     logger: FilteringBoundLogger,
-) -> Reactions:
-    """What signals do; where there is a configuration HUP has it read again."""
+) -> None:
+    """React to signals; where there is a configuration HUP has it read again."""
 
     async def reload() -> None:
         await reloading.reload(only_tell=False)
@@ -304,4 +301,5 @@ def _reactions(
     def start() -> None:
         unforeseen.start(reload())
 
-    return Reactions(groups.request_stop, redraw, logger, start if settings.config else None)
+    reactions = Reactions(groups.request_stop, redraw, logger, start if settings.config else None)
+    listen(asyncio.get_running_loop(), reactions)

@@ -99,14 +99,13 @@ class _Processes(FakeProcesses):
 
     def _soon(self, fact: Event) -> None:
         loop = asyncio.get_running_loop()
-        late_s = 0.0 if self._starting else self._late_s(fact)
-        at = loop.time() + late_s
-        # Of two timers for one instant the second may come first.
-        self._told_at = at if at > self._told_at else self._told_at + AFTER_S
-        if self._told_at <= loop.time():
+        at = loop.time() + (0.0 if self._starting else self._late_s(fact))
+        if max(at, self._told_at) <= loop.time():
             super()._soon(fact)
-        else:
-            loop.call_at(self._told_at, self._post, fact)
+            return
+        # Of two timers for one instant the second may go off first.
+        self._told_at = at if at > self._told_at else self._told_at + AFTER_S
+        loop.call_at(self._told_at, self._post, fact)
 
     def _late_s(self, fact: Event) -> float:
         return self._world.luck.one_of(LATE_S, "late", type(fact), getattr(fact, "name", None))
