@@ -31,7 +31,9 @@ REASON_COLUMNS_MIN = 30
 _STYLES = {
     "ready": "green",
     **dict.fromkeys(("backoff", "quarantined", "held"), "red"),
-    **dict.fromkeys(("starting", "draining", "up, not ready"), "yellow"),
+    **dict.fromkeys(
+        ("starting", "draining", "up, not ready", "ready, outdated", "starting, outdated"), "yellow"
+    ),
 }
 _WELL = frozenset({"running", "sleeping", "idle"})
 """What the kernel says of a process that does its work, or waits for some."""
@@ -133,7 +135,7 @@ def _state(slot: SlotRecord) -> str:
     """The phase, except that nothing is called ready which is not."""
     if slot.phase == "ready" and not slot.ready:
         return "up, not ready"
-    return slot.phase
+    return f"{slot.phase}, outdated" if slot.outdated else slot.phase
 
 
 def _process(slot: SlotRecord) -> str:

@@ -11,7 +11,8 @@ class SlotRecord:
 
     `ready` is true only when the worker is registered by a fresh list, its process lives and is not stopped.
     `registration` is present, absent or unknown; `health` is what the process was doing when asked. `hint` is what may
-    be done about the last death, where that was recognised and nothing is ready since.
+    be done about the last death, where that was recognised and nothing is ready since. `revision` names what the worker
+    was launched from, `outdated` says that another one is wanted by now.
     """
 
     slot: int
@@ -33,6 +34,8 @@ class SlotRecord:
     reason: str
     next_try_s: float | None
     hint: str = ""
+    revision: str = ""
+    outdated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

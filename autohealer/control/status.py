@@ -165,6 +165,8 @@ def _slot_record(
         reason=encodable(of_holdouts(slot.reason, slot.holdouts)),
         next_try_s=_next_try_s(slot, now),
         hint="" if slot.phase is Phase.READY else encodable(remarks.hint(slot.key)),
+        revision=encodable(occupant.revision) if occupant else "",
+        outdated=slot.key in view.outdated,
     )
 
 
