@@ -141,6 +141,12 @@ def group_names(base: Path) -> list[str]:
         ) from error
 
 
+def keeps_anything(base: Path) -> bool:
+    """Whether a daemon lives that keeps a group with this state directory. Raises `Refused`."""
+    holders = (holder_of(group_dir(base, name)) for name in group_names(base))
+    return any(holder is not None and _alive(holder) is not None for holder in holders)
+
+
 def checked_group(name: str) -> str:
     """A group's name as it was given. Raises `Refused`."""
     try:

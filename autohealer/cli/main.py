@@ -297,10 +297,11 @@ def status(
     from rich.console import Console
 
     from autohealer.cli.daemons import Refused, ask_daemons
+    from autohealer.cli.looking import state_dir_to_look_in
     from autohealer.cli.status_table import print_status
     from autohealer.control.client import parse_status
 
-    base = state_dir_of(state_dir)
+    base = state_dir_to_look_in(state_dir)
     try:
         found = ask_daemons(base, group)
     except Refused as error:
@@ -330,8 +331,9 @@ def why(
     from autohealer.cli.daemons import Refused
     from autohealer.cli.histories import histories
     from autohealer.cli.history_lines import print_history
+    from autohealer.cli.looking import state_dir_to_look_in
 
-    base = state_dir_of(state_dir)
+    base = state_dir_to_look_in(state_dir)
     try:
         told = histories(base, group, slot, one_only=json)
     except Refused as error:
@@ -356,8 +358,9 @@ def detach(
     For upgrades: detach, install, start again: the next daemon of its groups adopts them, and none is restarted.
     """
     from autohealer.cli.ending import detach_daemon
+    from autohealer.cli.looking import state_dir_to_look_in
 
-    print(detach_daemon(state_dir_of(state_dir), group))  # noqa: T201
+    print(detach_daemon(state_dir_to_look_in(state_dir), group))  # noqa: T201
 
 
 @app.command()
@@ -372,8 +375,9 @@ def down(
     It returns when all is gone. Where several daemons run, the one that keeps the group that is named.
     """
     from autohealer.cli.ending import stop_daemon
+    from autohealer.cli.looking import state_dir_to_look_in
 
-    print(stop_daemon(state_dir_of(state_dir), group))  # noqa: T201
+    print(stop_daemon(state_dir_to_look_in(state_dir), group))  # noqa: T201
 
 
 @app.command()
@@ -391,9 +395,10 @@ def reload(
     Workers whose command, environment or limits changed are replaced one at a time, each ready before the next; all
     others stay. With a mistake in the file nothing is changed.
     """
+    from autohealer.cli.looking import state_dir_to_look_in
     from autohealer.cli.reloading import reload_daemon
 
-    for line in reload_daemon(state_dir_of(state_dir), group, dry_run=dry_run):
+    for line in reload_daemon(state_dir_to_look_in(state_dir), group, dry_run=dry_run):
         print(line)  # noqa: T201
 
 
