@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 
 from autohealer.contract import WorkerRecord
+from autohealer.core.children import Child
 from autohealer.core.events import (
     Event,
     ReplicasSet,
@@ -55,7 +56,7 @@ PATIENT = Policy(
 class NoRegistry:
     """Nothing is registered anywhere, so there is nothing to delete or read."""
 
-    def discard(self, name: Incarnation) -> None:
+    def discard(self, name: Incarnation, child: Child | None = None) -> None:
         """Nothing to delete."""
 
     def relist(self) -> None:

@@ -19,12 +19,14 @@ from structlog.typing import FilteringBoundLogger
 from autohealer.assembly.agency import AGENT_SESSION_S
 from autohealer.assembly.errors import PlatformError, StateDirError, ZooKeeperError
 from autohealer.assembly.groups import Groups
-from autohealer.assembly.keeper import Shared, end_task
+from autohealer.assembly.keeper import end_task
 from autohealer.assembly.reloading import Reloading
+from autohealer.assembly.shared import Shared
 from autohealer.assembly.signals import Reactions, brace, listen
 from autohealer.assembly.unforeseen import Unforeseen
 from autohealer.assembly.zookeeper import Choice, EmbeddedServers, choose
 from autohealer.control.server import Commands
+from autohealer.coordination.connections import Connections
 from autohealer.coordination.granted import Granted
 from autohealer.coordination.registry import Registry, RegistryForbidden
 from autohealer.coordination.session import Session, SessionId, ZooKeeperUnreachable
@@ -123,6 +125,7 @@ async def _keep(
             session,
             neighbours,
             registry,
+            Connections(session.client.hosts, speaks_tls=settings.credentials.tls is not None),
             granted,
             lambda resumes, said: _session(choice, settings, AGENT_SESSION_S, said, resumes),
             choice.connection,

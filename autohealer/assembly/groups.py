@@ -17,7 +17,8 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 
-from autohealer.assembly.keeper import Keeper, Shared, end_task
+from autohealer.assembly.keeper import Keeper, end_task
+from autohealer.assembly.shared import Shared
 from autohealer.core.actions import Plan
 from autohealer.core.events import Event
 from autohealer.core.membership import have_served

@@ -10,15 +10,14 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from structlog.typing import FilteringBoundLogger
-
 from autohealer.assembly.agency import FLUSH_S, Agency
+from autohealer.assembly.binder import GroupBinder
 from autohealer.assembly.errors import PlatformError
 from autohealer.assembly.notes import told_of_clipped
 from autohealer.assembly.provision import (
@@ -28,18 +27,15 @@ from autohealer.assembly.provision import (
     python_behind,
     worker_environment,
 )
-from autohealer.assembly.unforeseen import Unforeseen
+from autohealer.assembly.shared import Shared
 from autohealer.control.records import StatusRecord
-from autohealer.control.server import Commands, ControlServer
+from autohealer.control.server import ControlServer
 from autohealer.control.status import About, Remarks, gather_status
 from autohealer.coordination.claim import (
     ClaimUnavailable,
     GroupClaim,
     GroupTaken,
 )
-from autohealer.coordination.granted import Granted
-from autohealer.coordination.registry import Registry
-from autohealer.coordination.session import Session, SessionId
 from autohealer.coordination.turned_away import PATIENCE_S, TurnedAway
 from autohealer.core.actions import Plan
 from autohealer.core.events import (
@@ -55,7 +51,6 @@ from autohealer.core.policy import Policy, Registrar
 from autohealer.daemon.executor import Executor
 from autohealer.daemon.loop import Loop
 from autohealer.daemon.mailbox import Mailbox
-from autohealer.daemon.neighbours import Neighbours
 from autohealer.daemon.ports import Observer
 from autohealer.processes.cgroup import WorkerCgroups
 from autohealer.processes.hints import hint_of
@@ -64,14 +59,13 @@ from autohealer.processes.local import LocalProcesses
 from autohealer.processes.output import OutputFiles
 from autohealer.processes.platform import inherited_environment
 from autohealer.processes.processors import Processors
-from autohealer.processes.reaper import Reaper
 from autohealer.settings import (
     HISTORY_BYTES,
-    DaemonSettings,
     GroupSettings,
     rejoin_grace_s,
     settle_s,
 )
+from autohealer.statedir.bonds_note import has_bonds_note
 from autohealer.statedir.hold import Hold
 from autohealer.statedir.lock import AlreadyRunning
 from autohealer.telemetry.history import History
@@ -80,30 +74,6 @@ from autohealer.telemetry.systemd import watchdog_heartbeat_s
 
 A_MILLISECOND_S = 0.001
 """What ZooKeeper counts session timeouts in."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """What all keepers of one daemon use.
-
-    `agent_session` makes one for a group's agent, `granted` tells how long workers' sessions last; `connection` is the
-    ZooKeeper that workers are told of, and `user` whose it must be, if that is known. `commands` are what a control
-    socket may ask of the daemon.
-    """
-
-    settings: DaemonSettings
-    session: Session
-    neighbours: Neighbours
-    registry: Registry
-    granted: Granted
-    agent_session: Callable[[SessionId | None, Callable[[str], None]], Session]
-    connection: str
-    secret: bytes
-    reaper: Reaper
-    logger: FilteringBoundLogger
-    unforeseen: Unforeseen
-    user: int | None
-    commands: Commands
 
 
 class Keeper:
@@ -130,6 +100,7 @@ class Keeper:
         self._registry = shared.registry.subscribe(settings.name, self.post)
         self._processes = self._open_processes()
         self._agency = self._open_agency()
+        self._binder = self._open_binder()
         self._history = self._open_history()
         self._claim = GroupClaim(
             shared.session,
@@ -154,6 +125,7 @@ class Keeper:
             self.post,
             self._mailbox.fail,
             None if self._agency is None else self._agency.agent,
+            self._binder,
         )
 
     def _open_processes(self) -> LocalProcesses:
@@ -186,7 +158,7 @@ class Keeper:
 
     def _open_agency(self) -> Agency | None:
         """Where the programs do not register themselves, what does it for them."""
-        if self._settings.launch.registrar is Registrar.SELF:
+        if self._settings.launch.registrar is not Registrar.AGENT:
             return None
         return Agency(
             self._shared.agent_session,
@@ -194,6 +166,22 @@ class Keeper:
             self._hold.folder,
             self._settings.name,
             lambda sentence: self._shared.logger.warning("agent_trouble", why=sentence),
+            self._shared.unforeseen.start,
+        )
+
+    def _open_binder(self) -> GroupBinder | None:
+        """Where they register under names of their own, or did, what finds out whose those are."""
+        is_anonymous = self._settings.launch.registrar is Registrar.ANONYMOUS
+        if not is_anonymous and not has_bonds_note(self._hold.folder):
+            return None
+        return GroupBinder(
+            self._shared.session,
+            self._registry,
+            self._shared.connections,
+            self._processes,
+            self._hold.folder,
+            self._shared.connection,
+            lambda sentence: self._shared.logger.warning("bindings_lost", why=sentence),
             self._shared.unforeseen.start,
         )
 
@@ -258,6 +246,8 @@ class Keeper:
                 f"it cannot be told which workers of an earlier daemon live ({error.strerror}), and launching now "
                 "might double them: try again when the machine is less short of descriptors or memory"
             ) from error
+        for fact in () if self._binder is None else self._binder.recall():
+            self.post(fact)
         return self._adopted
 
     def wait_for(self, groups: Sequence[str]) -> None:
@@ -284,6 +274,9 @@ class Keeper:
             self._agency = agency
             self._executor.employ(agency.agent)
             self._start_agency()
+        if self._binder is None and (binder := self._open_binder()) is not None:
+            self._binder = binder
+            self._executor.bind(binder)
         self.post(SpecSet(settings.launch.revision, self._policy()))
         if self._has_begun:
             self.post(ReplicasSet(settings.replicas))
@@ -344,6 +337,7 @@ class Keeper:
             undo.callback(self._history.close)
             undo.push_async_callback(self._registry.flush, FLUSH_S)
             undo.callback(self._turned_away.close)
+            undo.push_async_callback(self._end_binder)
             undo.push_async_callback(self._end_agency)
             self._start_agency()
             for work in (self._serve_control(), self._rotate_output()):
@@ -360,6 +354,10 @@ class Keeper:
         if self._agents_work is not None:
             await end_task(self._agents_work)
         await self._agency.end(leave=self.leaves_workers or self._shared.unforeseen.has_happened)
+
+    async def _end_binder(self) -> None:
+        if self._binder is not None:
+            await self._binder.flush()
 
     def _loop(self, observers: Sequence[Observer]) -> Loop:
         return Loop(

@@ -157,8 +157,9 @@ def run(
         RegisterBy,
         typer.Option(
             help="Who registers in ZooKeeper: self, the program does (by autohealer.worker, or as AUTOHEALER_ZNODE "
-            "says); agent, the daemon does it for any program while that runs; auto: self where the program shows "
-            "that it does, or a timeout for registering is given, else agent.",
+            "says); agent, the daemon does it for any program while that runs; anonymous, the program does under a "
+            "name of its own below /workers; auto: self where the program shows that it uses one of the first "
+            "two, or a timeout for registering is given, else agent.",
         ),
     ] = RegisterBy.AUTO,
     session_timeout: Annotated[

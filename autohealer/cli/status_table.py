@@ -124,11 +124,18 @@ def _row(slot: SlotRecord) -> dict[str, str]:
         f"{slot.pid} ({_duration(slot.pid_age_s)})"
         if slot.pid and slot.pid_age_s is not None
         else "-",
-        f"{slot.registration}{_since(slot.registration_age_s)}" if slot.pid else "-",
+        _registration(slot),
         _process(slot),
         str(slot.restarts),
     )
     return dict(zip(_COLUMNS, map(printable, cells), strict=True))
+
+
+def _registration(slot: SlotRecord) -> str:
+    if not slot.pid:
+        return "-"
+    name = f" as {slot.child}" if slot.child else ""
+    return f"{slot.registration}{_since(slot.registration_age_s)}{name}"
 
 
 def _state(slot: SlotRecord) -> str:

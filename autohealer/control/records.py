@@ -12,7 +12,8 @@ class SlotRecord:
     `ready` is true only when the worker is registered by a fresh list, its process lives and is not stopped.
     `registration` is present, absent or unknown; `health` is what the process was doing when asked. `hint` is what may
     be done about the last death, where that was recognised and nothing is ready since. `revision` names what the worker
-    was launched from, `outdated` says that another one is wanted by now.
+    was launched from, `outdated` says that another one is wanted by now. `child` is the
+    child of `/workers` that is its registration, where the program chose that name.
     """
 
     slot: int
@@ -36,6 +37,7 @@ class SlotRecord:
     hint: str = ""
     revision: str = ""
     outdated: bool = False
+    child: str = ""
 
 
 @dataclass(frozen=True, slots=True)

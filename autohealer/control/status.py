@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from autohealer.control.records import SlotRecord, StatusRecord, StrangerRecord
+from autohealer.core.binding import child_of
 from autohealer.core.membership import presence_of, presence_since
 from autohealer.core.model import NEVER, Phase, Presence, Slot, Stop, View
 from autohealer.core.reasons import of_holdouts
@@ -144,6 +145,7 @@ def _slot_record(
     occupant = slot.occupant
     health = examine(occupant.pid) if occupant is not None and occupant.pid is not None else None
     presence = Presence.ABSENT if occupant is None else presence_of(occupant, view)
+    child = None if occupant is None else child_of(view, occupant.name)
     ready = slot.phase is Phase.READY and presence is Presence.PRESENT and _serves(health)
     return SlotRecord(
         slot=slot.key,
@@ -167,6 +169,7 @@ def _slot_record(
         hint="" if slot.phase is Phase.READY else encodable(remarks.hint(slot.key)),
         revision=encodable(occupant.revision) if occupant else "",
         outdated=slot.key in view.outdated,
+        child="" if child is None else encodable(child.label),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from autohealer.core.actions import Plan
+from autohealer.core.children import Bond, Sight
 from autohealer.core.model import NEVER, Exit, Incarnation, Store
 from autohealer.core.policy import Policy
 from autohealer.core.strangers import Standing
@@ -144,12 +145,14 @@ class SessionTimeoutGranted:
 class WorkersListed:
     """A complete list of `/workers`: this group's incarnations, and names no daemon gave out.
 
-    It is true of some moment after `asked_at`; `NEVER` where that is not known.
+    It is true of some moment after `asked_at`; `NEVER` where that is not known. `newest` is the zxid of the last change
+    below `/workers` that it shows.
     """
 
     ours: frozenset[Incarnation]
     strange: frozenset[str]
     asked_at: float = NEVER
+    newest: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +182,24 @@ class RegistrantDead:
     """The process behind an unfamiliar registration of this group is proven gone."""
 
     name: Incarnation
+
+
+@dataclass(frozen=True, slots=True)
+class ChildExamined:
+    """A child that a program made under a name of its own was looked at, and what `RegistrationRead` says of it."""
+
+    sight: Sight
+    standing: Standing
+    pid: int | None = None
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BondRemembered:
+    """An earlier daemon noted which child is an incarnation's; `is_dead`: that one is proven gone."""
+
+    bond: Bond
+    is_dead: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +236,8 @@ Event = (
     | RegistryWiped
     | RegistrationRead
     | RegistrantDead
+    | ChildExamined
+    | BondRemembered
     | InvariantBroken
     | Decided
 )

@@ -33,6 +33,8 @@ What becomes of a slot, by its phase and the fact about what fills it. The lette
     RegistryWiped           .           .           .           .           .           .           .
     RegistrationRead        .           .           .           .           .           .           .
     RegistrantDead          .           .           .           .           .           .           .
+    ChildExamined           .           .           .           .           .           .           .
+    BondRemembered          .           .           .           .           .           .           .
     InvariantBroken         .           .           .           .           .           .           .
     Decided:Spawn           s           x           x           x           s           s           x
     Decided:Drain           x           d           d           .           x           x           x
@@ -48,7 +50,16 @@ from dataclasses import replace
 from heapq import heappop
 from typing import assert_never
 
-from autohealer.core import adoption, crowd, events, held, reasons, registrations, storeroom
+from autohealer.core import (
+    adoption,
+    binding,
+    crowd,
+    events,
+    held,
+    reasons,
+    registrations,
+    storeroom,
+)
 from autohealer.core.actions import (
     Action,
     Discard,
@@ -58,6 +69,7 @@ from autohealer.core.actions import (
     Plan,
     Register,
     Relist,
+    Remember,
     Spawn,
     Withdraw,
 )
@@ -94,6 +106,7 @@ from autohealer.core.slots import (
     slot_for,
 )
 from autohealer.core.strangers import Standing, Stranger
+from autohealer.core.turns import is_anonymous, stop_awaiting
 
 
 def evolve(view: View, event: events.Event) -> None:  # noqa: C901, PLR0912 - one arm per fact
@@ -127,16 +140,19 @@ def evolve(view: View, event: events.Event) -> None:  # noqa: C901, PLR0912 - on
             storeroom.store_changed(view, store, number)
         case events.SessionTimeoutGranted(settle_s, rejoin_grace_s):
             storeroom.timeout_granted(view, settle_s, rejoin_grace_s)
-        case events.WorkersListed(ours, strange, asked_at):
-            registrations.listed(view, ours, strange, asked_at)
+        case events.WorkersListed(ours, strange, asked_at, newest):
+            binding.listed(view, ours, strange, asked_at, newest)
         case events.ListFailed(why):
             storeroom.list_failed(view, why)
         case events.RegistryWiped():
             storeroom.registry_wiped(view)
+            binding.wiped(view)
         case events.RegistrationRead(name, standing, pid, host):
             registrations.registration_read(view, name, Stranger(str(name), standing, pid, host))
         case events.RegistrantDead(name):
             registrations.registrant_dead(view, name)
+        case events.ChildExamined() | events.BondRemembered() as news:
+            binding.heard(view, news)
         case events.InvariantBroken(violations):
             _frozen(view, violations)
         case events.Decided(plan):
@@ -157,6 +173,7 @@ def _ticked(view: View, now: float, idle: float | None) -> None:
         if slot is not None and slot.deadline == at:
             put(view, slot)
     crowd.review(view, idle)
+    binding.look_again(view)
 
 
 def _replicas_set(view: View, replicas: int) -> None:
@@ -185,6 +202,7 @@ def _detach_requested(view: View) -> None:
 def _frozen(view: View, violations: tuple[str, ...]) -> None:
     view.violations = violations
     stop_counting(view)
+    stop_awaiting(view)
 
 
 def _review_wants(view: View) -> None:
@@ -312,6 +330,7 @@ def _vacate(view: View, slot: Slot, occupant: Occupant, cause: str, jitter: floa
         put(view, replace(empty, reason=cause))
     else:
         put(view, after_death(view, empty, Death(occupant, cause, jitter)))
+    binding.vacated(view, occupant.name)
     if occupant.name in view.listed:
         _left_registered(view, occupant.name)
 
@@ -344,7 +363,7 @@ def _decided(view: View, plan: Plan) -> None:
     drop_stale_alarms(view)
 
 
-def _ordered(view: View, action: Action) -> None:
+def _ordered(view: View, action: Action) -> None:  # noqa: C901, PLR0912 - one arm per action
     match action:
         case Spawn(key, name, reason):
             _launch_ordered(view, view.slots[key], name, reason)
@@ -362,11 +381,14 @@ def _ordered(view: View, action: Action) -> None:
             view.to_withdraw.discard(name)
         case Discard(name):
             view.to_discard.discard(name)
+        case Remember():
+            view.bindings.is_changed = False
         case Inspect(name):
             view.to_inspect.discard(name)
             if name not in view.key_of:
                 view.strangers[name] = Stranger(str(name), Standing.UNREAD)
         case Relist(keys):
+            view.bindings.relisted_at = view.now
             view.suspects.update(dict.fromkeys(keys, view.now))
         case _:
             assert_never(action)
@@ -374,6 +396,8 @@ def _ordered(view: View, action: Action) -> None:
 
 def _launch_ordered(view: View, slot: Slot, name: Incarnation, reason: str) -> None:
     note_own(view, name)
+    if is_anonymous(view):
+        binding.launched(view, name)
     again = view.replaced_last = slot.generation != 0
     if again:
         budget = refilled(view.budget, view.now, rate_of(view.policy, view.desired.replicas))

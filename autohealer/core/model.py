@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
+from autohealer.core.children import Bindings, Nursery
 from autohealer.core.policy import Limits, Policy, Registrar
 from autohealer.core.strangers import Stranger
 
@@ -248,7 +249,7 @@ class StoreRoom:
     `changes` counts the changes of the session folded so far; `store_since` is when the last one was. A missing
     registration counts from `trust_from` on. `missing` are the places of all groups whose registration is expected and
     was not in the last list, `vanished_at` is when one was lost last. `replicas` is what each group wants. `turns`
-    grows whenever the brake changes, so that the others can be told to look again.
+    grows whenever the brake or the nursery changes, so that the others can be told to look again.
     """
 
     store: Store = Store.SUSPENDED
@@ -260,6 +261,7 @@ class StoreRoom:
     missing: set[Place] = field(default_factory=set)
     vanished_at: float = NEVER
     replicas: dict[str, int] = field(default_factory=dict)
+    nursery: Nursery = field(default_factory=Nursery)
     turns: int = 0
 
 
@@ -330,6 +332,7 @@ class View:
     claims: dict[Incarnation, float] = field(default_factory=dict)
     gone: dict[int, tuple[int, ...]] = field(default_factory=dict)
     strangers: dict[Incarnation | str, Stranger] = field(default_factory=dict)
+    bindings: Bindings = field(default_factory=Bindings)
     obituaries: list[Obituary] = field(default_factory=list)
     contradictions: list[str] = field(default_factory=list)
     violations: tuple[str, ...] = ()

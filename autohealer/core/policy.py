@@ -10,10 +10,11 @@ from enum import Enum
 
 
 class Registrar(Enum):
-    """Who registers a worker: itself, or the daemon for a program that knows nothing of ZooKeeper."""
+    """Who registers a worker: itself, or the daemon; or itself under a name of its own, knowing nothing of us."""
 
     SELF = "self"
     AGENT = "agent"
+    ANONYMOUS = "anonymous"
 
 
 @dataclass(frozen=True, slots=True)

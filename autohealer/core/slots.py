@@ -14,6 +14,7 @@ from heapq import heappop, heappush
 from autohealer.core.membership import absence_deadline, is_missed
 from autohealer.core.model import Incarnation, Occupant, Phase, Slot, View
 from autohealer.core.policy import Registrar
+from autohealer.core.turns import note_awaited
 
 
 def occupied_by(view: View, name: Incarnation) -> tuple[Slot, Occupant] | tuple[None, None]:
@@ -89,6 +90,7 @@ def put(view: View, slot: Slot) -> None:
     view.contradictions += _contradictions_of(slot)
     _index(view, slot)
     _hold_registration(view, old, slot)
+    note_awaited(view, slot.key, slot)
     view.touched.add(slot.key)
     if slot.deadline is not None and (old is None or old.deadline != slot.deadline):
         heappush(view.alarms, (slot.deadline, slot.key))
@@ -98,6 +100,7 @@ def forget(view: View, key: int) -> None:
     """Give a slot up, remembering where its generations ended."""
     slot = view.slots.pop(key)
     _unindex(view, slot)
+    note_awaited(view, key, None)
     view.touched.discard(key)
     if key >= 0:
         view.retired[key] = slot.generation

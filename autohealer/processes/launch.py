@@ -118,7 +118,10 @@ class Launcher:
 
     def _environment_for(self, name: Incarnation, values: Mapping[str, str]) -> dict[str, str]:
         path = ZnodeName(self._group, name.slot, name.generation).path
-        by_itself = self._spec.registrar is Registrar.SELF
+        registrar = self._spec.registrar
+        told = (
+            {ENV_ZNODE: path} if registrar is Registrar.SELF else {ENV_REGISTRAR: registrar.value}
+        )
         return (
             self._environment
             | ({"PORT": values["port"]} if "port" in values else {})
@@ -127,7 +130,7 @@ class Launcher:
             | {
                 ENV_SLOT: str(name.slot),
                 ENV_GENERATION: str(name.generation),
-                **({ENV_ZNODE: path} if by_itself else {ENV_REGISTRAR: "agent"}),
+                **told,
                 ENV_TOKEN: token_of(self._secret, self._group, name),
                 ENV_LAUNCHED: str(ticks_now()),
             }

@@ -48,6 +48,7 @@ from autohealer.processes.identity import (
     start_ticks,
     token_of,
 )
+from autohealer.processes.kinship import Family
 from autohealer.processes.launch import Launcher
 from autohealer.processes.launching import Launching, Order, Outcome
 from autohealer.processes.ledger import Launch, Ledger
@@ -222,6 +223,11 @@ class LocalProcesses:
         """
         self._launcher = Launcher(spec, environment, self._group, self._secret, self._output)
         self._stop_signal = stop_signal
+
+    def family(self) -> Family:
+        """The trees of those alive."""
+        leaders = self._led.values()
+        return Family({it.pid: it.name for it in leaders}, {it.token: it.name for it in leaders})
 
     def release(self) -> None:
         """Stop watching; the processes are not touched, and what waits to be launched is not."""

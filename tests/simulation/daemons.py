@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from autohealer.core.children import Child
 from autohealer.core.events import ReplicasSet, SpecSet, StoreChanged, WorkersListed
 from autohealer.core.model import Budget, Desired, Incarnation, Store, View
 from autohealer.core.policy import Policy
@@ -20,6 +21,7 @@ from autohealer.daemon.executor import Executor
 from autohealer.daemon.loop import Loop
 from autohealer.daemon.mailbox import Mailbox
 from tests.simulation.agency import AgentPort
+from tests.simulation.anonymity import SimulatedBinder
 from tests.support.fakes import FakeProcesses, FakeRegistry
 from tests.support.history import DaemonStarted, Discarded, StoreIs
 
@@ -38,6 +40,10 @@ AFTER_S = 1e-9
 AT_ONCE_S = 0.01
 ROUNDS_AT_ONCE_MAX = 1000
 """More rounds than this within that time are a loop that keeps a processor busy for nothing."""
+
+
+NOBODY = Incarnation(-1, 0)
+"""Whose the registration of a foreigner is."""
 
 
 class DaemonKilled(Exception):  # noqa: N818 - it is what happened
@@ -119,11 +125,12 @@ class _Registry(FakeRegistry):
         self._fuse = fuse
         self._world = world
 
-    def discard(self, name: Incarnation) -> None:
+    def discard(self, name: Incarnation, child: Child | None = None) -> None:
         """Delete."""
         self._fuse.burn()
-        self._world.tell(Discarded(self._world.now, name))
-        super().discard(name)
+        whose = name if child is None else self._world.name_of(child.label)
+        self._world.tell(Discarded(self._world.now, whose or NOBODY))
+        super().discard(name, child)
 
 
 class _Post:
@@ -166,8 +173,13 @@ class SimulatedDaemon:
         self.processes = _Processes(self.post, world, self.fuse)
         self.registry = _Registry(self.post, world, self.fuse, self._clock)
         self.agent = None if world.agent is None else AgentPort(world, world.agent, self.fuse.burn)
+        self.binder = (
+            None
+            if world.names is None
+            else SimulatedBinder(world, world.names, self.processes, self.registry)
+        )
         self.executor = Executor(
-            self.processes, self.registry, self.post, self.mailbox.fail, self.agent
+            self.processes, self.registry, self.post, self.mailbox.fail, self.agent, self.binder
         )
         self.view = View(
             policy=policy,
@@ -200,13 +212,18 @@ class SimulatedDaemon:
         """Adopt and connect, in either order, as far as a store answers: both are known before the first decision."""
         if not self._world.store_up:
             self._world.tell(StoreIs(self._world.now, up=False))
-            self.processes.adopt_all()
+            self._adopt()
         elif self._world.luck.share("adopts first", self.view.generation_base) < 0.5:
-            self.processes.adopt_all()
+            self._adopt()
             self.registry.connect()
         else:
             self.registry.connect()
-            self.processes.adopt_all()
+            self._adopt()
+
+    def _adopt(self) -> None:
+        self.processes.adopt_all()
+        for fact in () if self.binder is None else self.binder.recalled():
+            asyncio.get_running_loop().call_soon(self.post, fact)
 
     def respecify(self, revision: str) -> None:
         """Launch another revision from now on, and want it."""
@@ -230,6 +247,8 @@ class SimulatedDaemon:
         self.post.is_open = False
         if self.agent is not None:
             self.agent.close()
+        if self.binder is not None:
+            self.binder.close()
         self._world.changed = lambda: None
 
     def _count_rounds(self, _facts: Sequence[Event], plan: Plan, _view: View) -> None:

@@ -33,6 +33,7 @@ from tests.simulation.surroundings import (
     CutDaemon,
     CutPlanShort,
     Detach,
+    ForeignChild,
     ForkFailure,
     KillDaemon,
     LateLists,
@@ -78,8 +79,13 @@ NUDGES_S = (0.0, 0.0, -1e-4, 1e-4, -0.02, 0.02, -0.1, 0.1, -0.4, 0.4)
 BACK_S = (0.0, 0.1, 1.0, POLICY.settle_s, 20.0)
 
 AGENT_SHARE = 0.15
+ANONYMOUS_SHARE = 0.15
 OF_REGISTRANTS = (Freeze, IllBirths, Overlooked, Unprovable, NameTaken)
 """Troubles of what registers itself, or is found by its registration."""
+OF_NAMES = (Overlooked, Unprovable, NameTaken, ReusePid)
+"""Troubles of what registers by the name it was given."""
+ANONYMOUS_MAX = 5
+"""They are launched one at a time, and each may take as long as registering may."""
 
 SHORT_LIVED = Temper(registers_after_s=None, dies_after_s=0.2)
 
@@ -270,7 +276,32 @@ def drawn(seed: int) -> Script:
         again_after_s=rng.uniform(0.0, 3.0),
         luck=seed,
     )
-    return _for_an_agent(script) if rng.random() < AGENT_SHARE else script
+    share = rng.random()
+    if share < AGENT_SHARE:
+        return _for_an_agent(script)
+    return _anonymous(script, deck) if share < AGENT_SHARE + ANONYMOUS_SHARE else script
+
+
+def _anonymous(script: Script, deck: Deck) -> Script:
+    """A like story of programs that choose their names, with foreigners who do, and without what befalls others."""
+    few = min(script.replicas, ANONYMOUS_MAX)
+    troubles = [_of_few(at) for at in script.troubles if not isinstance(at.trouble, OF_NAMES)]
+    for _ in range(deck.rng.randint(0, 4)):
+        at_s = deck.rng.choice([at.at_s for at in troubles] or [5.0]) + deck.rng.choice((0.0, 0.1))
+        foreign = ForeignChild(
+            deck.maybe(0.7), deck.rng.uniform(0.0, 0.4), deck.rng.uniform(0.5, 30.0)
+        )
+        troubles.append(At(at_s, foreign))
+    troubles.sort(key=lambda at: at.at_s)
+    return replace(script, replicas=few, troubles=tuple(troubles), registrar=Registrar.ANONYMOUS)
+
+
+def _of_few(at: At) -> At:
+    match at.trouble:
+        case Scale(replicas):
+            return At(at.at_s, Scale(min(replicas, ANONYMOUS_MAX)))
+        case _:
+            return at
 
 
 def _for_an_agent(script: Script) -> Script:

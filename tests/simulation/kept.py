@@ -6,11 +6,13 @@ or written by hand to what was seen.
 
 from __future__ import annotations
 
+from autohealer.core.policy import Registrar
 from tests.simulation.faults import Crash, Freeze, IllBirths, LoseSessions, Overlooked, Unprovable
 from tests.simulation.script import At, Ending, Script
 from tests.simulation.surroundings import (
     CutDaemon,
     Detach,
+    ForeignChild,
     ForkFailure,
     KillDaemon,
     LateLists,
@@ -25,6 +27,16 @@ from tests.simulation.surroundings import (
 from tests.simulation.world import Temper
 
 KEPT: dict[str, Script] = {
+    "what one that died unseen had registered was bound to one that was launched in an outage": Script(
+        replicas=2,
+        registrar=Registrar.ANONYMOUS,
+        troubles=(
+            At(0.0, LoseWatch(14.0)),
+            At(2.0, Outage(11.0)),
+            At(2.0, ForeignChild((0,), 0.0, 0.0)),
+            At(8.0, Freeze((0,))),
+        ),
+    ),
     "the oracle took two frozen ones for the rest of a mass loss whose list was cut off on its way": Script(
         replicas=9,
         troubles=(

@@ -7,10 +7,12 @@ off with each, so that the oracle has to see by itself what comes of the bug.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from autohealer.core import (
     adoption,
+    binding,
     brake,
     evolve,
     held,
@@ -22,6 +24,7 @@ from autohealer.core import (
 )
 from autohealer.core.actions import Action, Discard, Drain, Plan
 from autohealer.core.brake import release_if_whole, review_losses
+from autohealer.core.children import Awaited, Child
 from autohealer.core.events import WorkerAdopted
 from autohealer.core.firstfill import Gate
 from autohealer.core.intensity import Rate, rate_of
@@ -245,6 +248,21 @@ def _registers_once(view: View, asked_at: float) -> None:
     """Takes a registration that was ordered for one that is there."""
 
 
+def _takes_foreigners(view: View, awaited: Awaited) -> Iterator[Child]:
+    """Takes any new child for one's, whoever is proven to have made it."""
+    bound = view.room.nursery.bound
+    return (
+        sight.child
+        for sight in view.bindings.sights.values()
+        if sight.child.label not in bound and sight.child.czxid > awaited.floor
+    )
+
+
+def _waits_for_no_turn(view: View, places: int) -> int:
+    """Launches as many as there are places for."""
+    return places
+
+
 MUTANTS: dict[str, list[Patch]] = {
     "restarts while the store is away": OF_THE_CORE["ignores freshness"],
     "does not settle after a reconnect": OF_THE_CORE["knows no settle time"],
@@ -302,6 +320,8 @@ MUTANTS: dict[str, list[Patch]] = {
     ],
     "exchanges all that is outdated": [(reconcile, "next_outdated", _exchanges_all)],
     "adopts what is outdated as current": [(adoption, "adopted", _takes_for_current)],
+    "binds a foreign child": [(binding, "_candidates", _takes_foreigners)],
+    "launches two at a time": [(reconcile, "in_turn", _waits_for_no_turn)],
     "adopts without proof": [(Executor, "_inspect", _adopts_without_proof)],
 }
 

@@ -26,6 +26,7 @@ from autohealer.contract import (
     encode_record,
     parse_znode_name,
 )
+from autohealer.core.children import Child
 from autohealer.core.events import (
     Event,
     ListFailed,
@@ -220,17 +221,23 @@ class FakeProcesses:
 
 
 class FakeStore:
-    """A ZooKeeper server: the children of `/workers`, whoever looks."""
+    """A ZooKeeper server: the children of `/workers`, whoever looks. `zxid` is that of the last change."""
 
     def __init__(self) -> None:
         self.children: dict[str, bytes] = {}
+        self.made: dict[str, Child] = {}
+        self.zxid = 1000
 
-    def create(self, label: str, raw: bytes) -> None:
-        """Have somebody create a child."""
+    def create(self, label: str, raw: bytes, owner: int = 0) -> None:
+        """Have somebody create a child, in the session `owner`."""
+        self.zxid += 1
         self.children[label] = raw
+        self.made[label] = Child(label, self.zxid, owner)
 
     def delete(self, label: str) -> bool:
         """Have a child go away; whether it was there."""
+        self.zxid += 1
+        self.made.pop(label, None)
         return self.children.pop(label, None) is not None
 
 
@@ -278,11 +285,15 @@ class FakeRegistry:
 
     # --- the port -----------------------------------------------------------------------------
 
-    def discard(self, name: Incarnation) -> None:
-        """Delete a registration, soon."""
-        if self._store is Store.CONNECTED:
-            self.discarded.append(name)
+    def discard(self, name: Incarnation, child: Child | None = None) -> None:
+        """Delete a registration, soon; a child only if it is that very one."""
+        if self._store is not Store.CONNECTED:
+            return
+        self.discarded.append(name)
+        if child is None:
             asyncio.get_running_loop().call_soon(self.vanish, name)
+        elif self.store.made.get(child.label) == child:
+            asyncio.get_running_loop().call_soon(self.vanish, child.label)
 
     def relist(self) -> None:
         """List the children anew, soon."""
@@ -368,7 +379,7 @@ class FakeRegistry:
             if name is not None and name.group == self._group
         )
         strange = frozenset(label for label, name in parsed.items() if name is None)
-        answer = WorkersListed(ours, strange, self._clock())
+        answer = WorkersListed(ours, strange, self._clock(), self.store.zxid)
         loop = asyncio.get_running_loop()
         if not self.lag_s and self._answer_at < loop.time():
             self._post(answer)

@@ -24,7 +24,7 @@ class Rules:
 
     `quiet_s`: how long the group must have been whole at the end. `sight_s`: how long the daemon may take to see
     what is registered. `overlap_s`: how long two incarnations of a slot may seem to overlap to a witness that polls.
-    `clock_s`: how late a record may be.
+    `clock_s`: how late a record may be. `one_at_a_time`: nobody is launched beside one that has never registered.
     """
 
     policy: Policy
@@ -35,6 +35,7 @@ class Rules:
     sight_s: float = 0.0
     overlap_s: float = 0.0
     clock_s: float = 0.0
+    one_at_a_time: bool = False
 
 
 @dataclass(slots=True)
@@ -161,6 +162,14 @@ class Census:
             for life in self.all_present()
             if life.alive and life.registered_at is None and not life.unprovable
         )
+
+    def newborn(self) -> list[Life]:
+        """Those alive that this daemon launched and that have never registered."""
+        return [
+            life
+            for life in self.all_present()
+            if life.alive and not life.found and not life.adopted and not life.was_registered
+        ]
 
     def had_surplus(self, slot: int) -> bool:
         """Whether more than one incarnation was found in a slot; one of them has to go, and may take its time."""

@@ -180,6 +180,8 @@ class _Judge:
             self._say("I1", f"{name} is launched though no daemon runs")
         if not self._ledger.charge(name.slot, self._at):
             self._say("I7", f"the restart of slot {name.slot} is beyond the group's budget")
+        if self._rules.one_at_a_time and (unbound := self._census.newborn()):
+            self._say("I1", f"{name} is launched though {unbound[0]} has not registered yet")
         self._due.pop(name.slot, None)
         self._arrive(Life(name, self._at, found=False, revision=revision))
 

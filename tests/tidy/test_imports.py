@@ -46,12 +46,12 @@ DOORS: dict[str, tuple[str, ...]] = {
     "autohealer/statedir": (STATE_DIR,),
     "autohealer/daemon": (CORE, CONTRACT, DAEMON),
     "autohealer/processes": (
-        *(CORE, CONTRACT, LAUNCH_SPEC, PORTS, STATE_DIR, PRINTABLE),
+        *(CORE, CONTRACT, LAUNCH_SPEC, PORTS, STATE_DIR, PRINTABLE, SOCKET_OWNERS),
         "autohealer.processes",
     ),
     "autohealer/coordination": (
         *(CORE, CONTRACT, PORTS, KAZOO_CLIENT, KAZOO_GUARD, CREDENTIALS, PRINTABLE),
-        "autohealer.coordination",
+        *(SOCKET_OWNERS, "autohealer.coordination"),
     ),
     "autohealer/embedded": (STATE_DIR, PRINTABLE, SOCKET_OWNERS, "autohealer.embedded"),
     "autohealer/telemetry": (

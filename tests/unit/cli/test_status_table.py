@@ -73,6 +73,7 @@ EVERY_TEXT = {
     "hold": replace(STATUS, holds=(HOSTILE,)),
     "phase": replace(STATUS, slots=(replace(SLOT, phase=HOSTILE),)),
     "registration": replace(STATUS, slots=(replace(SLOT, registration=HOSTILE),)),
+    "child": replace(STATUS, slots=(replace(SLOT, child=HOSTILE),)),
     "health": replace(STATUS, slots=(replace(SLOT, health=HOSTILE),)),
     "hint": replace(STATUS, slots=(replace(SLOT, hint=HOSTILE),)),
     "note": replace(STATUS, notes=(HOSTILE,)),

@@ -29,6 +29,7 @@ from autohealer.core.actions import (
     Plan,
     Register,
     Relist,
+    Remember,
     Spawn,
     Withdraw,
 )
@@ -233,8 +234,16 @@ def _rendered(action: Action) -> str:
             return f"{type(action).__name__.lower()} {_short(name)}"
         case Inspect(name):
             return f"inspect {_short(name)}"
+        case Relist() | Remember():
+            return f"{type(action).__name__.lower()} {' '.join(_listed(action))}"
+
+
+def _listed(action: Relist | Remember) -> Iterator[str]:
+    match action:
         case Relist(keys):
-            return f"relist {' '.join(map(str, keys))}"
+            yield from map(str, keys)
+        case Remember(bonds):
+            yield from (f"{_short(b.name)}={b.child.label if b.child else '?'}" for b in bonds)
 
 
 def _short(name: Incarnation | str) -> str:

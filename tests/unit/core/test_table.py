@@ -8,8 +8,11 @@ from typing import get_args
 import pytest
 
 from autohealer.core import evolve as evolve_module
-from autohealer.core.actions import Discard, Drain, Inspect, Kill, Plan, Relist, Spawn
+from autohealer.core.actions import Discard, Drain, Inspect, Kill, Plan, Relist, Remember, Spawn
+from autohealer.core.children import Bond, Child, Sight
 from autohealer.core.events import (
+    BondRemembered,
+    ChildExamined,
     Decided,
     DetachRequested,
     Event,
@@ -55,6 +58,7 @@ POLICY = Policy(quarantine_failures=2, intensity=1, restart_pauses=1)
 
 OTHER, BETTER = Incarnation(0, 3), Incarnation(0, 10**9)
 GONE = Exit(signal=9)
+CHILD = Child("worker_7", 7, 1)
 
 Fact = Callable[[Scene], Event]
 Rows = dict[str, dict[str, str]]
@@ -186,7 +190,9 @@ def _me(scene: Scene) -> Incarnation:
     return slot.occupant.name if slot.occupant else Incarnation(0, slot.generation or BASE)
 
 
-def _ordered(scene: Scene, *actions: Spawn | Drain | Kill | Discard | Inspect | Relist) -> Event:
+def _ordered(
+    scene: Scene, *actions: Spawn | Drain | Kill | Discard | Inspect | Relist | Remember
+) -> Event:
     return Decided(Plan(actions))
 
 
@@ -223,13 +229,15 @@ FACTS: dict[str, list[Fact]] = {
     "RegistryWiped": [lambda _: RegistryWiped()],
     "RegistrationRead": [lambda s: RegistrationRead(_me(s), Standing.ORPHAN)],
     "RegistrantDead": [lambda s: RegistrantDead(_me(s))],
+    "ChildExamined": [lambda _: ChildExamined(Sight(CHILD), Standing.UNKNOWN)],
+    "BondRemembered": [lambda s: BondRemembered(Bond(_me(s), 0, 0, CHILD), is_dead=False)],
     "InvariantBroken": [lambda _: InvariantBroken(("why",))],
     "Decided:Spawn": [lambda s: _ordered(s, Spawn(0, Incarnation(0, 10**6), "why"))],
     "Decided:Drain": [lambda s: _ordered(s, Drain(0, _me(s), "why", Ending.SURPLUS))],
     "Decided:Kill": [lambda s: _ordered(s, Kill(0, _me(s), "why", Ending.REGISTRATION_LOST))],
     "Decided:others": [
         lambda _: Decided(Plan()),
-        lambda s: _ordered(s, Discard(OTHER), Inspect("odd"), Relist(())),
+        lambda s: _ordered(s, Discard(OTHER), Inspect("odd"), Relist(()), Remember(())),
     ],
 }
 
