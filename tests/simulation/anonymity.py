@@ -9,7 +9,6 @@ Must never know: the daemon's view, plans, the oracle.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from autohealer.core.children import Bond, Child, Sight
@@ -17,6 +16,7 @@ from autohealer.core.events import BondRemembered, ChildExamined
 from autohealer.core.model import Incarnation, Store
 from autohealer.core.strangers import Standing
 from tests.support.fakes import FakeProcesses, FakeRegistry
+from tests.support.virtual_time import pass_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +69,7 @@ class SimulatedBinder:
 
     async def look_at(self, label: str) -> ChildExamined | None:
         """Whose a child is, if it is there and can be asked for."""
-        await asyncio.sleep(self._world.luck.one_of(LOOKS_S, "looks", label))
+        await pass_time(self._world.luck.one_of(LOOKS_S, "looks", label))
         child = self._world.store.made.get(label)
         if child is None or self._registry.state is not Store.CONNECTED:
             return None
