@@ -37,7 +37,8 @@ class LaunchSpec:
     `argv` begins with the path of an executable. `environment` are pairs of name and value, set over what the daemon
     has itself. `directory` is an absolute path, "" the daemon's own; `user` and `group` are names or numbers, "" the
     daemon's own; `umask` 0 to 0o777. Slot n is given port `port` + n. In `argv` and in the values of `environment`
-    `{slot}`, `{group}`, `{host}`, `{generation}` and, where there is one, `{port}` stand for the worker's own.
+    `{slot}`, `{group}`, `{host}`, `{generation}` and, where there is one, `{port}` stand for the worker's own. `output`
+    is what it is given to write to: "" a file, "pipe" or "null".
     """
 
     argv: tuple[str, ...]
@@ -51,6 +52,7 @@ class LaunchSpec:
     limits: ResourceLimits = ResourceLimits()
     nice: int | None = None
     oom_score_adj: int | None = None
+    output: str = ""
 
     @property
     def revision(self) -> str:

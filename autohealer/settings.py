@@ -25,6 +25,7 @@ from autohealer.credentials import (
     read_credentials,
 )
 from autohealer.launchspec import LaunchSpec
+from autohealer.outputspec import AS_ALWAYS, OutputSpec
 
 REPLICAS_MAX = 10_000
 """What one daemon is built for; a larger number is more likely a typing error than a wish."""
@@ -34,9 +35,6 @@ EMBEDDED_PORT = 2181
 
 CONNECT_TIMEOUT_S = 5.0
 """How long a ZooKeeper may take to answer at start; a slower one is as good as none to somebody waiting."""
-
-ROTATE_BYTES = 10 * 1024 * 1024
-"""A worker's output file is cut at this size and one older file kept: 20 MiB a slot, as Nomad and Kubernetes keep."""
 
 HISTORY_BYTES = 4 * 1024 * 1024
 """The history of a group is cut at this size and one older file kept: a thousand deaths with as many last words as
@@ -127,8 +125,7 @@ class GroupSettings:
     stop_signal: Signals = Signals.SIGTERM
     after: tuple[str, ...] = ()
     """The groups that are to have been whole before this one begins, and that are stopped after it."""
-    output_bytes: int = ROTATE_BYTES
-    """How large an output file of a worker grows before it is cut; one older one is kept."""
+    output: OutputSpec = AS_ALWAYS
 
     def policy(self, cores: int = 1) -> Policy:
         """The rules of restarting these settings imply on a machine of so many processors.

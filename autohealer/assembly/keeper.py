@@ -11,7 +11,7 @@ import os
 import random
 import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack, ExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,6 +20,7 @@ from autohealer.assembly.agency import FLUSH_S, Agency
 from autohealer.assembly.binder import GroupBinder
 from autohealer.assembly.errors import PlatformError
 from autohealer.assembly.notes import told_of_clipped
+from autohealer.assembly.outputs import GroupOutput
 from autohealer.assembly.provision import (
     claim_record,
     examine,
@@ -56,7 +57,6 @@ from autohealer.processes.cgroup import WorkerCgroups
 from autohealer.processes.hints import hint_of
 from autohealer.processes.ledger import Ledger
 from autohealer.processes.local import LocalProcesses
-from autohealer.processes.output import OutputFiles
 from autohealer.processes.platform import inherited_environment
 from autohealer.processes.processors import Processors
 from autohealer.settings import (
@@ -83,10 +83,13 @@ class Keeper:
         self._settings = settings
         self._hold = hold
         self._shared = shared
-        self._output = OutputFiles(
+        self._outputs = GroupOutput(
+            settings,
             hold.folder / "output",
-            settings.output_bytes,
-            lambda sentence: shared.logger.warning("output_lost", why=sentence),
+            shared.secret,
+            shared.reaper,
+            shared.logger,
+            shared.unforeseen.start,
         )
         self._holds: tuple[str, ...] = ()
         self._adopted = 0
@@ -135,7 +138,7 @@ class Keeper:
             self._environment(),
             settings.name,
             shared.secret,
-            self._output,
+            self._outputs.output,
             Ledger(
                 self._hold.folder,
                 lambda sentence: shared.logger.warning("ledger_lost", why=sentence),
@@ -268,7 +271,7 @@ class Keeper:
         self._settings = settings
         self._shared.granted.subscribe(settings.session_timeout_s, self._sessions_last)
         self._processes.respecify(settings.launch, self._environment(), settings.stop_signal)
-        self._output.limit(settings.output_bytes)
+        self._outputs.change(settings)
         self._python = python_behind(settings.launch.argv)
         if self._agency is None and (agency := self._open_agency()) is not None:
             self._agency = agency
@@ -338,9 +341,11 @@ class Keeper:
             undo.push_async_callback(self._registry.flush, FLUSH_S)
             undo.callback(self._turned_away.close)
             undo.push_async_callback(self._end_binder)
+            undo.push_async_callback(self._end_output)
+            await self._outputs.start()
             undo.push_async_callback(self._end_agency)
             self._start_agency()
-            for work in (self._serve_control(), self._rotate_output()):
+            for work in (self._serve_control(), self._outputs.run()):
                 undo.push_async_callback(end_task, self._shared.unforeseen.start(work))
             await self._loop(observers).run()
 
@@ -353,7 +358,14 @@ class Keeper:
             return
         if self._agents_work is not None:
             await end_task(self._agents_work)
-        await self._agency.end(leave=self.leaves_workers or self._shared.unforeseen.has_happened)
+        await self._agency.end(leave=self._leaves_all)
+
+    async def _end_output(self) -> None:
+        await self._outputs.end(leave=self._leaves_all)
+
+    @property
+    def _leaves_all(self) -> bool:
+        return self.leaves_workers or self._shared.unforeseen.has_happened
 
     async def _end_binder(self) -> None:
         if self._binder is not None:
@@ -413,12 +425,6 @@ class Keeper:
             self._shared.logger.error("state_dir_disturbed", why=sight.news)
             self._processes.note_again()
         return sight.is_ours
-
-    async def _rotate_output(self) -> None:
-        while True:
-            with suppress(RuntimeError):  # no thread can be started now; the next look tries again
-                await asyncio.to_thread(self._output.rotate)
-            await asyncio.sleep(self._output.seconds_to_next_look())
 
     async def _status(self) -> StatusRecord:
         about = About(

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from autohealer.cli.default_command import DefaultCommandGroup
 from autohealer.cli.exit_codes import ExitCode
 from autohealer.cli.failing import fail
+from autohealer.cli.group_options import (
+    Directory,
+    Env,
+    EnvFile,
+    MinReady,
+    OutputTarget,
+    Port,
+    Set,
+    StopSignal,
+    Umask,
+    User,
+    seconds_if_given,
+)
 from autohealer.cli.options import ConfigFile, LogFormatOption, StateDir, state_dir_of
 from autohealer.cli.streams import OutputLost, finish_output, mend_streams, say
 from autohealer.cli.terminal import help_width, table_width, wants_colors
@@ -21,15 +34,13 @@ from autohealer.contract import (
     ENV_ZOOKEEPER_TLS_CERT,
     ENV_ZOOKEEPER_TLS_KEY,
 )
-from autohealer.launchspec import LaunchSpec
 from autohealer.printable import printable, printable_json
-from autohealer.registering import RegisterBy, choose_registrar
+from autohealer.registering import RegisterBy
 from autohealer.settings import (
     EMBEDDED_PORT,
     GRACE_S,
     REGISTRATION_TIMEOUT_S,
     DaemonSettings,
-    GroupSettings,
     SettingsError,
     default_state_dir,
     group_of_program,
@@ -39,6 +50,9 @@ from autohealer.settings import (
     parse_target,
 )
 from autohealer.telemetry.formats import LogFormat
+
+if TYPE_CHECKING:
+    from autohealer.config.oneliner import Said
 
 _EPILOG = (
     "Exit codes: 0 done, or stopped as asked; 1 internal error; 2 wrong usage; 3 no ZooKeeper; "
@@ -189,6 +203,16 @@ def run(
             help="Seconds between TERM and KILL when a worker is stopped.",
         ),
     ] = GRACE_S,
+    min_ready: MinReady = None,
+    directory: Directory = None,
+    env: Env = None,
+    env_file: EnvFile = None,
+    user: User = None,
+    umask: Umask = None,
+    port: Port = None,
+    stop_signal: StopSignal = None,
+    output: OutputTarget = None,
+    sets: Set = None,
     state_dir: StateDir = None,
     log_format: LogFormatOption = LogFormat.AUTO,
 ) -> None:
@@ -197,26 +221,31 @@ def run(
     A worker whose process dies, or whose registration in ZooKeeper vanishes, is replaced. Ctrl-C or TERM stops
     everything; a second one kills at once.
     """
-    from autohealer.processes.program import ProgramError, resolve_program
+    from autohealer.config.oneliner import group_of_options
 
     words = arguments or []
+    said: Said = {
+        "register": register.value,
+        "session_timeout": seconds_if_given(context, "session_timeout", session_timeout),
+        "registration_timeout": seconds_if_given(
+            context, "registration_timeout", registration_timeout
+        ),
+        "grace": seconds_if_given(context, "grace", grace),
+        "min_ready": min_ready,
+        "directory": directory,
+        "env": env,
+        "env_file": env_file,
+        "user": user,
+        "umask": umask,
+        "port": port,
+        "stop_signal": stop_signal,
+        "output.to": output,
+    }
     try:
         target = parse_target(zookeeper)
-        found = resolve_program(program)
-        argv = (*found.argv, *words)
-        timeout_source = context.get_parameter_source("registration_timeout")
-        expects = timeout_source is not None and timeout_source.name != "DEFAULT"
-        registrar, registrar_why = choose_registrar(register, argv, expects_registration=expects)
-        of_group = GroupSettings(
-            group_of_program(program, words) if group is None else parse_group(group),
-            parse_replicas(n),
-            LaunchSpec(argv, registrar),
-            python_why=found.why,
-            registrar_why=registrar_why,
-            session_timeout_s=session_timeout,
-            registration_timeout_s=registration_timeout,
-            grace_s=grace,
-        )
+        name = group_of_program(program, words) if group is None else parse_group(group)
+        replicas = parse_replicas(n)
+        of_group = group_of_options(name, replicas, [program, *words], said, sets or [])
         settings = DaemonSettings(
             state_dir_of(state_dir),
             target,
@@ -230,7 +259,7 @@ def run(
             ),
             zookeeper_open,
         )
-    except (SettingsError, ProgramError) as error:
+    except SettingsError as error:
         fail(ExitCode.USAGE, error)
     from autohealer.cli.keeping import (
         keep,  # its libraries only now, so that mistakes and help are quick

@@ -80,14 +80,13 @@ def check_placeholders(wish: Wish, environment: tuple[tuple[str, str], ...]) -> 
 
 
 def registrar_of(wish: Wish, argv: tuple[str, ...], folder: Path | None) -> tuple[Registrar, str]:
-    """Who registers, and why where the file does not say."""
-    registrar, why = choose_registrar(
+    """Who registers, and why where it is not said, in words of the command line."""
+    return choose_registrar(
         RegisterBy(wish.form.register_ or "auto"),
         argv,
         folder=folder or Path(),
         expects_registration=wish.form.registration_timeout is not None,
     )
-    return registrar, in_words_of_file(why)
 
 
 def in_words_of_file(sentence: str) -> str:

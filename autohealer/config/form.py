@@ -24,10 +24,10 @@ from pydantic import (
 )
 
 from autohealer.config import units
+from autohealer.outputspec import KEEP_MAX
 from autohealer.settings import REPLICAS_MAX
 
 PORT_MAX = 65535
-OUTPUT_BYTES_MIN = 4096
 
 _DURATION = WithJsonSchema(
     {"type": "string", "pattern": units.DURATION_PATTERN, "examples": ["10s", "1m30s", "500ms"]}
@@ -105,8 +105,28 @@ class Limits(Form):
 class Output(Form):
     """What becomes of what workers write."""
 
+    to: Annotated[
+        Literal["file", "stdout", "journald", "null"] | None,
+        Field(
+            description="A file for each slot (the default), the daemon's own standard output (the default as the "
+            "first process of a container), systemd's journal, or nowhere."
+        ),
+    ] = None
     max_size: Annotated[
-        Size | None, Field(description="A worker's file is cut at this size; one older is kept.")
+        Size | None, Field(description="A worker's file is begun anew at this size.")
+    ] = None
+    keep: Annotated[
+        Whole | None,
+        Field(
+            ge=0,
+            le=KEEP_MAX,
+            description="How many older files are kept. Default: 1; with more, no line is lost when one is begun.",
+        ),
+    ] = None
+    timestamps: Annotated[
+        bool | None,
+        BeforeValidator(units.truth),
+        Field(description="Whether the time stands before each line."),
     ] = None
 
 

@@ -41,6 +41,7 @@ _OF_LAUNCH: dict[str, Tell] = {
     "group": _launch(lambda it: it.group),
     "umask": _launch(lambda it: None if it.umask is None else f"{it.umask:03o}"),
     "port": _launch(lambda it: it.port),
+    "output": _launch(lambda it: it.output or "file"),
     "limits.nofile": _launch(lambda it: it.limits.nofile),
     "limits.nproc": _launch(lambda it: it.limits.nproc),
     "limits.core": _launch(lambda it: it.limits.core_bytes),
@@ -58,7 +59,10 @@ _IN_PLACE: dict[str, Tell] = {
     "restart.max": lambda it: duration(it.backoff_max_s),
     "stop_signal": lambda it: it.stop_signal.name.removeprefix("SIG"),
     "after": lambda it: ", ".join(it.after),
-    "output.max_size": lambda it: f"{it.output_bytes} bytes",
+    "output.to": lambda it: "" if it.output.to is None else it.output.to.value,
+    "output.max_size": lambda it: f"{it.output.max_bytes} bytes",
+    "output.keep": lambda it: str(it.output.keep),
+    "output.timestamps": lambda it: str(it.output.timestamps).lower(),
 }
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from autohealer.config.command import in_words_of_file
 from autohealer.config.daemon import shared_settings
 from autohealer.config.document import Document, read_document
 from autohealer.config.form import Common, Configuration, Daemon, Group
@@ -24,7 +25,7 @@ from autohealer.config.relations import check_relations
 from autohealer.config.resolving import group_settings
 from autohealer.config.wishes import Layer, Wish, merged
 from autohealer.contract import is_group_name
-from autohealer.settings import DaemonSettings
+from autohealer.settings import DaemonSettings, GroupSettings
 
 _STANDS_IN = {"command": [sys.executable]}
 """For a command that is missing or wrong, so that the rest of the group is looked at."""
@@ -44,6 +45,11 @@ def read(path: Path, environ: Mapping[str, str], state_dir: Path | None) -> Daem
     return _Reading(path, environ).settings(state_dir)
 
 
+def _settings_of(wish: Wish) -> GroupSettings:
+    settings = group_settings(wish)
+    return replace(settings, registrar_why=in_words_of_file(settings.registrar_why))
+
+
 @dataclass(slots=True)
 class _Reading:
     path: Path
@@ -60,7 +66,7 @@ class _Reading:
         included = [it for it in map(self._included, files) if it is not None]
         self._add_groups(main, included)
         check_relations(self.wishes, self.groups)
-        groups = tuple(map(group_settings, self.wishes))
+        groups = tuple(map(_settings_of, self.wishes))
         shared = shared_settings(
             *(self._daemon(main), main.folder, self.environ, state_dir),
             partial(self._note, main, "daemon"),

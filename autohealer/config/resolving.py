@@ -10,25 +10,29 @@ from typing import TypedDict
 
 from autohealer.config.command import check_placeholders, program_of, registrar_of
 from autohealer.config.environment import environment_of
-from autohealer.config.form import OUTPUT_BYTES_MIN, Group, Limits
+from autohealer.config.form import Group, Limits
 from autohealer.config.machine import folder_of, group_of, limits_of, user_of
+from autohealer.config.outputs import output_of
 from autohealer.config.relations import replicas_of
 from autohealer.config.units import duration
 from autohealer.config.wishes import Wish
 from autohealer.launchspec import LaunchSpec
+from autohealer.outputspec import OutputSpec
 from autohealer.settings import GroupSettings
 
 
 def group_settings(wish: Wish) -> GroupSettings:
     """Everything about a group; what is wrong is noted, and what comes back is of no use then."""
     form = wish.form
-    launch, python_why, registrar_why = _launch(wish)
+    output = output_of(wish)
+    launch, python_why, registrar_why = _launch(wish, output)
     settings = GroupSettings(
         name=wish.name,
         replicas=replicas_of(wish),
         launch=launch,
         python_why=python_why,
         registrar_why=registrar_why,
+        output=output,
         **_said(form),
     )
     if settings.backoff_max_s < settings.backoff_initial_s:
@@ -37,14 +41,10 @@ def group_settings(wish: Wish) -> GroupSettings:
         wish.note(
             f"the longest pause ({most}) is shorter than the first ({initial})", "restart", key
         )
-    if settings.output_bytes < OUTPUT_BYTES_MIN:
-        wish.note(
-            f"too small to be of use: at least {OUTPUT_BYTES_MIN} bytes", "output", "max_size"
-        )
     return settings
 
 
-def _launch(wish: Wish) -> tuple[LaunchSpec, str, str]:
+def _launch(wish: Wish, output: OutputSpec) -> tuple[LaunchSpec, str, str]:
     """How it is launched, why by another Python than ours, and why that one registers who does."""
     form = wish.form
     folder = folder_of(wish)
@@ -65,6 +65,7 @@ def _launch(wish: Wish) -> tuple[LaunchSpec, str, str]:
         limits=limits_of(wish),
         nice=ranks.nice,
         oom_score_adj=ranks.oom_score_adj,
+        output=output.way,
     )
     return spec, program.why, why
 
@@ -80,7 +81,6 @@ class _Said(TypedDict, total=False):
     after: tuple[str, ...]
     backoff_initial_s: float
     backoff_max_s: float
-    output_bytes: int
 
 
 def _said(form: Group) -> _Said:
@@ -102,6 +102,4 @@ def _said(form: Group) -> _Said:
         said["backoff_initial_s"] = form.restart.initial
     if form.restart is not None and form.restart.max is not None:
         said["backoff_max_s"] = form.restart.max
-    if form.output is not None and form.output.max_size is not None:
-        said["output_bytes"] = int(form.output.max_size)
     return said

@@ -71,6 +71,11 @@ class Companion:
         words = _words_of(self._process.pid)
         return not words or words[1:] == [os.fsencode(word) for word in self._argv[1:]]
 
+    @property
+    def is_noted(self) -> bool:
+        """Whether it has written its pid."""
+        return self.pid is not None and self._noted_pid() == self.pid
+
     def launch(self, output: int) -> None:
         """Start it; `output` is closed here. Raises `OSError` when it cannot be exec'd or held."""
         environment = self._environment | {ENV_COMPANION: f"{self._token}:{os.getpid()}"}

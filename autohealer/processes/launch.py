@@ -30,7 +30,7 @@ from autohealer.launchspec import LaunchSpec, ResourceLimits
 from autohealer.processes.allowance import before_it_begins, held_back, limit, rank
 from autohealer.processes.guise import Account, account_of, guise
 from autohealer.processes.identity import ENV_LAUNCHED, ticks_now, token_of
-from autohealer.processes.output import OutputFiles
+from autohealer.processes.output import Output
 from autohealer.processes.spawn import spawn_detached
 
 _DAEMONS_OWN = (
@@ -55,7 +55,7 @@ class Launcher:
         environment: Mapping[str, str],
         group: str,
         secret: bytes,
-        output: OutputFiles,
+        output: Output,
     ) -> None:
         """Raises `UnknownUser`."""
         self.program = spec.argv[0]

@@ -53,7 +53,7 @@ from autohealer.processes.launch import Launcher
 from autohealer.processes.launching import Launching, Order, Outcome
 from autohealer.processes.ledger import Launch, Ledger
 from autohealer.processes.oom import OutOfMemory
-from autohealer.processes.output import OutputFiles
+from autohealer.processes.output import Output
 from autohealer.processes.procfs import own_pid_namespace, stat_of
 from autohealer.processes.reaper import Reaper, Watched
 from autohealer.processes.remnants import Ended, Remnant, Remnants
@@ -87,7 +87,7 @@ class LocalProcesses:
         environment: Mapping[str, str],
         group: str,
         secret: bytes,
-        output: OutputFiles,
+        output: Output,
         ledger: Ledger,
         reaper: Reaper,
         post: Post,
@@ -427,7 +427,7 @@ class LocalProcesses:
             leader.token,
             leader.start_ticks,
             leader.is_child,
-            output=str(self._output.path(leader.name.slot)),
+            output=str(self._output.path(leader.name.slot) or ""),
             leader=leader.watched,
         )
 

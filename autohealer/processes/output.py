@@ -18,6 +18,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from autohealer.processes.last_words import last_words
 from autohealer.processes.limits import keep_reserve
@@ -40,21 +41,89 @@ class _Begin:
     mtime_ns: int
 
 
+class Output(Protocol):
+    """What takes the output of a group's workers."""
+
+    def path(self, slot: int) -> Path | None:
+        """What a slot's workers, and nobody else, write to; None where others do, too."""
+
+    def open(self, slot: int) -> int:
+        """A descriptor for a worker that is about to be launched, on the launching thread. Raises `OSError`."""
+
+    def size_bytes(self, slot: int) -> int:
+        """How much of a slot's output is kept now; marks where a dying worker's ends."""
+
+    def tail(self, slot: int, end_bytes: int) -> list[str]:
+        """The last words written before that mark, by whom it was opened for last."""
+
+
+class Nowhere:
+    """Output is thrown away."""
+
+    def path(self, _slot: int) -> None:
+        """Nothing tells whose what is written there is."""
+
+    def open(self, _slot: int) -> int:
+        """Raises `OSError` when too few descriptors are left."""
+        return keep_reserve(os.open(os.devnull, os.O_WRONLY))
+
+    def size_bytes(self, _slot: int) -> int:
+        """Nothing is kept."""
+        return 0
+
+    def tail(self, _slot: int, _end_bytes: int) -> list[str]:
+        """Nobody knows what they wrote."""
+        return []
+
+
+class Switched:
+    """Whichever output is wanted when a worker is launched; each goes on with the one it was given."""
+
+    def __init__(self, output: Output) -> None:
+        self.current = output
+        self._of: dict[int, Output] = {}
+
+    def path(self, slot: int) -> Path | None:
+        """As the one it was opened by has it."""
+        return self._of.get(slot, self.current).path(slot)
+
+    def open(self, slot: int) -> int:
+        """By the one that is wanted now. Raises `OSError`."""
+        self._of[slot] = self.current
+        return self.current.open(slot)
+
+    def size_bytes(self, slot: int) -> int:
+        """As the one it was opened by has it."""
+        return self._of.get(slot, self.current).size_bytes(slot)
+
+    def tail(self, slot: int, end_bytes: int) -> list[str]:
+        """As the one it was opened by has it."""
+        return self._of.get(slot, self.current).tail(slot, end_bytes)
+
+
 class OutputFiles:
     """The output files of one group, in one folder."""
 
-    def __init__(self, folder: Path, rotate_bytes: int, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        rotate_bytes: int,
+        warn: Callable[[str], None],
+        *,
+        keeps_older: bool = True,
+    ) -> None:
         self._folder = folder
-        self._rotate_bytes = rotate_bytes
+        self.limit(rotate_bytes, keeps_older=keeps_older)
         self._warn = warn
         self._warned = False
         self._sizes: dict[Path, int] = {}
         self._begins: dict[Path, _Begin] = {}
         self._fastest_bytes = 0
 
-    def limit(self, rotate_bytes: int) -> None:
+    def limit(self, rotate_bytes: int, *, keeps_older: bool) -> None:
         """Cut files at another size from now on."""
         self._rotate_bytes = rotate_bytes
+        self._keep_bytes = KEPT_LIMITS * rotate_bytes if keeps_older else 0
 
     def path(self, slot: int) -> Path:
         """The file of a slot."""
@@ -135,7 +204,7 @@ class OutputFiles:
         """Keep a copy of each file beside it and start it anew; may take a while, so not for the loop's thread."""
         for file in files:
             try:
-                _cut(file, KEPT_LIMITS * self._rotate_bytes)
+                _cut(file, self._keep_bytes)
             except OSError as error:
                 self._complain(f"{file} cannot be rotated: {error.strerror}")
             self._begins.pop(file, None)  # it is truncated either way
@@ -157,9 +226,10 @@ def _size_bytes(file: Path) -> int:
 def _cut(file: Path, keep_bytes: int) -> None:
     with os.fdopen(open_private(file, os.O_RDWR), "r+b") as source:
         try:
-            source.seek(max(0, _size_bytes(file) - keep_bytes))
-            newest = source.read(keep_bytes)
-            _replace(file.with_suffix(".log.1"), newest)
+            if keep_bytes:
+                source.seek(max(0, _size_bytes(file) - keep_bytes))
+                newest = source.read(keep_bytes)
+                _replace(file.with_suffix(".log.1"), newest)
         finally:
             # Truncated even when there is no room for the copy: keeping the disk usable comes first.
             os.ftruncate(source.fileno(), 0)

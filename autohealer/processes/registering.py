@@ -32,22 +32,25 @@ _WORD = re.compile(rb"[A-Za-z0-9_.+@%~/-]{1,255}")
 
 def sign_of_registering(argv: Sequence[str], folder: Path = Path()) -> str:
     """Where a command, run in a folder, shows that its program registers itself, in words; empty where nothing does."""
-    for word in argv[1:]:
-        if any(sign.decode() in word for sign in SIGNS):
-            return "its command says so"
+    if any(sign.decode() in word for word in argv[1:] for sign in SIGNS):
+        return "its command says so"
+    found = (path for path, data in texts_of(argv, folder) if any(sign in data for sign in SIGNS))
+    return next((f"{path} says so" for path in found), "")
+
+
+def texts_of(argv: Sequence[str], folder: Path) -> Iterator[tuple[Path, bytes]]:
+    """What a command, run in a folder, names, and what that names, a few steps deep, each with what is in it."""
     seen: set[Path] = set()
     level = list(_named_by_command(argv, folder))
     for _ in range(STEPS_MAX + 1):
         following: dict[Path, None] = {}
         for path in level:
             data = _unless_seen(path, seen)
-            if any(sign in data for sign in SIGNS):
-                return f"{path} says so"
             if data:
+                yield path, data
                 text, beside = data[:TEXT_BYTES_MAX], path.resolve().parent
                 following |= dict.fromkeys(_named_in(text, beside))
         level = list(following)
-    return ""
 
 
 def _named_by_command(argv: Sequence[str], folder: Path) -> Iterator[Path]:

@@ -19,6 +19,7 @@ PLACES: dict[tuple[str, ...], tuple[str, ...]] = {
     DAY_CLOCKS: (
         "autohealer/assembly/keeper.py",  # a status says when it was true
         "autohealer/assembly/provision.py",  # generations are ordered over restarts
+        "autohealer/logprocess/layout.py",  # stands before lines, for people
         "autohealer/telemetry/history.py",  # people read it by the time of day
         "autohealer/zkserver/shell.py",  # ZooKeeper's ctime and mtime are times of day
         "tests",
@@ -29,7 +30,7 @@ PLACES: dict[tuple[str, ...], tuple[str, ...]] = {
         "autohealer/control/server.py",  # between two looks at whether the socket is still there
         "autohealer/control/encoding.py",  # zero seconds, as the next
         "autohealer/control/status.py",  # zero seconds: lets the loop do other things between slices
-        "autohealer/assembly/keeper.py",  # between two checks of the output files' sizes
+        "autohealer/assembly/outputs.py",  # between two checks of the output files' sizes
         "autohealer/coordination/agent.py",  # between two tries of what ZooKeeper refused
         "autohealer/coordination/turned_away.py",  # between two knocks, while workers wait to register
         "autohealer/daemon/mailbox.py",  # zero seconds: lets the event loop hear others between two rounds

@@ -16,6 +16,9 @@ DAEMON = "autohealer.daemon"
 PORTS = "autohealer.daemon.ports"
 SETTINGS = "autohealer.settings"
 LAUNCH_SPEC = "autohealer.launchspec"
+OUTPUT_SPEC = "autohealer.outputspec"
+LOG_LAYOUT = "autohealer.logprocess.layout"
+"""Where the log process takes from; what the daemon's side of a pipe has to know."""
 STATE_DIR = "autohealer.statedir"
 """How files and folders are opened safely; standard library only, so every adapter may."""
 PRINTABLE = "autohealer.printable"
@@ -42,11 +45,20 @@ DOORS: dict[str, tuple[str, ...]] = {
     "autohealer/zkclient.py": (CREDENTIALS, PATIENCE, TLS),
     "autohealer/zkguard.py": (SOCKET_OWNERS, CONTRACT),
     "autohealer/launchspec.py": (f"{CORE}.policy",),
-    "autohealer/settings.py": (f"{CORE}.policy", CONTRACT, CREDENTIALS, LAUNCH_SPEC, TLS),
+    "autohealer/settings.py": (
+        f"{CORE}.policy",
+        CONTRACT,
+        CREDENTIALS,
+        LAUNCH_SPEC,
+        OUTPUT_SPEC,
+        TLS,
+    ),
     "autohealer/statedir": (STATE_DIR,),
+    "autohealer/logprocess": (STATE_DIR, "autohealer.logprocess"),
+    "autohealer/outputspec.py": (),
     "autohealer/daemon": (CORE, CONTRACT, DAEMON),
     "autohealer/processes": (
-        *(CORE, CONTRACT, LAUNCH_SPEC, PORTS, STATE_DIR, PRINTABLE, SOCKET_OWNERS),
+        *(CORE, CONTRACT, LAUNCH_SPEC, PORTS, STATE_DIR, PRINTABLE, SOCKET_OWNERS, LOG_LAYOUT),
         "autohealer.processes",
     ),
     "autohealer/coordination": (
@@ -65,7 +77,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "autohealer/registering.py": (f"{CORE}.policy", "autohealer.processes.registering"),
     "autohealer/config": (
         *(CONTRACT, f"{CORE}.policy", SETTINGS, CREDENTIALS, PRINTABLE),
-        *("autohealer.launchspec", "autohealer.registering", "autohealer.processes.program"),
+        *(LAUNCH_SPEC, OUTPUT_SPEC, "autohealer.registering", "autohealer.processes.program"),
+        LOG_LAYOUT,
         "autohealer.config",
     ),
     "autohealer/worker": (

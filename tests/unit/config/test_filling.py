@@ -162,4 +162,4 @@ def test_a_file_without_end_is_refused(tmp_path: Path) -> None:
 
 def test_editors_are_not_told_of_a_null() -> None:
     """They would offer what TOML does not have."""
-    assert '"null"' not in schema()
+    assert '"type": "null"' not in schema()

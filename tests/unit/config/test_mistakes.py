@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from autohealer.config import ConfigError, read
 from autohealer.config.finding import find
+from autohealer.outputspec import OutputTo
 from tests.support.otheruser import STRANGER
 
 GROUP = '[group.web]\ncommand = "sleep 1"\n'
@@ -71,6 +72,13 @@ MISTAKES = [
     (
         '[group.web]\ncommand = "sleep \'1"\n',
         "this cannot be split into words (no closing quotation)",
+    ),
+    (f'{GROUP}output.to = "journal"\n', 'write one of "file", "stdout", "journald", "null"'),
+    (f'{GROUP}output.max_size = "1kB"\n', "too small to be of use: at least 4096 bytes"),
+    (f"{GROUP}output.keep = 101\n", "101 is too large: at most 100"),
+    (
+        f'{GROUP}output.to = "null"\noutput.timestamps = true\n',
+        "group.web.output.timestamps: this is for files, and output goes to null",
     ),
     ("[group.web]\ncommand = []\n", "this is empty: say what to run"),
     ('[group.web]\ncommand = ["sleep", 1]\n', ":2:21: group.web.command.1:"),
@@ -237,3 +245,22 @@ def test_whatever_stands_in_a_file_is_a_configuration_or_a_list_of_mistakes(
 def test_any_text_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     """Somebody's mistake would be answered with a traceback."""
     mistakes_of(tmp_path_factory.getbasetemp(), text)
+
+
+def test_what_the_defaults_say_of_files_is_no_mistake_of_a_group_without(tmp_path: Path) -> None:
+    """One group that is to be silent would forbid sizes in the defaults."""
+    file = tmp_path / "autohealer.toml"
+    file.write_text(f'[defaults.output]\nkeep = 5\n{GROUP}output.to = "null"\n')
+    (group,) = read(file, {}, tmp_path / "state").groups
+    assert group.output.to is OutputTo.NULL
+
+
+def test_a_machine_without_a_journal_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What workers write would be lost without a word."""
+    monkeypatch.setattr("autohealer.config.outputs.JOURNAL", str(tmp_path / "none"))
+    file = tmp_path / "autohealer.toml"
+    file.write_text(f'{GROUP}output.to = "journald"\n')
+    with pytest.raises(ConfigError, match=r"group\.web\.output\.to: there is no journal on this"):
+        read(file, {}, tmp_path / "state")

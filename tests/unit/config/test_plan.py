@@ -11,6 +11,7 @@ import pytest
 from autohealer.config.plan import AT_NEXT_START, plan_of
 from autohealer.core.policy import Registrar
 from autohealer.launchspec import LaunchSpec, ResourceLimits
+from autohealer.outputspec import OutputSpec, OutputTo
 from autohealer.settings import (
     AutoTarget,
     DaemonSettings,
@@ -63,6 +64,7 @@ ANOTHER_LAUNCH = {
     "limits": replace(WEB.launch, limits=ResourceLimits(nofile=10)),
     "nice": replace(WEB.launch, nice=5),
     "oom_score_adj": replace(WEB.launch, oom_score_adj=100),
+    "output": replace(WEB.launch, output="pipe"),
 }
 ANOTHER_SETTING = {
     "replicas": replace(WEB, replicas=5),
@@ -74,7 +76,7 @@ ANOTHER_SETTING = {
     "backoff_max_s": replace(WEB, backoff_max_s=9.0),
     "stop_signal": replace(WEB, stop_signal=Signals.SIGINT),
     "after": replace(WEB, after=("queue",)),
-    "output_bytes": replace(WEB, output_bytes=9),
+    "output": replace(WEB, output=OutputSpec(max_bytes=9)),
 }
 TOLD_AT_THE_START = {"name", "launch", "python_why", "registrar_why"}
 """What names a group, is looked into by itself, or only explains."""
@@ -125,3 +127,13 @@ def test_what_a_reload_cannot_change_is_told() -> None:
     after = replace(daemon(WEB), target=EmbeddedTarget(2999))
     (row,) = plan_of(daemon(WEB), after).rows
     assert (row.mark, row.key, row.effect) == ("!", "zookeeper", AT_NEXT_START)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [OutputSpec(OutputTo.STDOUT), OutputSpec(keep=5), OutputSpec(timestamps=True)],
+    ids=str,
+)
+def test_whatever_is_set_of_output_is_told(spec: OutputSpec) -> None:
+    """What workers write would go elsewhere behind the operator's back."""
+    assert len(plan_of(daemon(WEB), daemon(replace(WEB, output=spec))).rows) == 1

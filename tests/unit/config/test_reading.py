@@ -14,6 +14,7 @@ from autohealer.config.finding import find
 from autohealer.config.schema import schema
 from autohealer.core.policy import Registrar
 from autohealer.launchspec import ResourceLimits
+from autohealer.outputspec import OutputSpec, OutputTo
 from autohealer.settings import (
     AutoTarget,
     DaemonSettings,
@@ -58,7 +59,10 @@ nice = 5
 oom_score_adj = 500
 
 [group.web.output]
+to = "file"
 max_size = "1MiB"
+keep = 5
+timestamps = true
 
 [group.queue]
 command = "sleep '1 2'"
@@ -94,7 +98,7 @@ def test_every_key_means_something(tmp_path: Path) -> None:
         Signals.SIGINT,
     )
     assert (web.after, web.backoff_initial_s, web.backoff_max_s) == (("queue",), 0.2, 60.0)
-    assert web.output_bytes == 2**20
+    assert web.output == OutputSpec(OutputTo.FILE, 2**20, 5, timestamps=True)
     launch = web.launch
     assert launch.argv == ("/bin/sleep", "{port}")
     assert launch.registrar is Registrar.AGENT

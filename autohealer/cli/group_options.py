@@ -1,0 +1,74 @@
+"""Options of `run` that say what the table of a group says in a configuration file, and what becomes of them.
+
+What they may say is checked where the file is checked, so that both take the same and tell of the same mistakes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Directory = Annotated[
+    str | None,
+    typer.Option(metavar="FOLDER", help="Where workers run. [default: where this is run]"),
+]
+Env = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=VALUE",
+        help="A variable of their environment, besides what they have from here; may be given again. In it, and in "
+        "ARGS, {slot}, {group}, {host}, {generation} and {port} stand for a worker's own.",
+    ),
+]
+EnvFile = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FILE",
+        help="A file with NAME=VALUE on each line; may be given again. What is later counts more.",
+    ),
+]
+User = Annotated[str | None, typer.Option(metavar="USER", help="As whom workers run. Needs root.")]
+Umask = Annotated[
+    str | None, typer.Option(metavar="MASK", help="Permissions taken from new files, as 027.")
+]
+Port = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PORT",
+        help="Slot n gets this plus n: as {port} in ARGS, and as PORT in its environment.",
+    ),
+]
+StopSignal = Annotated[
+    str | None, typer.Option(metavar="NAME", help="What asks a worker to end. [default: TERM]")
+]
+MinReady = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DURATION", help="Shorter lives never count as ready, as 5s. [default: 1s]"
+    ),
+]
+OutputTarget = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        metavar="WHERE",
+        help="What becomes of what workers write: file, one for each slot in the state directory; stdout, our own "
+        "standard output; journald; or null. [default: file; stdout as the first process of a container]",
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Any other key of a group in a configuration file, as limits.nofile=65536 or output.timestamps=true; "
+        "may be given again.",
+    ),
+]
+
+
+def seconds_if_given(context: typer.Context, name: str, value_s: float) -> str | None:
+    """A duration as a file has it; None where it is as by default."""
+    source = context.get_parameter_source(name)
+    return None if source is None or source.name == "DEFAULT" else f"{value_s:g}s"
