@@ -16,7 +16,7 @@ from pathlib import Path
 from signal import Signals
 
 from autohealer.contract import DEFAULT_SESSION_TIMEOUT_S, is_group_name
-from autohealer.core.policy import Policy
+from autohealer.core.policy import Policy, Restart
 from autohealer.credentials import (
     NO_CREDENTIALS,
     Credentials,
@@ -120,6 +120,8 @@ class GroupSettings:
     grace_s: float = GRACE_S
     min_ready_s: float = MIN_READY_S
     """A worker that was ready for less was never ready."""
+    restart: Restart = Restart.ALWAYS
+    """Who is replaced."""
     backoff_initial_s: float = BACKOFF_INITIAL_S
     backoff_max_s: float = BACKOFF_MAX_S
     stop_signal: Signals = Signals.SIGTERM
@@ -141,6 +143,7 @@ class GroupSettings:
             endings_min=endings,
             endings_max=4 * endings,
             registrar=self.launch.registrar,
+            restart=self.restart,
             registration_timeout_s=self.registration_timeout_s,
             rejoin_grace_s=rejoin_grace_s(self.session_timeout_s),
             settle_s=settle_s(self.session_timeout_s),

@@ -17,7 +17,7 @@ from functools import partial
 from structlog.typing import FilteringBoundLogger
 
 from autohealer.assembly.agency import AGENT_SESSION_S
-from autohealer.assembly.errors import PlatformError, StateDirError, ZooKeeperError
+from autohealer.assembly.errors import PlatformError, StateDirError, WorkersFailed, ZooKeeperError
 from autohealer.assembly.groups import Groups
 from autohealer.assembly.keeper import end_task
 from autohealer.assembly.reloading import Reloading
@@ -72,6 +72,7 @@ def run_daemon(
 
     Raises:
         PlatformError, StateDirError, ZooKeeperError, ZooKeeperUnreachable, AlreadyRunning: nothing was started.
+        WorkersFailed: all ended, and not all well.
     """
     brace()
     if (missing := missing_requirement()) is not None:
@@ -160,8 +161,15 @@ async def _keep(
             await groups.claim()
         notifier = SystemdNotifier(os.environ.get("NOTIFY_SOCKET"), lambda: groups.names)
         await groups.run((notifier, *observers))
-        if not groups.leaves_workers:
-            await reaper.end_strays(STRAYS_S)
+        await _see_off(groups, reaper)
+
+
+async def _see_off(groups: Groups, reaper: Reaper) -> None:
+    """When all groups have ended. Raises `WorkersFailed`."""
+    if not groups.leaves_workers:
+        await reaper.end_strays(STRAYS_S)
+    if groups.failed:
+        raise WorkersFailed(f"all workers are done, and {groups.failed} of them failed")
 
 
 def _reaper(undo: AsyncExitStack) -> Reaper:

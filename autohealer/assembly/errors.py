@@ -7,6 +7,10 @@ class PlatformError(Exception):
     """This machine lacks what the daemon needs; the message says what."""
 
 
+class WorkersFailed(Exception):  # noqa: N818 - says what is the case
+    """Everything is done, and some of it failed; the message says how many."""
+
+
 class StateDirError(Exception):
     """The state directory cannot be used; the message names it."""
 

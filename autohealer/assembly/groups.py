@@ -21,7 +21,7 @@ from autohealer.assembly.keeper import Keeper, end_task
 from autohealer.assembly.shared import Shared
 from autohealer.core.actions import Plan
 from autohealer.core.events import Event
-from autohealer.core.membership import have_served
+from autohealer.core.membership import have_served, is_failed, is_whole
 from autohealer.core.model import View
 from autohealer.daemon.ports import Observer
 from autohealer.settings import GroupSettings
@@ -47,6 +47,10 @@ class Groups:
         self._stopping: set[str] = set()
         self._leaving: set[str] = set()
         self._stop_asked = asyncio.Event()
+        # Who keeps a file's groups may be given others; a command line's group is all there will be.
+        self._ends_when_done = shared.settings.config is None
+        self.failed = 0
+        """How many workers are done and failed, when that ended the daemon."""
 
     @property
     def leaves_workers(self) -> bool:
@@ -220,10 +224,14 @@ class Groups:
 
     def _observe(self, _facts: Sequence[Event], _plan: Plan, view: View) -> None:
         """After a group's round: what waits for it may begin, if it stays ready for long enough."""
+        if view.is_done() and self._ends_when_done and not self.stop_is_asked:
+            self.failed = sum(map(is_failed, view.slots.values()))
+            self._shared.logger.info("all_done", failed=self.failed)
+            self.request_stop()
         group = view.group
         if group in self._whole or group in self._looks or group not in self._awaited():
             return
-        if view.ready_count() >= view.desired.replicas:
+        if is_whole(view):
             loop = asyncio.get_running_loop()
             self._looks[group] = loop.call_later(view.policy.min_ready_s, self._look, view)
 

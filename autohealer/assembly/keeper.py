@@ -18,6 +18,8 @@ from importlib.metadata import version
 
 from autohealer.assembly.agency import FLUSH_S, Agency
 from autohealer.assembly.binder import GroupBinder
+from autohealer.assembly.claiming import claimed
+from autohealer.assembly.completed import Completed
 from autohealer.assembly.errors import PlatformError
 from autohealer.assembly.notes import told_of_clipped
 from autohealer.assembly.outputs import GroupOutput
@@ -33,9 +35,7 @@ from autohealer.control.records import StatusRecord
 from autohealer.control.server import ControlServer
 from autohealer.control.status import About, Remarks, gather_status
 from autohealer.coordination.claim import (
-    ClaimUnavailable,
     GroupClaim,
-    GroupTaken,
 )
 from autohealer.coordination.turned_away import PATIENCE_S, TurnedAway
 from autohealer.core.actions import Plan
@@ -67,7 +67,6 @@ from autohealer.settings import (
 )
 from autohealer.statedir.bonds_note import has_bonds_note
 from autohealer.statedir.hold import Hold
-from autohealer.statedir.lock import AlreadyRunning
 from autohealer.telemetry.history import History
 from autohealer.telemetry.narrator import Narrator
 from autohealer.telemetry.systemd import watchdog_heartbeat_s
@@ -105,12 +104,12 @@ class Keeper:
         self._agency = self._open_agency()
         self._binder = self._open_binder()
         self._history = self._open_history()
-        self._claim = GroupClaim(
-            shared.session,
-            settings.name,
-            claim_record(shared.secret, shared.settings.state_dir),
-            lambda sentence: shared.logger.warning("group_claim", why=sentence),
+        self._completed = Completed(
+            hold.folder,
+            settings.launch.revision,
+            lambda sentence: shared.logger.warning("done_not_noted", why=sentence),
         )
+        self._claim = self._open_claim()
         self._python = python_behind(settings.launch.argv)
         self._clipped = self._waits = ""
         self._granted_s: float | None = None
@@ -188,6 +187,15 @@ class Keeper:
             self._shared.unforeseen.start,
         )
 
+    def _open_claim(self) -> GroupClaim:
+        shared = self._shared
+        return GroupClaim(
+            shared.session,
+            self._settings.name,
+            claim_record(shared.secret, shared.settings.state_dir),
+            lambda sentence: shared.logger.warning("group_claim", why=sentence),
+        )
+
     def _open_history(self) -> History:
         return History(
             self._hold.folder,
@@ -249,7 +257,8 @@ class Keeper:
                 f"it cannot be told which workers of an earlier daemon live ({error.strerror}), and launching now "
                 "might double them: try again when the machine is less short of descriptors or memory"
             ) from error
-        for fact in () if self._binder is None else self._binder.recall():
+        recalled = () if self._binder is None else self._binder.recall()
+        for fact in (*self._completed.read(), *recalled):
             self.post(fact)
         return self._adopted
 
@@ -318,26 +327,14 @@ class Keeper:
         Raises:
             AlreadyRunning: another daemon keeps the group, and nothing of ours runs.
         """
-        taking = asyncio.ensure_future(self._claim.take())
-        stopping = asyncio.ensure_future(stop_asked.wait())
-        await asyncio.wait({taking, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if not taking.done():
-            taking.cancel()
-            return
-        try:
-            taking.result()
-        except GroupTaken as taken:
-            if not self._adopted:
-                raise AlreadyRunning(str(taken)) from taken
-        except ClaimUnavailable:
-            return  # said by the claim, which goes on trying
+        await claimed(self._claim, stop_asked, has_workers=bool(self._adopted))
 
     async def run(self, observers: Sequence[Observer]) -> None:
         """Until everything is gone, as asked."""
         self._has_run = True
         async with AsyncExitStack() as undo:
             undo.callback(self._history.close)
+            undo.callback(self._completed.close)
             undo.push_async_callback(self._registry.flush, FLUSH_S)
             undo.callback(self._turned_away.close)
             undo.push_async_callback(self._end_binder)
@@ -380,6 +377,7 @@ class Keeper:
             observers=(
                 Narrator(self._shared.logger, self._last_output, self._hint),
                 self._history,
+                self._completed,
                 self._remember_holds,
                 self._turned_away,
                 self._shared.neighbours.observe,

@@ -15,3 +15,4 @@ class ExitCode(IntEnum):
     ALREADY_RUNNING = 4
     ENVIRONMENT = 5
     NO_DAEMON = 6
+    NOT_REACHED = 7

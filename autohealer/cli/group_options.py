@@ -9,6 +9,33 @@ from typing import Annotated
 
 import typer
 
+SessionTimeout = Annotated[
+    float,
+    typer.Option(
+        min=0.5,
+        max=600,
+        metavar="SECONDS",
+        help="Seconds until ZooKeeper gives up a silent worker; bounds how long a frozen one stays.",
+    ),
+]
+RegistrationTimeout = Annotated[
+    float,
+    typer.Option(
+        min=0.1,
+        max=86400,
+        metavar="SECONDS",
+        help="Seconds a new worker has to register before it is replaced.",
+    ),
+]
+Grace = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        max=86400,
+        metavar="SECONDS",
+        help="Seconds between TERM and KILL when a worker is stopped.",
+    ),
+]
 Directory = Annotated[
     str | None,
     typer.Option(metavar="FOLDER", help="Where workers run. [default: where this is run]"),
@@ -57,6 +84,15 @@ OutputTarget = Annotated[
         "standard output; journald; or null. [default: file; stdout as the first process of a container]",
     ),
 ]
+RestartPolicy = Annotated[
+    str | None,
+    typer.Option(
+        "--restart",
+        metavar="POLICY",
+        help="Who is replaced: always, whoever ended; on-failure, who ended otherwise than with exit code 0, or by "
+        "HUP, INT, PIPE or TERM; never, nobody. When all are done, so is the daemon. [default: always]",
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -68,7 +104,11 @@ Set = Annotated[
 ]
 
 
-def seconds_if_given(context: typer.Context, name: str, value_s: float) -> str | None:
-    """A duration as a file has it; None where it is as by default."""
-    source = context.get_parameter_source(name)
-    return None if source is None or source.name == "DEFAULT" else f"{value_s:g}s"
+def durations_given(context: typer.Context, **values_s: float) -> dict[str, str]:
+    """Options in seconds as a file has durations, as far as they were given."""
+    given = {}
+    for name, value_s in values_s.items():
+        source = context.get_parameter_source(name)
+        if source is not None and source.name != "DEFAULT":
+            given[name] = f"{value_s:g}s"
+    return given

@@ -6,7 +6,7 @@ import os
 import sys
 
 from autohealer.assembly.daemon import run_daemon
-from autohealer.assembly.errors import PlatformError, StateDirError, ZooKeeperError
+from autohealer.assembly.errors import PlatformError, StateDirError, WorkersFailed, ZooKeeperError
 from autohealer.cli.exit_codes import ExitCode
 from autohealer.cli.failing import fail
 from autohealer.cli.progress import LogScreen
@@ -32,6 +32,8 @@ def keep(settings: DaemonSettings, log_format: LogFormat) -> None:
         fail(ExitCode.ZOOKEEPER, error)
     except AlreadyRunning as error:
         fail(ExitCode.ALREADY_RUNNING, error)
+    except WorkersFailed as error:
+        fail(ExitCode.NOT_REACHED, error)
     except (PlatformError, StateDirError) as error:
         fail(ExitCode.ENVIRONMENT, error)
     finally:

@@ -15,14 +15,18 @@ from autohealer.cli.group_options import (
     Directory,
     Env,
     EnvFile,
+    Grace,
     MinReady,
     OutputTarget,
     Port,
+    RegistrationTimeout,
+    RestartPolicy,
+    SessionTimeout,
     Set,
     StopSignal,
     Umask,
     User,
-    seconds_if_given,
+    durations_given,
 )
 from autohealer.cli.options import ConfigFile, LogFormatOption, StateDir, state_dir_of
 from autohealer.cli.streams import OutputLost, finish_output, mend_streams, say
@@ -57,7 +61,7 @@ if TYPE_CHECKING:
 _EPILOG = (
     "Exit codes: 0 done, or stopped as asked; 1 internal error; 2 wrong usage; 3 no ZooKeeper; "
     "4 another daemon keeps this group; 5 the machine, the state directory or the output will not do; "
-    "6 no daemon answers."
+    "6 no daemon answers; 7 all workers are done, and some failed."
 )
 
 
@@ -176,33 +180,9 @@ def run(
             "two, or a timeout for registering is given, else agent.",
         ),
     ] = RegisterBy.AUTO,
-    session_timeout: Annotated[
-        float,
-        typer.Option(
-            min=0.5,
-            max=600,
-            metavar="SECONDS",
-            help="Seconds until ZooKeeper gives up a silent worker; bounds how long a frozen one stays.",
-        ),
-    ] = DEFAULT_SESSION_TIMEOUT_S,
-    registration_timeout: Annotated[
-        float,
-        typer.Option(
-            min=0.1,
-            max=86400,
-            metavar="SECONDS",
-            help="Seconds a new worker has to register before it is replaced.",
-        ),
-    ] = REGISTRATION_TIMEOUT_S,
-    grace: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            max=86400,
-            metavar="SECONDS",
-            help="Seconds between TERM and KILL when a worker is stopped.",
-        ),
-    ] = GRACE_S,
+    session_timeout: SessionTimeout = DEFAULT_SESSION_TIMEOUT_S,
+    registration_timeout: RegistrationTimeout = REGISTRATION_TIMEOUT_S,
+    grace: Grace = GRACE_S,
     min_ready: MinReady = None,
     directory: Directory = None,
     env: Env = None,
@@ -212,6 +192,7 @@ def run(
     port: Port = None,
     stop_signal: StopSignal = None,
     output: OutputTarget = None,
+    restart: RestartPolicy = None,
     sets: Set = None,
     state_dir: StateDir = None,
     log_format: LogFormatOption = LogFormat.AUTO,
@@ -226,11 +207,12 @@ def run(
     words = arguments or []
     said: Said = {
         "register": register.value,
-        "session_timeout": seconds_if_given(context, "session_timeout", session_timeout),
-        "registration_timeout": seconds_if_given(
-            context, "registration_timeout", registration_timeout
+        **durations_given(
+            context,
+            session_timeout=session_timeout,
+            registration_timeout=registration_timeout,
+            grace=grace,
         ),
-        "grace": seconds_if_given(context, "grace", grace),
         "min_ready": min_ready,
         "directory": directory,
         "env": env,
@@ -240,12 +222,12 @@ def run(
         "port": port,
         "stop_signal": stop_signal,
         "output.to": output,
+        "restart.policy": restart,
     }
     try:
         target = parse_target(zookeeper)
         name = group_of_program(program, words) if group is None else parse_group(group)
-        replicas = parse_replicas(n)
-        of_group = group_of_options(name, replicas, [program, *words], said, sets or [])
+        of_group = group_of_options(name, parse_replicas(n), [program, *words], said, sets or [])
         settings = DaemonSettings(
             state_dir_of(state_dir),
             target,
@@ -261,9 +243,7 @@ def run(
         )
     except SettingsError as error:
         fail(ExitCode.USAGE, error)
-    from autohealer.cli.keeping import (
-        keep,  # its libraries only now, so that mistakes and help are quick
-    )
+    from autohealer.cli.keeping import keep  # its libraries only now: mistakes and help are quick
 
     keep(settings, log_format)
 

@@ -45,7 +45,8 @@ def print_status(status: StatusRecord, console: Console) -> None:
     _print_sentence(
         console,
         f"{status.group}: {status.ready}/{status.desired} ready"
-        f"{', stopping' if status.stopping else ''} · daemon pid {status.daemon_pid}{age} ({status.version})"
+        f"{_done(status.slots)}{', stopping' if status.stopping else ''}"
+        f" · daemon pid {status.daemon_pid}{age} ({status.version})"
         f" · ZooKeeper {status.zookeeper} {status.store}{_since(status.store_age_s)}",
     )
     _print_table(status.slots, console)
@@ -58,6 +59,12 @@ def print_status(status: StatusRecord, console: Console) -> None:
             f" (pid {stranger.pid} on {stranger.host or 'unknown host'})" if stranger.pid else ""
         )
         _print_sentence(console, f"not ours: {stranger.name}: {stranger.standing}{where}")
+
+
+def _done(slots: Sequence[SlotRecord]) -> str:
+    """How many are not missing although they are not there."""
+    count = sum(slot.phase == "done" for slot in slots)
+    return f", {count} done" if count else ""
 
 
 def _print_sentence(console: Console, text: str) -> None:

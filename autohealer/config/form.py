@@ -66,7 +66,15 @@ class Form(BaseModel):
 
 
 class Restart(Form):
-    """How long to wait after a launch whose worker never got ready."""
+    """Who is replaced, and how long to wait after a launch whose worker never got ready."""
+
+    policy: Annotated[
+        Literal["always", "on-failure", "never"] | None,
+        Field(
+            description="Who is replaced: whoever ended (the default), who ended otherwise than with exit code 0 or by "
+            "HUP, INT, PIPE or TERM, or nobody."
+        ),
+    ] = None
 
     initial: Annotated[
         float | None,
@@ -195,7 +203,7 @@ class Common(Form):
         _SIGNAL,
         Field(description="What asks a worker to end."),
     ] = None
-    restart: Annotated[Restart | None, Field(description="Pauses between launches.")] = None
+    restart: Annotated[Restart | None, Field(description="Who is replaced, and when.")] = None
     limits: Annotated[Limits | None, Field(description="What each process may use.")] = None
     output: Annotated[Output | None, Field(description="What workers write.")] = None
 

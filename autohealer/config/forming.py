@@ -104,7 +104,7 @@ def _how_to_write(details: ErrorDetails, path: KeyPath) -> str:
             is_text = isinstance(value, str) and value.isdecimal()
             said = "write a whole number" + (", without quotes" if is_text else "")
         case "literal_error":
-            known = re.findall(r"'(\w+)'", str(context["expected"]))
+            known = re.findall(r"'([\w-]+)'", str(context["expected"]))
             close = nearest(value, known) if isinstance(value, str) else ""
             said = "write one of " + ", ".join(f'"{word}"' for word in known) + close
         case "greater_than_equal":

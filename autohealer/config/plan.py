@@ -55,6 +55,7 @@ _IN_PLACE: dict[str, Tell] = {
     "registration_timeout": lambda it: duration(it.registration_timeout_s),
     "grace": lambda it: duration(it.grace_s),
     "min_ready": lambda it: duration(it.min_ready_s),
+    "restart.policy": lambda it: it.restart.value,
     "restart.initial": lambda it: duration(it.backoff_initial_s),
     "restart.max": lambda it: duration(it.backoff_max_s),
     "stop_signal": lambda it: it.stop_signal.name.removeprefix("SIG"),

@@ -16,6 +16,7 @@ from autohealer.config.outputs import output_of
 from autohealer.config.relations import replicas_of
 from autohealer.config.units import duration
 from autohealer.config.wishes import Wish
+from autohealer.core.policy import Restart
 from autohealer.launchspec import LaunchSpec
 from autohealer.outputspec import OutputSpec
 from autohealer.settings import GroupSettings
@@ -79,6 +80,7 @@ class _Said(TypedDict, total=False):
     min_ready_s: float
     stop_signal: Signals
     after: tuple[str, ...]
+    restart: Restart
     backoff_initial_s: float
     backoff_max_s: float
 
@@ -98,6 +100,8 @@ def _said(form: Group) -> _Said:
         said["stop_signal"] = form.stop_signal
     if form.after is not None:
         said["after"] = tuple(dict.fromkeys(form.after))
+    if form.restart is not None and form.restart.policy is not None:
+        said["restart"] = Restart(form.restart.policy)
     if form.restart is not None and form.restart.initial is not None:
         said["backoff_initial_s"] = form.restart.initial
     if form.restart is not None and form.restart.max is not None:

@@ -107,6 +107,15 @@ class WorkerExited:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerWasDone:
+    """An earlier daemon saw an incarnation end that is not to be replaced; `why` is a sentence about it."""
+
+    name: Incarnation
+    why: str
+    has_failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TreeEmptied:
     """The last process of an ended incarnation's tree is gone."""
 
@@ -227,6 +236,7 @@ Event = (
     | WorkerSpawned
     | SpawnFailed
     | WorkerExited
+    | WorkerWasDone
     | TreeEmptied
     | TreeResists
     | StoreChanged

@@ -6,40 +6,43 @@ step; what a death means for the next launch is for `restarts` to say, what a li
 are harmless.
 
 What becomes of a slot, by its phase and the fact about what fills it. The letters are the phases', `.` is as it was,
-`-` is given up, `x` is an order that the invariants stop. Of several letters it depends on how the slot fared before.
+`-` is given up, `o` is done, `x` is an order that the invariants stop. Of several letters it depends on how the slot
+fared before.
 
-    fact                    vacant      starting    ready       draining    backoff     quarantined held
-    Ticked                  .           .           .           .           .           .           .
-    ReplicasSet             v-          .           .           .           b-          q-          .
-    SpecSet:same            .           .           .           .           .           .           .
-    SpecSet:another         .           .           .           .           v           v           .
-    StopRequested           -           .           .           .           -           -           .
-    DetachRequested         .           .           .           .           .           .           .
-    WorkerAdopted:it        s           .           .           .           sr          sr          s
-    WorkerAdopted:lesser    s           .           .           .           s           s           s
-    WorkerAdopted:better    r           r           .           r           r           r           r
-    WorkerHeld              h           .           .           .           h           h           .
-    WorkerSpawned           .           .           .           .           .           .           .
-    SpawnFailed             .           bq          vbq         vbq-        .           .           .
-    WorkerExited:all        .           bq          vbq         vbq-        .           .           v-
-    WorkerExited:leader     .           d           d           .           .           .           .
-    TreeEmptied             .           bq          vbq         vbq-        .           .           v-
-    TreeResists             .           .           .           .           .           .           .
-    StoreChanged            .           .           .           .           .           .           .
-    SessionTimeoutGranted   .           .           .           .           .           .           .
-    WorkersListed:with      .           r           .           .           vbq         vbq         .
-    WorkersListed:without   .           .           .           .           .           .           .
-    ListFailed              .           .           .           .           .           .           .
-    RegistryWiped           .           .           .           .           .           .           .
-    RegistrationRead        .           .           .           .           .           .           .
-    RegistrantDead          .           .           .           .           .           .           .
-    ChildExamined           .           .           .           .           .           .           .
-    BondRemembered          .           .           .           .           .           .           .
-    InvariantBroken         .           .           .           .           .           .           .
-    Decided:Spawn           s           x           x           x           s           s           x
-    Decided:Drain           x           d           d           .           x           x           x
-    Decided:Kill            x           d           d           .           x           x           x
-    Decided:others          .           .           .           .           .           .           .
+    fact                    vacant      starting    ready       draining    backoff     quarantined held        done
+    Ticked                  .           .           .           .           .           .           .           .
+    ReplicasSet             v-          .           .           .           b-          q-          .           o-
+    SpecSet:same            .           .           .           .           .           .           .           v
+    SpecSet:another         .           .           .           .           v           v           .           v
+    StopRequested           -           .           .           .           -           -           .           -
+    DetachRequested         .           .           .           .           .           .           .           .
+    WorkerAdopted:it        s           .           .           .           sr          sr          s           sr
+    WorkerAdopted:lesser    s           .           .           .           s           s           s           s
+    WorkerAdopted:better    r           r           .           r           r           r           r           r
+    WorkerWasDone           o           .           .           .           o           o           .           .
+    WorkerHeld              h           .           .           .           h           h           .           h
+    WorkerSpawned           .           .           .           .           .           .           .           .
+    SpawnFailed             .           bq          vbq         vbq-        .           .           .           .
+    WorkerExited:all        .           bq          vbq         vbq-        .           .           v-          .
+    WorkerExited:well       .           o           o           vo-         .           .           v-          .
+    WorkerExited:leader     .           d           d           .           .           .           .           .
+    TreeEmptied             .           bq          vbq         vbq-        .           .           v-          .
+    TreeResists             .           .           .           .           .           .           .           .
+    StoreChanged            .           .           .           .           .           .           .           .
+    SessionTimeoutGranted   .           .           .           .           .           .           .           .
+    WorkersListed:with      .           r           .           .           vbq         vbq         .           .
+    WorkersListed:without   .           .           .           .           .           .           .           .
+    ListFailed              .           .           .           .           .           .           .           .
+    RegistryWiped           .           .           .           .           .           .           .           .
+    RegistrationRead        .           .           .           .           .           .           .           .
+    RegistrantDead          .           .           .           .           .           .           .           .
+    ChildExamined           .           .           .           .           .           .           .           .
+    BondRemembered          .           .           .           .           .           .           .           .
+    InvariantBroken         .           .           .           .           .           .           .           .
+    Decided:Spawn           s           x           x           x           s           s           x           x
+    Decided:Drain           x           d           d           .           x           x           x           x
+    Decided:Kill            x           d           d           .           x           x           x           x
+    Decided:others          .           .           .           .           .           .           .           .
 
 Must never know: clocks, I/O, randomness, what will be decided. Nothing here orders anything.
 """
@@ -53,6 +56,7 @@ from typing import assert_never
 from autohealer.core import (
     adoption,
     binding,
+    completion,
     crowd,
     events,
     held,
@@ -109,7 +113,7 @@ from autohealer.core.strangers import Standing, Stranger
 from autohealer.core.turns import is_anonymous, stop_awaiting
 
 
-def evolve(view: View, event: events.Event) -> None:  # noqa: C901, PLR0912 - one arm per fact
+def evolve(view: View, event: events.Event) -> None:  # noqa: C901, PLR0912, PLR0915 - one arm per fact
     """Change `view` to what it is after `event`."""
     match event:
         case events.Ticked(now, idle):
@@ -132,6 +136,8 @@ def evolve(view: View, event: events.Event) -> None:  # noqa: C901, PLR0912 - on
             _spawn_failed(view, name, error, jitter)
         case events.WorkerExited(name, exit_, tree_empty, jitter, _):
             _exited(view, name, exit_, jitter, tree_empty=tree_empty)
+        case events.WorkerWasDone(name, why, has_failed):
+            completion.was_done(view, name, why, has_failed=has_failed)
         case events.TreeEmptied(name, jitter):
             _tree_emptied(view, name, jitter)
         case events.TreeResists(name, holdouts):
@@ -251,12 +257,13 @@ def _exited(view: View, name: Incarnation, exit_: Exit, jitter: float, *, tree_e
         return
     note_death(view, slot)
     crowd.note_through(view, view.endings, slot)
-    cause = _cause_of(view, slot, occupant, exit_, tree_empty=tree_empty)
+    cause = reasons.of_end(view, slot, occupant, exit_, tree_empty=tree_empty)
     view.obituaries.append(Obituary(occupant, exit_, slot.ending, cause))
+    occupant = replace(occupant, exit=exit_)
     if tree_empty:
         _vacate(view, slot, occupant, cause, jitter)
         return
-    left = replace(slot, occupant=replace(occupant, exit=exit_), reason=cause)
+    left = replace(slot, occupant=occupant, reason=cause)
     if slot.phase is Phase.DRAINING and not slot.killing:
         put(view, left)  # the rest of its tree was asked to end, too, and has as long for it
         return
@@ -270,14 +277,6 @@ def _exited(view: View, name: Incarnation, exit_: Exit, jitter: float, *, tree_e
             killing=True,
         ),
     )
-
-
-def _cause_of(view: View, slot: Slot, occupant: Occupant, exit_: Exit, *, tree_empty: bool) -> str:
-    if slot.phase is Phase.DRAINING:
-        return reasons.of_ending(slot.reason, exit_)
-    if exit_.code == 0 and occupant.ready_at is None and not tree_empty:
-        return reasons.of_background(occupant, exit_, view)
-    return reasons.of_death(occupant, exit_, view)
 
 
 def _held_exited(view: View, slot: Slot, occupant: Occupant, *, tree_empty: bool) -> None:
@@ -328,6 +327,8 @@ def _vacate(view: View, slot: Slot, occupant: Occupant, cause: str, jitter: floa
         forget(view, slot.key)
     elif blameless:
         put(view, replace(empty, reason=cause))
+    elif (done := completion.completed(view, slot, empty, occupant, cause)) is not None:
+        put(view, done)
     else:
         put(view, after_death(view, empty, Death(occupant, cause, jitter)))
     binding.vacated(view, occupant.name)

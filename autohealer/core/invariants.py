@@ -122,6 +122,8 @@ def _of_spawn(view: View, key: int, name: Incarnation) -> Iterator[str]:
     slot = view.slots[key]
     if not view.wants(key):
         yield f"slot {key} is to be filled but not wanted"
+    if slot.phase is Phase.DONE:
+        yield f"slot {key} is to be filled and is done"
     if slot.occupant is not None:
         yield f"slot {key} is to be filled but holds {slot.occupant.name}"
     if slot.deadline is not None and slot.deadline > view.now:

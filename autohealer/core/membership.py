@@ -80,7 +80,7 @@ def is_confirmed(key: int, view: View) -> bool:
 
 def have_served(view: View, now: float) -> bool:
     """Whether all slots that are wanted are filled by workers that have been ready long enough to count."""
-    if view.ready_count() < view.desired.replicas:
+    if not is_whole(view):
         return False
     served = (
         slot.occupant.served_s(now)
@@ -88,3 +88,16 @@ def have_served(view: View, now: float) -> bool:
         if slot.occupant is not None and view.wants(slot.key)
     )
     return all(it is not None and it >= view.policy.min_ready_s for it in served)
+
+
+def is_failed(slot: Slot) -> bool:
+    """Whether a slot is done and ended otherwise than it should."""
+    return slot.phase is Phase.DONE and slot.has_failed
+
+
+def is_whole(view: View) -> bool:
+    """Whether every slot that is wanted is ready, or done without having failed."""
+    done = view.counts[Phase.DONE]
+    if view.ready_count() + done < view.desired.replicas:
+        return False
+    return not done or not any(is_failed(slot) for slot in view.slots.values())

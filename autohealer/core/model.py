@@ -33,7 +33,10 @@ class Incarnation(NamedTuple):
 
 
 class Phase(Enum):
-    """Where a slot stands; `held` is filled by a live process that cannot be proven to be ours."""
+    """Where a slot stands.
+
+    `held` is filled by a live process that cannot be proven to be ours; `done` is not filled again, by the policy.
+    """
 
     VACANT = "vacant"
     STARTING = "starting"
@@ -42,6 +45,7 @@ class Phase(Enum):
     BACKOFF = "backoff"
     QUARANTINED = "quarantined"
     HELD = "held"
+    DONE = "done"
 
 
 class Presence(Enum):
@@ -163,7 +167,7 @@ class Slot:
     `ending` is why its incarnation was told to end, if it was; `holdouts` the processes that outlive the kill.
     `failures` counts launches in a row that never served: were not ready, or not for `min_ready_s`. `quick_restarts`
     counts those that came too soon after the ones before, until a stable run. `unregistered_death` is the last death
-    before any list showed the registration.
+    before any list showed the registration. `has_failed` says how one that is done ended.
     """
 
     key: int
@@ -180,6 +184,7 @@ class Slot:
     unregistered_death: Death | None = None
     recent_restarts: tuple[float, ...] = ()
     restarts: int = 0
+    has_failed: bool = False
     reason: str = "first start"
 
 
@@ -380,3 +385,7 @@ class View:
     def ready_count(self) -> int:
         """How many wanted slots are ready."""
         return self.counts[Phase.READY]
+
+    def is_done(self) -> bool:
+        """Whether every wanted slot is done, so that nothing will be launched any more."""
+        return 0 < self.desired.replicas == self.counts[Phase.DONE]

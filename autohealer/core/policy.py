@@ -17,6 +17,14 @@ class Registrar(Enum):
     ANONYMOUS = "anonymous"
 
 
+class Restart(Enum):
+    """When a worker that ended by itself is replaced."""
+
+    ALWAYS = "always"
+    ON_FAILURE = "on-failure"
+    NEVER = "never"
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds of a window; so often those under way are reviewed, and so old one must be at least to be set aside."""
@@ -30,15 +38,16 @@ class Limits:
 class Policy:
     """The rules of restarting; the reasons for the defaults stand in `autohealer.settings`.
 
-    `registrar` says who registers what is launched. As many launches may be under way at once as `in_flight_min` says
-    at first, and `in_flight_max` at most; while others wait, they are reviewed every `probation_s`. `endings_min` and
-    so on are the same of those asked to end.
+    `registrar` says who registers what is launched, `restart` who is replaced. As many launches may be under way at
+    once as `in_flight_min` says at first, and `in_flight_max` at most; while others wait, they are reviewed every
+    `probation_s`. `endings_min` and so on are the same of those asked to end.
 
     The group's budget of restarts follows N: at once `budget_burst` and `budget_burst_each` more for each wanted slot,
     then `budget_per_s` a second, or `budget_per_s_each` for each wanted slot if that is more.
     """
 
     registrar: Registrar = Registrar.SELF
+    restart: Restart = Restart.ALWAYS
     registration_timeout_s: float = 30.0
     rejoin_grace_s: float = 0.5
     settle_s: float = 5.0

@@ -37,6 +37,15 @@ def of_death(occupant: Occupant, exit_: Exit, view: View) -> str:
     return f"{of_exit(exit_)} after {view.now - occupant.since:.1f} s, {had_been}"
 
 
+def of_end(view: View, slot: Slot, occupant: Occupant, exit_: Exit, *, tree_empty: bool) -> str:
+    """How what filled a slot ended, told to or by itself."""
+    if slot.phase is Phase.DRAINING:
+        return of_ending(slot.reason, exit_)
+    if exit_.code == 0 and occupant.ready_at is None and not tree_empty:
+        return of_background(occupant, exit_, view)
+    return of_death(occupant, exit_, view)
+
+
 def of_background(occupant: Occupant, exit_: Exit, view: View) -> str:
     """How an incarnation ended that only started the real one and went away."""
     return (
@@ -63,6 +72,11 @@ def of_held(view: View) -> str:
 def of_backoff(cause: str, failures: int) -> str:
     """Why a slot waits; for how long is its deadline's to say, since the reason outlives the wait."""
     return f"{cause}; failure {failures} in a row"
+
+
+def of_done(cause: str, has_failed: bool) -> str:  # noqa: FBT001 - one word of the sentence
+    """Why a slot is not filled again."""
+    return f"{'done, and failed' if has_failed else 'done'}: {cause}"
 
 
 def of_quick_restarts(cause: str, quick_restarts: int) -> str:

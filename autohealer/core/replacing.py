@@ -5,7 +5,8 @@ the list of registrations is fresh, and what was replaced before has served for 
 new program that does not start, or dies at once, halts the replacing by itself, and the others serve on as they
 are. Whoever ends by itself meanwhile is launched anew in any case, and then it is not outdated any more.
 
-Another revision is another program: what the one before did wrong is not held against it, and no slot waits on.
+Another revision is another program: what the one before did wrong is not held against it, no slot waits on, and what
+that has done is to be done by this one, too.
 
 Must never know: clocks, I/O, what a revision is made of. Limits: one slot short at a time, however many are wanted.
 """
@@ -16,10 +17,10 @@ from dataclasses import replace
 
 from autohealer.core.intensity import rate_of, resized
 from autohealer.core.model import Phase, Slot, Stop, View
-from autohealer.core.policy import Policy
+from autohealer.core.policy import Policy, Restart
 from autohealer.core.slots import put
 
-_PAUSED = frozenset({Phase.BACKOFF, Phase.QUARANTINED})
+_PAUSED = frozenset({Phase.BACKOFF, Phase.QUARANTINED, Phase.DONE})
 
 
 def spec_set(view: View, revision: str, policy: Policy) -> None:
@@ -32,7 +33,8 @@ def spec_set(view: View, revision: str, policy: Policy) -> None:
     view.policy = policy
     view.desired = replace(view.desired, revision=revision)
     for slot in list(view.slots.values()):
-        put(view, _pardoned(view, slot) if is_another else slot)
+        is_undone = slot.phase is Phase.DONE and policy.restart is Restart.ALWAYS
+        put(view, _pardoned(view, slot) if is_another or is_undone else slot)
 
 
 def _pardoned(view: View, slot: Slot) -> Slot:
@@ -61,7 +63,8 @@ def next_replacement(view: View) -> float | None:
 
 def _is_whole(view: View) -> bool:
     """Whether nobody who is wanted is missed, as far as it is known, and nobody else is there."""
-    everybody = view.counts[Phase.READY] == view.desired.replicas == len(view.slots)
+    there = view.counts[Phase.READY] + view.counts[Phase.DONE]
+    everybody = there == view.desired.replicas == len(view.slots)
     known = view.fresh and view.now >= view.trust_from
     return (
         view.desired.stop is Stop.NO and everybody and known and not (view.missing or view.brake.on)

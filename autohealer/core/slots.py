@@ -38,7 +38,7 @@ def slot_for(view: View, key: int) -> Slot:
 
 def is_launchable(slot: Slot, view: View) -> bool:
     """Whether a slot should be filled now, pacing and budget aside."""
-    if slot.occupant is not None or not view.wants(slot.key):
+    if slot.occupant is not None or slot.phase is Phase.DONE or not view.wants(slot.key):
         return False
     return slot.deadline is None or slot.deadline <= view.now
 
@@ -162,7 +162,7 @@ def _unindex(view: View, slot: Slot) -> None:
         del view.key_of[slot.occupant.name]
 
 
-_EMPTY = frozenset({Phase.VACANT, Phase.BACKOFF, Phase.QUARANTINED})
+_EMPTY = frozenset({Phase.VACANT, Phase.BACKOFF, Phase.QUARANTINED, Phase.DONE})
 _TIMED = frozenset({Phase.DRAINING, Phase.BACKOFF, Phase.QUARANTINED})
 
 

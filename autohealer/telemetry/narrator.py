@@ -25,6 +25,7 @@ _NEXT = {
     Phase.QUARANTINED: "quarantined",
     Phase.VACANT: "waits for its turn",
     Phase.DRAINING: "ends what it left behind",
+    Phase.DONE: "done, not restarted",
     Phase.HELD: "held by a process that cannot be proven to be its worker",
 }
 
@@ -76,6 +77,8 @@ class Narrator:
                 self._worker(name, None).error("worker_start_failed", error=error)
             case events.WorkerExited() as exited:
                 self._tell_exit(exited, view)
+            case events.WorkerWasDone(name, why):
+                self._worker(name, None).info("worker_was_done", why=why, action="not restarted")
             case events.TreeEmptied(name, _):
                 self._worker(name, None).info("worker_tree_gone")
             case events.TreeResists(name, holdouts):

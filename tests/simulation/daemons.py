@@ -26,7 +26,7 @@ from tests.support.fakes import FakeProcesses, FakeRegistry
 from tests.support.history import DaemonStarted, Discarded, StoreIs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from autohealer.core.actions import Plan
     from autohealer.core.events import Event
@@ -163,7 +163,9 @@ class SimulatedDaemon:
         generation_base: int,
         observers: Sequence[Observer],
         killed: Callable[[], None],
+        done: Iterable[Event] = (),
     ) -> None:
+        """`done` is what an earlier one has left word of."""
         self._world = world
         self._rounds_at, self._rounds = 0.0, 0
         self._read_at = world.now
@@ -190,6 +192,8 @@ class SimulatedDaemon:
         )
         self.processes.revision = desired.revision
         world.changed = self.registry.changed
+        for fact in done:
+            self.mailbox.put(fact)
         self.mailbox.put(ReplicasSet(desired.replicas))
         world.tell(DaemonStarted(world.now))
         self._look_around()

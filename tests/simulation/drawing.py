@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
 
 from autohealer.core.model import Exit
-from autohealer.core.policy import Registrar
+from autohealer.core.policy import Registrar, Restart
 from tests.simulation.faults import (
     Crash,
     CrashNewborn,
@@ -80,6 +80,7 @@ BACK_S = (0.0, 0.1, 1.0, POLICY.settle_s, 20.0)
 
 AGENT_SHARE = 0.15
 ANONYMOUS_SHARE = 0.15
+DONE_SHARE = 0.15
 OF_REGISTRANTS = (Freeze, IllBirths, Overlooked, Unprovable, NameTaken)
 """Troubles of what registers itself, or is found by its registration."""
 OF_NAMES = (Overlooked, Unprovable, NameTaken, ReusePid)
@@ -278,8 +279,12 @@ def drawn(seed: int) -> Script:
     )
     share = rng.random()
     if share < AGENT_SHARE:
-        return _for_an_agent(script)
-    return _anonymous(script, deck) if share < AGENT_SHARE + ANONYMOUS_SHARE else script
+        script = _for_an_agent(script)
+    elif share < AGENT_SHARE + ANONYMOUS_SHARE:
+        script = _anonymous(script, deck)
+    if rng.random() < DONE_SHARE:
+        return replace(script, restart=rng.choice((Restart.ON_FAILURE, Restart.NEVER)))
+    return script
 
 
 def _anonymous(script: Script, deck: Deck) -> Script:

@@ -14,6 +14,7 @@ from autohealer.core import (
     adoption,
     binding,
     brake,
+    completion,
     evolve,
     held,
     membership,
@@ -263,6 +264,19 @@ def _waits_for_no_turn(view: View, places: int) -> int:
     return places
 
 
+def _is_never_done(*_: object) -> None:
+    """Runs again what is done."""
+
+
+def _is_done_in_any_case(exit_: Exit) -> bool:
+    """Takes every end for a good one."""
+    return True
+
+
+def _forgets_what_was_done(view: View, name: Incarnation, why: str, *, has_failed: bool) -> None:
+    """Runs again what an earlier daemon saw done."""
+
+
 MUTANTS: dict[str, list[Patch]] = {
     "restarts while the store is away": OF_THE_CORE["ignores freshness"],
     "does not settle after a reconnect": OF_THE_CORE["knows no settle time"],
@@ -322,6 +336,9 @@ MUTANTS: dict[str, list[Patch]] = {
     "adopts what is outdated as current": [(adoption, "adopted", _takes_for_current)],
     "binds a foreign child": [(binding, "_candidates", _takes_foreigners)],
     "launches two at a time": [(reconcile, "in_turn", _waits_for_no_turn)],
+    "does again what is done": [(completion, "completed", _is_never_done)],
+    "takes a failure for done": [(completion, "is_success", _is_done_in_any_case)],
+    "forgets what was done": [(completion, "was_done", _forgets_what_was_done)],
     "adopts without proof": [(Executor, "_inspect", _adopts_without_proof)],
 }
 

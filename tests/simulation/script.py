@@ -15,7 +15,7 @@ from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
-from autohealer.core.policy import Registrar
+from autohealer.core.policy import Registrar, Restart
 
 if TYPE_CHECKING:
     from tests.simulation.stage import Stage
@@ -54,7 +54,7 @@ class Ending(Enum):
 class Script:
     """One story; `hasty`: its end does not wait for calm; `again_after_s`: when a stop is asked for a second time.
 
-    `registrar`: who registers the workers.
+    `registrar`: who registers the workers; `restart`: who of them is replaced.
     """
 
     replicas: int
@@ -64,6 +64,7 @@ class Script:
     again_after_s: float = 1.0
     luck: int = 0
     registrar: Registrar = Registrar.SELF
+    restart: Restart = Restart.ALWAYS
 
 
 def chosen(among: Iterable[FakeProcess], whom: Whom) -> list[FakeProcess]:

@@ -13,9 +13,10 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from autohealer.core.events import DetachRequested, ReplicasSet, StopRequested
-from autohealer.core.model import Desired, Store
-from autohealer.core.policy import Policy, Registrar
+from autohealer.core.completion import newly_done
+from autohealer.core.events import DetachRequested, ReplicasSet, StopRequested, WorkerWasDone
+from autohealer.core.model import Desired, Incarnation, Stop, Store
+from autohealer.core.policy import Policy, Registrar, Restart
 from tests.simulation.daemons import DaemonKilled, SimulatedDaemon
 from tests.simulation.world import SESSION_S, World
 from tests.support.history import (
@@ -32,6 +33,9 @@ from tests.support.history import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from autohealer.core.actions import Plan
+    from autohealer.core.events import Event
+    from autohealer.core.model import View
     from autohealer.daemon.ports import Observer
     from tests.simulation.luck import Luck
 
@@ -58,16 +62,18 @@ class Stage:
         replicas: int,
         observers: Sequence[Observer],
         registrar: Registrar = Registrar.SELF,
+        restart: Restart = Restart.ALWAYS,
     ) -> None:
         self.world = World(luck, registrar)
-        self._policy = replace(POLICY, registrar=registrar)
+        self._policy = replace(POLICY, registrar=registrar, restart=restart)
         self.replicas = replicas
         self._revisions = 0
         self.daemon: SimulatedDaemon | None = None
         self.is_cut = False
         self.farewell = Farewell.CRASHED
         self.accidents: list[str] = []
-        self._observers = observers
+        self._observers = (self._note_done, *observers)
+        self._done: dict[int, tuple[str, WorkerWasDone]] = {}
         self._daemons = 0
         self._back_s = 0.0
         self.world.tell(Wanted(self.world.now, replicas))
@@ -109,9 +115,19 @@ class Stage:
             GENERATIONS_APART * self._daemons,
             self._observers,
             self._daemon_killed,
+            [fact for revision, fact in self._done.values() if revision == self._revision],
         )
         self.daemon = daemon
         daemon.task.add_done_callback(lambda task: self._daemon_done(daemon, task))
+
+    def _note_done(self, facts: Sequence[Event], plan: Plan, view: View) -> None:
+        """What outlives a daemon, as `autohealer.assembly.completed` keeps it."""
+        for slot in newly_done(facts, view):
+            name = Incarnation(slot.key, slot.generation)
+            fact = WorkerWasDone(name, slot.reason, slot.has_failed)
+            self._done[slot.key] = (view.desired.revision, fact)
+        if plan.finished and view.desired.stop is not Stop.DETACH:
+            self._done.clear()
 
     def kill_daemon(self, back_s: float) -> None:
         """Kill -9; the next one comes in a while."""

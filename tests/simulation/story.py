@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from autohealer.core.policy import Registrar
+from autohealer.core.policy import Registrar, Restart
 from autohealer.daemon.ports import Observer
 from tests.simulation.drawing import LAG_MAX_S, LASTS_S
 from tests.simulation.luck import Luck
@@ -63,9 +63,14 @@ class _Story:
         self._script = script
         self._tell = tell
         self._bound_s = recovery_bound_s(
-            _replicas_max(script), script.registrar, renews=_renews(script)
+            _replicas_max(script),
+            script.registrar,
+            renews=_renews(script),
+            restart=script.restart,
         )
-        self._stage = Stage(Luck(script.luck), script.replicas, observers, script.registrar)
+        self._stage = Stage(
+            Luck(script.luck), script.replicas, observers, script.registrar, script.restart
+        )
 
     async def run(self) -> Outcome:
         stage, script = self._stage, self._script
@@ -84,7 +89,7 @@ class _Story:
         history = tuple(stage.world.history)
         violations = (
             *stage.accidents,
-            *violations_of(history, rules(self._bound_s, script.registrar)),
+            *violations_of(history, rules(self._bound_s, script.registrar, script.restart)),
         )
         names = Counter(type(at.trouble).__name__ for at in script.troubles)
         return Outcome(script, violations, names, history)
@@ -135,14 +140,16 @@ def _renews(script: Script) -> bool:
     return any(isinstance(at.trouble, Respecify) for at in script.troubles)
 
 
-def rules(bound_s: float, registrar: Registrar = Registrar.SELF) -> Rules:
+def rules(
+    bound_s: float, registrar: Registrar = Registrar.SELF, restart: Restart = Restart.ALWAYS
+) -> Rules:
     """What every story is held to; `bound_s` is how long healing may take.
 
     Programs that choose their names wait for each other, so nothing is promised of when one is replaced.
     """
     is_anonymous = registrar is Registrar.ANONYMOUS
     return Rules(
-        policy=POLICY,
+        policy=replace(POLICY, restart=restart),
         whole_within_s=bound_s,
         stop_within_s=POLICY.grace_s + 3 * POLICY.kill_retry_s,
         prompt_s=bound_s if is_anonymous else FACT_LATE_S,
@@ -153,7 +160,11 @@ def rules(bound_s: float, registrar: Registrar = Registrar.SELF) -> Rules:
 
 
 def recovery_bound_s(
-    replicas: int, registrar: Registrar = Registrar.SELF, *, renews: bool = False
+    replicas: int,
+    registrar: Registrar = Registrar.SELF,
+    *,
+    renews: bool = False,
+    restart: Restart = Restart.ALWAYS,
 ) -> float:
     """How long healing may take once troubles have stopped and newborns behave.
 
@@ -162,8 +173,12 @@ def recovery_bound_s(
     launches share one window (a second each at worst) and one budget; a resisting tree has been relieved by then.
     Where one after another is replaced (`renews`), each may take its grace to end, and time to register and to serve.
     Programs that choose their names wait besides, before each launch, until who lost its child has had its time.
+    Where nobody is replaced, after a mass loss each waits for a replacement of the one before that does not come.
     """
     policy = POLICY
+    if restart is Restart.NEVER:
+        bound_s = recovery_bound_s(replicas, registrar, renews=renews)
+        return bound_s + replicas * policy.registration_timeout_s
     turns = replicas if registrar is Registrar.ANONYMOUS else 0
     restarts_per_s = max(policy.budget_per_s, policy.budget_per_s_each * replicas)
     launches_s = (

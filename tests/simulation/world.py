@@ -109,7 +109,7 @@ class World(HostWitness):
         if not process.proven:
             self.tell(BystanderEnded(self.now, process.pid))
             return
-        self.tell(Ended(self.now, process.name, process.tree))
+        self.tell(Ended(self.now, process.name, process.tree, process.exit))
         if process.lingers:
             self.later(self.luck.between(0.1, 15.0, "lingers", process.name), process.kill_rest)
         self._unregistered.discard(process.name)

@@ -72,12 +72,13 @@ class FakeProcess:
     held: bool = False
     overlooked: bool = False
     holder: Holder | None = None
+    exit: Exit | None = None
 
     def die(self, exit_: Exit) -> None:
         """End the leader; who holds it learns of that."""
         if not self.alive:
             return
-        self.alive = False
+        self.alive, self.exit = False, exit_
         del self.host.processes[self.pid]
         if self.tree:
             self.host.remnants.append(self)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from autohealer.core.model import Incarnation
+from autohealer.core.model import Exit, Incarnation
 
 UNPROVABLE = "unprovable"
 """The kind of a fault that leaves no later daemon a proof of whose a process is."""
@@ -83,11 +83,12 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The process of an incarnation is gone; `left` others of its tree are not."""
+    """The process of an incarnation is gone, how, if that is known; `left` others of its tree are not."""
 
     at: float
     name: Incarnation
     left: int = 0
+    exit: Exit | None = None
 
 
 @dataclass(frozen=True, slots=True)

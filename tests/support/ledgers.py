@@ -128,13 +128,14 @@ class Life:
 class Census:
     """Every incarnation there ever was, which of them fill which slot (trees count), and what is registered.
 
-    `revision` is what is wanted of each.
+    `revision` is what is wanted of each; the slots that are `excused` need not be filled.
     """
 
     revision: str = ""
     lives: dict[Incarnation, Life] = field(default_factory=dict)
     present: dict[int, list[Life]] = field(default_factory=dict)
     registered: set[Incarnation] = field(default_factory=set)
+    excused: set[int] = field(default_factory=set)
 
     def add(self, life: Life) -> None:
         """One fills a slot."""
@@ -176,12 +177,17 @@ class Census:
         return sum(life.found for name, life in self.lives.items() if name.slot == slot) > 1
 
     def flaws(self, replicas: int) -> Iterator[str]:
-        """Why the group is not whole: exactly the wanted slots serve, nothing else lives or is registered."""
+        """Why the group is not whole: exactly the wanted slots serve, nothing else lives or is registered.
+
+        Those `excused` may be empty.
+        """
         for slot, lives in self.present.items():
             if slot >= replicas:
                 yield f"slot {slot} is not wanted and holds {', '.join(map(str, lives))}"
         for slot in range(replicas):
             lives = self.present.get(slot, [])
+            if not lives and slot in self.excused:
+                continue
             if [life.alive and life.registered_at is not None for life in lives] != [True]:
                 yield f"slot {slot} holds {', '.join(map(str, lives)) or 'nobody'}"
             elif lives[0].revision != self.revision:

@@ -5,7 +5,7 @@ invariant with its time and the incarnation concerned:
 
 I1  one live incarnation a slot (its whole tree counts), and only wanted slots are filled
 I2  once nothing has been disturbed for `whole_within_s`, exactly the wanted slots serve, nothing else lives or is
-    registered, and it stays so; and a stable worker that dies alone is replaced within `prompt_s`
+    registered, and it stays so; a stable worker that dies alone is replaced within `prompt_s`; what is done stays so
 I3  nobody is ended for a registration while the store is away or its workers have time to register again
 I4  a healthy worker (no fault hit it, or it has registered again since) is never ended, whatever the store does;
     after a mass loss nobody is ended before the hold is over, then only one by one
@@ -27,16 +27,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import assert_never
 
-from autohealer.core.model import Incarnation
+from autohealer.core.model import Exit, Incarnation
 from tests.support import history as tale
+from tests.support.completions import Completions
 from tests.support.history import NO_LIST, UNPROVABLE, Farewell, Harm
-from tests.support.ledgers import (
-    NEVER,
-    Census,
-    Life,
-    RestartLedger,
-    Rules,
-)
+from tests.support.ledgers import NEVER, Census, Life, RestartLedger, Rules
 from tests.support.losses import MassLosses
 from tests.support.overlaps import Overlaps
 from tests.support.renewals import Renewals
@@ -80,6 +75,7 @@ class _Judge:
         self._ledger = RestartLedger(rules.policy, slack_s=rules.clock_s)
         self._losses = MassLosses(rules, self._census)
         self._renewals = Renewals(self._census, rules.prompt_s + rules.clock_s)
+        self._completions = Completions(rules.policy.restart, self._census)
 
     def witness(self, record: tale.Record) -> None:  # noqa: C901, PLR0912 - one arm per record
         """Judge what was true until this record, then take it in."""
@@ -90,13 +86,14 @@ class _Judge:
                 self._wanted(replicas)
             case tale.Respecified(_, revision):
                 self._census.revision = revision
+                self._completions.scale(0)
                 self._disturb()
             case tale.Launched(_, name, _, revision):
                 self._launched(name, revision)
             case tale.Found(_, name):
                 self._arrive(Life(name, self._at, found=True))
-            case tale.Ended(_, name, left):
-                self._ended(self._census.lives[name], left)
+            case tale.Ended(_, name, left, exit_):
+                self._ended(self._census.lives[name], left, exit_)
             case tale.Emptied(_, name):
                 self._gone(self._census.lives[name])
             case tale.Registered(_, name):
@@ -183,6 +180,8 @@ class _Judge:
         if self._rules.one_at_a_time and (unbound := self._census.newborn()):
             self._say("I1", f"{name} is launched though {unbound[0]} has not registered yet")
         self._due.pop(name.slot, None)
+        if wrong := self._completions.filled(name.slot):
+            self._say("I2", wrong)
         self._arrive(Life(name, self._at, found=False, revision=revision))
 
     def _arrive(self, life: Life) -> None:
@@ -195,7 +194,9 @@ class _Judge:
         self._census.add(life)
         self._losses.arrive(life, self._at)
 
-    def _ended(self, life: Life, left: int) -> None:
+    def _ended(self, life: Life, left: int, exit_: Exit | None) -> None:
+        wants = self._daemon_up and self._stop_asked_at is None and not self._is_surplus(life)
+        self._completions.ended(life, exit_, is_seen=wants)
         if not life.signalled and not life.doomed:
             self._judge_ending(life)
         life.alive = False
@@ -205,7 +206,7 @@ class _Judge:
         if not left:
             prompt = life.doomed and not life.signalled and self._is_replaced_at_once(life)
             self._gone(life)
-            if prompt:
+            if prompt and life.name.slot not in self._census.excused:
                 due_in_s = self._rules.prompt_s + self._rules.clock_s
                 self._due[life.name.slot] = self._at + due_in_s
 
@@ -233,6 +234,7 @@ class _Judge:
             self._impaired = impaired
             self._disturb()
         self._census.remove(life)
+        self._completions.gone(life, self._at)
         for sentence in self._overlaps.end(life.name, self._at):
             self._say("I1", sentence)
 
@@ -340,6 +342,7 @@ class _Judge:
     def _wanted(self, replicas: int) -> None:
         self._replicas = replicas
         self._losses.scale(self._at, replicas)
+        self._completions.scale(replicas)
         self._ledger.scale(self._at, replicas)
         self._due.clear()
         self._disturb()
@@ -389,6 +392,7 @@ class _Judge:
     def _daemon_ended(self, farewell: Farewell) -> None:
         self._daemon_up = False
         self._losses.daemon_ended()
+        self._completions.daemon_ended(self._at, is_stopped=farewell is Farewell.STOPPED)
         self._store_up, self._was_up = None, False
         self._trusted_from = NEVER
         self._due.clear()

@@ -73,6 +73,10 @@ MISTAKES = [
         '[group.web]\ncommand = "sleep \'1"\n',
         "this cannot be split into words (no closing quotation)",
     ),
+    (
+        f'{GROUP}restart.policy = "on_failure"\n',
+        'write one of "always", "on-failure", "never", did you mean `on-failure`?',
+    ),
     (f'{GROUP}output.to = "journal"\n', 'write one of "file", "stdout", "journald", "null"'),
     (f'{GROUP}output.max_size = "1kB"\n', "too small to be of use: at least 4096 bytes"),
     (f"{GROUP}output.keep = 101\n", "101 is too large: at most 100"),

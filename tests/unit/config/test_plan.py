@@ -9,7 +9,7 @@ from signal import Signals
 import pytest
 
 from autohealer.config.plan import AT_NEXT_START, plan_of
-from autohealer.core.policy import Registrar
+from autohealer.core.policy import Registrar, Restart
 from autohealer.launchspec import LaunchSpec, ResourceLimits
 from autohealer.outputspec import OutputSpec, OutputTo
 from autohealer.settings import (
@@ -72,6 +72,7 @@ ANOTHER_SETTING = {
     "registration_timeout_s": replace(WEB, registration_timeout_s=9.0),
     "grace_s": replace(WEB, grace_s=9.0),
     "min_ready_s": replace(WEB, min_ready_s=9.0),
+    "restart": replace(WEB, restart=Restart.NEVER),
     "backoff_initial_s": replace(WEB, backoff_initial_s=9.0),
     "backoff_max_s": replace(WEB, backoff_max_s=9.0),
     "stop_signal": replace(WEB, stop_signal=Signals.SIGINT),

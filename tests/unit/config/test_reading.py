@@ -12,7 +12,7 @@ import pytest
 from autohealer.config import read
 from autohealer.config.finding import find
 from autohealer.config.schema import schema
-from autohealer.core.policy import Registrar
+from autohealer.core.policy import Registrar, Restart
 from autohealer.launchspec import ResourceLimits
 from autohealer.outputspec import OutputSpec, OutputTo
 from autohealer.settings import (
@@ -48,6 +48,7 @@ stop_signal = "SIGINT"
 after = ["queue"]
 
 [group.web.restart]
+policy = "on-failure"
 initial = "200ms"
 max = "1m"
 
@@ -97,6 +98,7 @@ def test_every_key_means_something(tmp_path: Path) -> None:
         0.25,
         Signals.SIGINT,
     )
+    assert (web.restart, web.policy().restart) == (Restart.ON_FAILURE, Restart.ON_FAILURE)
     assert (web.after, web.backoff_initial_s, web.backoff_max_s) == (("queue",), 0.2, 60.0)
     assert web.output == OutputSpec(OutputTo.FILE, 2**20, 5, timestamps=True)
     launch = web.launch

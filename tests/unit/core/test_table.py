@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -35,10 +36,11 @@ from autohealer.core.events import (
     WorkerHeld,
     WorkersListed,
     WorkerSpawned,
+    WorkerWasDone,
 )
 from autohealer.core.evolve import evolve
 from autohealer.core.model import Ending, Exit, Incarnation, Phase, Store
-from autohealer.core.policy import Policy
+from autohealer.core.policy import Policy, Restart
 from autohealer.core.strangers import Standing
 from tests.unit.core.notation import BASE, Scene
 
@@ -50,6 +52,7 @@ LETTERS = {
     Phase.BACKOFF: "b",
     Phase.QUARANTINED: "q",
     Phase.HELD: "h",
+    Phase.DONE: "o",
 }
 """The letters of its cells; `-` is a slot that was given up, `.` one whose phase stays."""
 
@@ -102,6 +105,15 @@ def _held(scene: Scene) -> Scene:
     return scene
 
 
+def _done(scene: Scene) -> Scene:
+    scene.view.policy = replace(scene.view.policy, restart=Restart.NEVER)
+    if scene.view.slots[0].occupant is None:
+        evolve(scene.view, WorkerWasDone(Incarnation(0, 2), "done: exited with code 0"))
+    else:
+        scene.decide(scene.dies(0))
+    return scene
+
+
 def _unwanted(scene: Scene) -> Scene:
     scene.decide(ReplicasSet(0))
     return scene
@@ -147,6 +159,7 @@ SCENES: dict[Phase, list[Callable[[], Scene]]] = {
         lambda: _restarted_and_dead(2),
         lambda: _failed_again(_pardonable(1)),
     ],
+    Phase.DONE: [lambda: _done(_scene("0:-")), lambda: _done(_scene("0:ready"))],
     Phase.HELD: [lambda: _held(_scene("0:-")), lambda: _unwanted(_held(_scene("0:-")))],
 }
 
@@ -201,6 +214,11 @@ def _adopted_after_listed(scene: Scene) -> Event:
     return WorkerAdopted(BETTER, 9, 5.0)
 
 
+def _under(scene: Scene, restart: Restart, fact: Event) -> Event:
+    scene.view.policy = replace(scene.view.policy, restart=restart)
+    return fact
+
+
 FACTS: dict[str, list[Fact]] = {
     "Ticked": [lambda s: Ticked(s.view.now + 3600.0)],
     "ReplicasSet": [lambda _: ReplicasSet(0), lambda _: ReplicasSet(3)],
@@ -211,6 +229,7 @@ FACTS: dict[str, list[Fact]] = {
     "WorkerAdopted:it": [lambda s: WorkerAdopted(_me(s), 9, 5.0)],
     "WorkerAdopted:lesser": [lambda _: WorkerAdopted(OTHER, 9, 5.0)],
     "WorkerAdopted:better": [_adopted_after_listed],
+    "WorkerWasDone": [lambda s: _under(s, Restart.NEVER, WorkerWasDone(_me(s), "why"))],
     "WorkerHeld": [
         lambda s: WorkerHeld(_me(s), 9, "why"),
         lambda _: WorkerHeld(OTHER, 9, "why"),
@@ -218,6 +237,9 @@ FACTS: dict[str, list[Fact]] = {
     "WorkerSpawned": [lambda s: WorkerSpawned(_me(s), 9)],
     "SpawnFailed": [lambda s: SpawnFailed(_me(s), "why", 0.0)],
     "WorkerExited:all": [lambda s: WorkerExited(_me(s), GONE, True, 0.0)],
+    "WorkerExited:well": [
+        lambda s: _under(s, Restart.ON_FAILURE, WorkerExited(_me(s), Exit(code=0), True, 0.0))
+    ],
     "WorkerExited:leader": [lambda s: WorkerExited(_me(s), GONE, False, 0.0)],
     "TreeEmptied": [lambda s: TreeEmptied(_me(s), 0.0)],
     "TreeResists": [lambda s: TreeResists(_me(s), ("pid 7",))],
@@ -247,10 +269,10 @@ NEEDS_NONE = {"Decided:Spawn"}
 
 
 def _means_nothing(row: str, phase: Phase) -> bool:
-    is_empty = phase in {Phase.VACANT, Phase.BACKOFF, Phase.QUARANTINED}
+    is_empty = phase in {Phase.VACANT, Phase.BACKOFF, Phase.QUARANTINED, Phase.DONE}
     if row in NEEDS_AN_OCCUPANT:
         return is_empty or phase is Phase.HELD
-    return row in NEEDS_NONE and not is_empty
+    return row in NEEDS_NONE and (not is_empty or phase is Phase.DONE)
 
 
 def _next_phases(row: str, phase: Phase) -> Iterator[str]:
@@ -270,7 +292,7 @@ def _cell(row: str, phase: Phase) -> str:
     found = set(_next_phases(row, phase))
     if found == {LETTERS[phase]}:
         return "."
-    return "".join(letter for letter in "vsrdbqh-" if letter in found)
+    return "".join(letter for letter in "vsrdbqho-" if letter in found)
 
 
 @pytest.mark.parametrize("phase", Phase)

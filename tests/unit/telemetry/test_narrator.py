@@ -50,6 +50,10 @@ ONE_OF_EACH: dict[type, tuple[events.Event, str | None]] = {
         events.WorkersListed(frozenset({NAME}), frozenset()),
         "worker_registered",
     ),
+    events.WorkerWasDone: (
+        events.WorkerWasDone(NAME, "done: exited with code 0"),
+        "worker_was_done",
+    ),
     events.ListFailed: (events.ListFailed("may not be read"), "registrations_not_listed"),
     events.RegistryWiped: (events.RegistryWiped(), "registry_wiped"),
     events.RegistrationRead: (

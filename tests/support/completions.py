@@ -1,0 +1,67 @@
+"""Which slots may, and which must, stay empty because their work is done: by what is true, not by what a daemon says.
+
+Theory of operation. A life that ended as the policy lets it excuses its slot from being filled. Where a daemon was
+there to see it, from then on it must not be filled, until another number is wanted or everything was stopped; not even
+by a later daemon, unless the first one died in that very moment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from autohealer.core.policy import Restart
+
+if TYPE_CHECKING:
+    from autohealer.core.model import Exit, Incarnation
+    from tests.support.ledgers import Census, Life
+
+CLEAN_SIGNALS = (1, 2, 13, 15)
+NOTED_S = 0.1
+"""Within this a daemon has seen an end and noted it."""
+
+
+@dataclass(slots=True)
+class Completions:
+    """What has been done so far; whom the census has `excused` is kept up to date."""
+
+    restart: Restart
+    census: Census
+    _seen: set[Incarnation] = field(default_factory=set)
+    _ended: set[Incarnation] = field(default_factory=set)
+    _sure: dict[int, float] = field(default_factory=dict)
+
+    def ended(self, life: Life, exit_: Exit | None, *, is_seen: bool) -> None:
+        """A process is gone; whether a daemon that wants it sees that, and did not ask for it."""
+        well = exit_ is not None and (exit_.code == 0 or exit_.signal in CLEAN_SIGNALS)
+        if life.revision != self.census.revision:
+            return  # another program is wanted, and has done nothing yet
+        if self.restart is Restart.NEVER or (self.restart is Restart.ON_FAILURE and well):
+            self._ended.add(life.name)
+            if is_seen and not life.signalled and not life.unprovable:
+                self._seen.add(life.name)
+
+    def gone(self, life: Life, at: float) -> None:
+        """It and all it started are gone."""
+        if life.name in self._ended:
+            self.census.excused.add(life.name.slot)
+        if life.name in self._seen:
+            self._sure[life.name.slot] = at
+
+    def filled(self, slot: int) -> str:
+        """A slot is filled; what is wrong with that, if anything."""
+        self.census.excused.discard(slot)
+        return f"slot {slot} is filled again though it is done" if self._sure.pop(slot, 0) else ""
+
+    def scale(self, replicas: int) -> None:
+        """Another number is wanted, or another program; who is wanted again is filled again."""
+        self._sure = {slot: at for slot, at in self._sure.items() if slot < replicas}
+        self.census.excused &= set(range(replicas))
+
+    def daemon_ended(self, at: float, *, is_stopped: bool) -> None:
+        """Nobody sees anything; after a stop everything is done anew."""
+        self._seen.clear()
+        self._sure = {slot: it for slot, it in self._sure.items() if at - it > NOTED_S}
+        if is_stopped:
+            self._sure.clear()
+            self.census.excused.clear()

@@ -1,0 +1,69 @@
+"""What is noted of those that are done, and for whom it counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from autohealer.assembly.completed import NAME, Completed
+from autohealer.core.actions import Plan
+from autohealer.core.events import DetachRequested, StopRequested, WorkerExited, WorkerWasDone
+from autohealer.core.evolve import evolve
+from autohealer.core.model import Exit, Incarnation
+from autohealer.core.policy import Policy, Restart
+from tests.unit.core.notation import BASE, Scene
+
+
+def notes(folder: Path, revision: str = "") -> Completed:
+    """Those of a group's folder."""
+    return Completed(folder, revision, pytest.fail)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    """Slot 0 is done, and that is noted."""
+    scene = Scene("0:ready(60s) 1:ready(60s)", policy=Policy(restart=Restart.NEVER))
+    fact = WorkerExited(scene.name(0), Exit(code=3), True, 0.0)
+    scene.decide(fact)
+    completed = notes(tmp_path)
+    completed([fact], Plan(), scene.view)
+    completed.close()
+    return scene
+
+
+def test_the_next_daemon_is_told(tmp_path: Path, scene: Scene) -> None:
+    """It would run again what is done, or take a failure for a success."""
+    (fact,) = notes(tmp_path).read()
+    why = scene.view.slots[0].reason
+    assert fact == WorkerWasDone(Incarnation(0, BASE), why, has_failed=True)
+
+
+@pytest.mark.usefixtures("scene")
+def test_another_program_or_boot_has_done_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new version of a job would not be run, nor any after a reboot."""
+    assert notes(tmp_path, "another").read() == []
+    monkeypatch.setattr("autohealer.assembly.completed.boot_id", lambda: "another")
+    assert notes(tmp_path).read() == []
+
+
+@pytest.mark.usefixtures("scene")
+def test_a_line_that_a_crash_cut_short_is_left_out(tmp_path: Path) -> None:
+    """One such line would keep a daemon from starting."""
+    with (tmp_path / NAME).open("a") as file:
+        file.write('{"boot": "x", "rev')
+    assert len(notes(tmp_path).read()) == 1
+
+
+@pytest.mark.parametrize(("detaches", "left"), [(True, 1), (False, 0)], ids=["detach", "stop"])
+def test_after_an_orderly_stop_all_runs_again(
+    tmp_path: Path, scene: Scene, *, detaches: bool, left: int
+) -> None:
+    """`down` and `up` would run nothing; a detachment would run everything once more."""
+    evolve(scene.view, DetachRequested() if detaches else StopRequested())
+    completed = notes(tmp_path)
+    completed([], Plan(finished=True), scene.view)
+    completed.close()
+    assert len(notes(tmp_path).read()) == left
