@@ -31,6 +31,20 @@ class ResourceLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class TreeLimits:
+    """Limits of a worker with all it starts, where control groups are delegated; None: none.
+
+    `cpu_max` is in processors: 1.5 are one and a half.
+    """
+
+    memory_max_bytes: int | None = None
+    cpu_max: float | None = None
+
+
+NO_TREE_LIMITS = TreeLimits()
+
+
+@dataclass(frozen=True, slots=True)
 class LaunchSpec:
     """How each worker of a group is launched.
 
@@ -50,6 +64,7 @@ class LaunchSpec:
     umask: int | None = None
     port: int | None = None
     limits: ResourceLimits = ResourceLimits()
+    tree_limits: TreeLimits = NO_TREE_LIMITS
     nice: int | None = None
     oom_score_adj: int | None = None
     output: str = ""
@@ -71,7 +86,7 @@ def _plain(value: object) -> object:
     match value:
         case Registrar():
             return value.value
-        case ResourceLimits():
+        case ResourceLimits() | TreeLimits():
             return {name: limit for name, limit in asdict(value).items() if limit is not None}
         case _:
             return value

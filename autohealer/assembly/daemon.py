@@ -32,6 +32,7 @@ from autohealer.coordination.registry import Registry, RegistryForbidden
 from autohealer.coordination.session import Session, SessionId, ZooKeeperUnreachable
 from autohealer.daemon.neighbours import Neighbours
 from autohealer.daemon.ports import Observer
+from autohealer.processes.cgroup import why_not_enforced
 from autohealer.processes.identity import boot_id, start_ticks
 from autohealer.processes.limits import (
     raise_descriptor_limit,
@@ -187,6 +188,8 @@ def _tell_choices(settings: DaemonSettings, choice: Choice, logger: FilteringBou
         tell = logger if settings.config is None else logger.bind(group=group.name)
         if group.python_why:
             tell.info("python_chosen", python=launch.argv[0], why=group.python_why)
+        if unenforced := why_not_enforced(launch.tree_limits):
+            tell.warning("limits_not_enforced", why=unenforced)
         if group.registrar_why:
             who = launch.registrar.value
             tell.info("registrar_chosen", register=who, why=group.registrar_why)

@@ -53,7 +53,7 @@ from autohealer.daemon.executor import Executor
 from autohealer.daemon.loop import Loop
 from autohealer.daemon.mailbox import Mailbox
 from autohealer.daemon.ports import Observer
-from autohealer.processes.cgroup import WorkerCgroups
+from autohealer.processes.cgroup import WorkerCgroups, why_not_enforced
 from autohealer.processes.hints import hint_of
 from autohealer.processes.ledger import Ledger
 from autohealer.processes.local import LocalProcesses
@@ -398,7 +398,8 @@ class Keeper:
         self._history.note("workers_turned_away", sentence)
 
     def _notes(self) -> tuple[str, ...]:
-        notes = (self._waits, self._turned_away.sentence, self._clipped)
+        unenforced = why_not_enforced(self._settings.launch.tree_limits)
+        notes = (self._waits, self._turned_away.sentence, self._clipped, unenforced)
         return tuple(filter(None, notes))
 
     def _remember_holds(self, _facts: Sequence[Event], plan: Plan, _view: View) -> None:

@@ -14,6 +14,7 @@ from autohealer.cli.streams import say
 from autohealer.config import ConfigError, find, read
 from autohealer.config.finding import NAME
 from autohealer.printable import printable
+from autohealer.processes.cgroup import why_not_enforced
 from autohealer.settings import DaemonSettings, GroupSettings
 
 COMMAND_CHARS = 70
@@ -38,6 +39,8 @@ def summary(settings: DaemonSettings) -> Iterator[str]:
     width = max(len(group.name) for group in settings.groups)
     for group in settings.groups:
         yield f"  {group.name:{width}}  {_told(group)}"
+        if unenforced := why_not_enforced(group.launch.tree_limits):
+            yield f"  {group.name:{width}}  started as this is, {unenforced}"
 
 
 def _told(group: GroupSettings) -> str:

@@ -28,6 +28,7 @@ from autohealer.outputspec import KEEP_MAX
 from autohealer.settings import REPLICAS_MAX
 
 PORT_MAX = 65535
+PROCESSORS_MAX = 1024
 
 _DURATION = WithJsonSchema(
     {"type": "string", "pattern": units.DURATION_PATTERN, "examples": ["10s", "1m30s", "500ms"]}
@@ -91,7 +92,10 @@ class Restart(Form):
 
 
 class Limits(Form):
-    """What each process of a group may use, soft and hard limit alike (setrlimit(2)), and how it is ranked."""
+    """What each process of a group may use, soft and hard limit alike (setrlimit(2)), and how it is ranked.
+
+    And what a worker may use with all it starts.
+    """
 
     nofile: Annotated[Whole | None, Field(ge=0, description="Open files.")] = None
     nproc: Annotated[Whole | None, Field(ge=0, description="Processes of the user.")] = None
@@ -99,6 +103,21 @@ class Limits(Form):
     memlock: Annotated[Size | None, Field(description="Memory locked into RAM.")] = None
     stack: Annotated[Size | None, Field(description="Size of the stack.")] = None
     address_space: Annotated[Size | None, Field(description="Virtual memory.")] = None
+    memory_max: Annotated[
+        Size | None,
+        Field(
+            description="Memory of a worker with all it starts (cgroup v2); enforced where that is delegated."
+        ),
+    ] = None
+    cpu_max: Annotated[
+        float | None,
+        BeforeValidator(units.processors),
+        Field(
+            gt=0,
+            le=PROCESSORS_MAX,
+            description="Processors for a worker with all it starts, as 1.5; enforced where that is delegated.",
+        ),
+    ] = None
     nice: Annotated[
         Whole | None, Field(ge=-20, le=19, description="Priority: -20 is served first, 19 last.")
     ] = None

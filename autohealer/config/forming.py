@@ -107,6 +107,8 @@ def _how_to_write(details: ErrorDetails, path: KeyPath) -> str:
             known = re.findall(r"'([\w-]+)'", str(context["expected"]))
             close = nearest(value, known) if isinstance(value, str) else ""
             said = "write one of " + ", ".join(f'"{word}"' for word in known) + close
+        case "greater_than":
+            said = f"{value} is too small: more than {context['gt']}"
         case "greater_than_equal":
             said = f"{value} is too small: at least {context['ge']}"
         case "less_than_equal":

@@ -20,7 +20,7 @@ from typing import Literal
 from autohealer.config.form import Limits
 from autohealer.config.units import nearest
 from autohealer.config.wishes import Wish
-from autohealer.launchspec import ResourceLimits
+from autohealer.launchspec import ResourceLimits, TreeLimits
 
 ID_MAX = 2**31 - 1
 NR_OPEN = Path("/proc/sys/fs/nr_open")
@@ -35,6 +35,7 @@ _RESOURCES = {
     "address_space": resource.RLIMIT_AS,
 }
 _LIMIT_MAX = 2**62
+MEMORY_MIN_BYTES = 2**20
 
 
 def folder_of(wish: Wish) -> Path | None:
@@ -127,6 +128,14 @@ def limits_of(wish: Wish) -> ResourceLimits:
         stack_bytes=_int(asked.stack),
         address_space_bytes=_int(asked.address_space),
     )
+
+
+def tree_limits_of(wish: Wish) -> TreeLimits:
+    """Limits of each worker with all it starts; whether they are enforced is for the daemon to say."""
+    asked = wish.form.limits or Limits()
+    if asked.memory_max is not None and asked.memory_max < MEMORY_MIN_BYTES:
+        wish.note("too small for any program: at least 1MiB", "limits", "memory_max")
+    return TreeLimits(_int(asked.memory_max), asked.cpu_max)
 
 
 def _trouble_with_limit(key: str, number: int, value: int) -> str:

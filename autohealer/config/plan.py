@@ -48,6 +48,8 @@ _OF_LAUNCH: dict[str, Tell] = {
     "limits.memlock": _launch(lambda it: it.limits.memlock_bytes),
     "limits.stack": _launch(lambda it: it.limits.stack_bytes),
     "limits.address_space": _launch(lambda it: it.limits.address_space_bytes),
+    "limits.memory_max": _launch(lambda it: it.tree_limits.memory_max_bytes),
+    "limits.cpu_max": _launch(lambda it: it.tree_limits.cpu_max),
     "limits.nice": _launch(lambda it: it.nice),
     "limits.oom_score_adj": _launch(lambda it: it.oom_score_adj),
 }

@@ -11,7 +11,7 @@ from typing import TypedDict
 from autohealer.config.command import check_placeholders, program_of, registrar_of
 from autohealer.config.environment import environment_of
 from autohealer.config.form import Group, Limits
-from autohealer.config.machine import folder_of, group_of, limits_of, user_of
+from autohealer.config.machine import folder_of, group_of, limits_of, tree_limits_of, user_of
 from autohealer.config.outputs import output_of
 from autohealer.config.relations import replicas_of
 from autohealer.config.units import duration
@@ -64,6 +64,7 @@ def _launch(wish: Wish, output: OutputSpec) -> tuple[LaunchSpec, str, str]:
         umask=form.umask,
         port=form.port,
         limits=limits_of(wish),
+        tree_limits=tree_limits_of(wish),
         nice=ranks.nice,
         oom_score_adj=ranks.oom_score_adj,
         output=output.way,

@@ -54,6 +54,15 @@ def number(value: object) -> object:
     return int(str(value)) if is_digits else value
 
 
+def processors(value: object) -> object:
+    """A number of processors, perhaps a part of one; let digits from the environment stand for one."""
+    if isinstance(value, Interpolated) and re.fullmatch(r"\d{1,4}(\.\d{1,3})?", value):
+        return float(str(value))
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("write a number of processors, such as 1.5, without quotes")  # noqa: TRY004
+    return float(value)
+
+
 def truth(value: object) -> object:
     """Let `true` and `false` from the environment stand for themselves; what else there is stays as it is."""
     is_word = isinstance(value, Interpolated) and value in {"true", "false"}

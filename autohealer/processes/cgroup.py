@@ -10,7 +10,8 @@ by an extended attribute. Write permission proves nothing (root may write everyw
 nothing is touched. The daemon stays where it was started: were controllers enabled for its children, the
 kernel would let no process into the group itself, and systemd could not start the next daemon there while
 workers live on. Only a daemon started in the subgroup `daemon` (`DelegateSubgroup=daemon`, systemd 254) leaves
-the group itself free: then the memory controller is enabled, and a leaf counts its own out-of-memory kills.
+the group itself free: then the memory and cpu controllers are enabled, a leaf counts its own out-of-memory kills, and
+limits can be set to it.
 
 Must never know: policy, or which process is whose; it is told names and pids.
 
@@ -32,9 +33,13 @@ from functools import cache
 from pathlib import Path
 
 from autohealer.core.model import Incarnation
+from autohealer.launchspec import NO_TREE_LIMITS, TreeLimits
 
 SUBGROUP = "daemon"
 """Where `DelegateSubgroup=` puts the daemon."""
+
+_PERIOD_US = 100_000
+"""What the kernel takes for it by default."""
 
 _MARKS = ("user.delegate", "trusted.delegate")
 _LEAF = re.compile(r"worker-(?P<group>.+)-(?P<slot>\d+)-(?P<generation>\d+)")
@@ -58,7 +63,7 @@ class WorkerCgroups:
         if not _is_delegated(root):
             return None
         if root != own:
-            _enable_memory(root)
+            _enable_controllers(root)
         leaves = WorkerCgroups(root, group)
         for name in leaves.names():
             leaves.remove(name)
@@ -73,11 +78,12 @@ class WorkerCgroups:
             if found and found["group"] == self.group
         ]
 
-    def place(self, name: Incarnation, pid: int) -> None:
-        """Move a process into the leaf of its incarnation, which is made for it. Raises `OSError`."""
+    def place(self, name: Incarnation, pid: int, limits: TreeLimits = NO_TREE_LIMITS) -> None:
+        """Move a process into the leaf of its incarnation, which is made for it, with limits. Raises `OSError`."""
         leaf = self._leaf(name)
         leaf.mkdir(exist_ok=True)
         try:
+            impose(limits, leaf)
             _write(leaf / "cgroup.procs", str(pid))
         except OSError:
             self.remove(name)
@@ -176,10 +182,65 @@ def _is_delegated(group: Path) -> bool:
     return False
 
 
-def _enable_memory(root: Path) -> None:
-    """Have leaves count their memory; without it they still hold their processes together."""
-    with contextlib.suppress(OSError):
-        _write(root / "cgroup.subtree_control", "+memory")
+def _enable_controllers(root: Path) -> None:
+    """Have leaves count and limit memory and time; without that they still hold their processes together."""
+    for controller in ("memory", "cpu"):
+        with contextlib.suppress(OSError):
+            _write(root / "cgroup.subtree_control", f"+{controller}")
+
+
+def impose(limits: TreeLimits, leaf: Path) -> None:
+    """Hold what is in a leaf to limits, as far as it knows them: what it does not is told by `why_not_enforced`."""
+    quota_us = None if limits.cpu_max is None else max(1000, int(limits.cpu_max * _PERIOD_US))
+    told = {
+        "memory.max": limits.memory_max_bytes,
+        "cpu.max": None if quota_us is None else f"{quota_us} {_PERIOD_US}",
+    }
+    for name, value in told.items():
+        with contextlib.suppress(OSError):
+            if value is not None:
+                _write(leaf / name, str(value))
+
+
+def why_not_enforced(limits: TreeLimits) -> str:
+    """A sentence if limits would not hold for the workers of a daemon in this process's place; "" where they do."""
+    asked = [
+        (name, controller)
+        for name, controller, value in (
+            ("memory_max", "memory", limits.memory_max_bytes),
+            ("cpu_max", "cpu", limits.cpu_max),
+        )
+        if value is not None
+    ]
+    if not asked:
+        return ""
+    own = _own_group("cgroup2", "")
+    if own is None or not _is_delegated(own.parent if own.name == SUBGROUP else own):
+        missing, why = (
+            asked,
+            "no control group (cgroup v2) is delegated to the daemon: see Delegate= in systemd",
+        )
+    elif own.name != SUBGROUP:
+        missing, why = (
+            asked,
+            (
+                f"the daemon sits in the control group itself: DelegateSubgroup={SUBGROUP} (systemd 254) puts it below"
+            ),
+        )
+    else:
+        known = _controllers_of(own.parent)
+        missing = [it for it in asked if it[1] not in known]
+        why = f"control groups here have no controller for {' and '.join(it[1] for it in missing)}"
+    names = " and ".join(it[0] for it in missing)
+    return f"{names} {'is' if len(missing) == 1 else 'are'} not enforced: {why}" if missing else ""
+
+
+def _controllers_of(group: Path) -> list[str]:
+    """What a group can give to those below it."""
+    try:
+        return (group / "cgroup.controllers").read_text(encoding="ascii").split()
+    except OSError:
+        return []
 
 
 def _tree_of(group: Path) -> Iterator[Path]:

@@ -59,6 +59,7 @@ class Launcher:
     ) -> None:
         """Raises `UnknownUser`."""
         self.program = spec.argv[0]
+        self.tree_limits = spec.tree_limits
         self.revision = spec.revision
         self._spec = spec
         self._account = account_of(spec.user, spec.group)

@@ -262,7 +262,8 @@ class LocalProcesses:
         pid = launcher.launch(name)
         if self._cgroups is not None:
             with suppress(OSError):  # without a leaf it is ended by group and token
-                self._cgroups.place(name, pid)  # nobody has reaped it, so its pid is its own
+                # Nobody has reaped it, so its pid is its own.
+                self._cgroups.place(name, pid, launcher.tree_limits)
         return pid
 
     def _launched(self, launcher: Launcher, name: Incarnation, outcome: Outcome) -> None:

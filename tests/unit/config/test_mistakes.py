@@ -77,6 +77,12 @@ MISTAKES = [
         f'{GROUP}restart.policy = "on_failure"\n',
         'write one of "always", "on-failure", "never", did you mean `on-failure`?',
     ),
+    (f'{GROUP}limits.memory_max = "1kB"\n', "memory_max: too small for any program"),
+    (f"{GROUP}limits.cpu_max = 0\n", "cpu_max: 0 is too small: more than 0"),
+    (
+        f'{GROUP}limits.cpu_max = "1.5"\n',
+        "write a number of processors, such as 1.5, without quotes",
+    ),
     (f'{GROUP}output.to = "journal"\n', 'write one of "file", "stdout", "journald", "null"'),
     (f'{GROUP}output.max_size = "1kB"\n', "too small to be of use: at least 4096 bytes"),
     (f"{GROUP}output.keep = 101\n", "101 is too large: at most 100"),

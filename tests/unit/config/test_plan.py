@@ -10,7 +10,7 @@ import pytest
 
 from autohealer.config.plan import AT_NEXT_START, plan_of
 from autohealer.core.policy import Registrar, Restart
-from autohealer.launchspec import LaunchSpec, ResourceLimits
+from autohealer.launchspec import LaunchSpec, ResourceLimits, TreeLimits
 from autohealer.outputspec import OutputSpec, OutputTo
 from autohealer.settings import (
     AutoTarget,
@@ -62,6 +62,7 @@ ANOTHER_LAUNCH = {
     "umask": replace(WEB.launch, umask=0o27),
     "port": replace(WEB.launch, port=8000),
     "limits": replace(WEB.launch, limits=ResourceLimits(nofile=10)),
+    "tree_limits": replace(WEB.launch, tree_limits=TreeLimits(memory_max_bytes=2**30)),
     "nice": replace(WEB.launch, nice=5),
     "oom_score_adj": replace(WEB.launch, oom_score_adj=100),
     "output": replace(WEB.launch, output="pipe"),

@@ -13,7 +13,7 @@ from autohealer.config import read
 from autohealer.config.finding import find
 from autohealer.config.schema import schema
 from autohealer.core.policy import Registrar, Restart
-from autohealer.launchspec import ResourceLimits
+from autohealer.launchspec import ResourceLimits, TreeLimits
 from autohealer.outputspec import OutputSpec, OutputTo
 from autohealer.settings import (
     AutoTarget,
@@ -57,6 +57,8 @@ nofile = 100
 core = 0
 address_space = "1GiB"
 nice = 5
+memory_max = "512MiB"
+cpu_max = 1.5
 oom_score_adj = 500
 
 [group.web.output]
@@ -114,6 +116,7 @@ def test_every_key_means_something(tmp_path: Path) -> None:
     }
     assert (launch.directory, launch.umask, launch.port) == (str(tmp_path / "srv"), 0o027, 8000)
     assert launch.limits == ResourceLimits(nofile=100, core_bytes=0, address_space_bytes=2**30)
+    assert launch.tree_limits == TreeLimits(2**29, 1.5)
     assert (launch.nice, launch.oom_score_adj) == (5, 500)
     assert queue.launch.argv[1:] == ("1 2",)
     assert (queue.replicas, queue.grace_s, queue.launch.registrar) == (1, 20.0, Registrar.AGENT)

@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 from autohealer.core.model import Incarnation
-from autohealer.processes.cgroup import SUBGROUP, WorkerCgroups, own_oom_kills
+from autohealer.launchspec import TreeLimits
+from autohealer.processes.cgroup import (
+    SUBGROUP,
+    WorkerCgroups,
+    impose,
+    own_oom_kills,
+    why_not_enforced,
+)
 from tests.support.eventually import eventually
 from tests.support.require import require
 
@@ -275,3 +282,65 @@ def test_the_count_is_a_number_or_unknown() -> None:
     """On a machine without memory control the daemon would end when its first worker does."""
     count = own_oom_kills()
     assert count is None or count >= 0
+
+
+# --- limits of a worker with all it starts ------------------------------------------------------
+
+LIMITS = TreeLimits(memory_max_bytes=2**29, cpu_max=1.5)
+
+
+def test_limits_are_imposed_on_a_leaf(tmp_path: Path) -> None:
+    """A worker could take all memory, or all processors, in spite of its group's limits."""
+    for name in ("memory.max", "cpu.max"):
+        (tmp_path / name).touch()
+    impose(LIMITS, tmp_path)
+    assert (tmp_path / "memory.max").read_text() == "536870912"
+    assert (tmp_path / "cpu.max").read_text() == "150000 100000"
+
+
+def test_a_leaf_without_controllers_takes_workers_all_the_same(tmp_path: Path) -> None:
+    """Where limits cannot be enforced nothing would start."""
+    impose(LIMITS, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("own", "delegated", "controllers", "sentence"),
+    [
+        (SUBGROUP, True, "cpu memory pids", ""),
+        (
+            SUBGROUP,
+            True,
+            "cpu pids",
+            "memory_max is not enforced: control groups here have no controller",
+        ),
+        (
+            "x.service",
+            True,
+            "cpu memory",
+            "memory_max and cpu_max are not enforced: the daemon sits in",
+        ),
+        (
+            SUBGROUP,
+            False,
+            "cpu memory",
+            "memory_max and cpu_max are not enforced: no control group",
+        ),
+    ],
+)
+def test_why_limits_do_not_hold_is_told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    own: str,
+    delegated: bool,
+    controllers: str,
+    sentence: str,
+) -> None:
+    """An operator would believe in a limit that nobody keeps."""
+    (tmp_path / "cgroup.controllers").write_text(f"{controllers}\n")
+    monkeypatch.setattr("autohealer.processes.cgroup._own_group", lambda *_: tmp_path / own)
+    monkeypatch.setattr("autohealer.processes.cgroup._is_delegated", lambda _: delegated)
+    found = why_not_enforced(LIMITS)
+    assert found.startswith(sentence)
+    assert bool(found) is bool(sentence)
+    assert why_not_enforced(TreeLimits()) == ""
