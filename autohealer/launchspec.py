@@ -52,7 +52,8 @@ class LaunchSpec:
     has itself. `directory` is an absolute path, "" the daemon's own; `user` and `group` are names or numbers, "" the
     daemon's own; `umask` 0 to 0o777. Slot n is given port `port` + n. In `argv` and in the values of `environment`
     `{slot}`, `{group}`, `{host}`, `{generation}` and, where there is one, `{port}` stand for the worker's own. `output`
-    is what it is given to write to: "" a file, "pipe" or "null".
+    is what it is given to write to: "" a file, "pipe" or "null". `venv` is the absolute path of a virtual environment
+    that its commands come from, "" where none was named.
     """
 
     argv: tuple[str, ...]
@@ -68,6 +69,7 @@ class LaunchSpec:
     nice: int | None = None
     oom_score_adj: int | None = None
     output: str = ""
+    venv: str = ""
 
     @property
     def revision(self) -> str:

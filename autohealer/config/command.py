@@ -20,16 +20,16 @@ _PORT = "{port}"
 _OPTION = re.compile(r"--(?P<name>[a-z]+(?:-[a-z]+)*)")
 
 
-def program_of(wish: Wish, folder: Path | None) -> Program:
+def program_of(wish: Wish, folder: Path | None, venv: Path | None) -> Program:
     """The command's words, the first being the path of a program; none where something is wrong with it.
 
-    Where the group's folder is lost, the program is not looked for.
+    Where the group's folder or environment is lost, the program is not looked for.
     """
     try:
         words = _words(wish.form.command)
-        if folder is None and wish.form.directory is not None:
+        if (folder is None and wish.form.directory) or (venv is None and wish.form.venv):
             return Program(())
-        found = resolve_program(words[0], folder or Path())
+        found = resolve_program(words[0], folder or Path(), venv)
     except (ProgramError, ValueError) as error:
         wish.note(str(error), "command")
         return Program(())

@@ -164,6 +164,12 @@ class Common(Form):
         str | None,
         Field(description="Folder to run in; relative to this file. Default: the daemon's own."),
     ] = None
+    venv: Annotated[
+        str | None,
+        Field(
+            description="Virtual environment of the program; relative to this file. Default: looked for."
+        ),
+    ] = None
     user: Annotated[str | None, Field(description="User to run as. Needs root.")] = None
     group: Annotated[
         str | None, Field(description="Group to run as; that of the user by default. Needs root.")

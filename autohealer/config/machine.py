@@ -49,6 +49,21 @@ def folder_of(wish: Wish) -> Path | None:
     return path
 
 
+def venv_of(wish: Wish) -> Path | None:
+    """The virtual environment that is named, as an absolute path; None for none, and where there is none."""
+    if wish.form.venv is None:
+        return None
+    path = wish.source_of("venv").folder / wish.form.venv
+    try:
+        is_one = os.access(path / "bin" / "python", os.X_OK, effective_ids=True)
+    except ValueError:  # a NUL in it
+        is_one = False
+    if not is_one:
+        wish.note(f"{path} is no virtual environment: it has no bin/python that can be run", "venv")
+        return None
+    return path
+
+
 def _trouble_with_folder(path: Path) -> str:
     try:
         if path.is_dir():

@@ -37,6 +37,7 @@ _OF_LAUNCH: dict[str, Tell] = {
     "command": _launch(lambda it: shlex.join(it.argv)),
     "register": _launch(lambda it: it.registrar.value),
     "directory": _launch(lambda it: it.directory),
+    "venv": _launch(lambda it: it.venv),
     "user": _launch(lambda it: it.user),
     "group": _launch(lambda it: it.group),
     "umask": _launch(lambda it: None if it.umask is None else f"{it.umask:03o}"),

@@ -11,7 +11,14 @@ from typing import TypedDict
 from autohealer.config.command import check_placeholders, program_of, registrar_of
 from autohealer.config.environment import environment_of
 from autohealer.config.form import Group, Limits
-from autohealer.config.machine import folder_of, group_of, limits_of, tree_limits_of, user_of
+from autohealer.config.machine import (
+    folder_of,
+    group_of,
+    limits_of,
+    tree_limits_of,
+    user_of,
+    venv_of,
+)
 from autohealer.config.outputs import output_of
 from autohealer.config.relations import replicas_of
 from autohealer.config.units import duration
@@ -49,7 +56,8 @@ def _launch(wish: Wish, output: OutputSpec) -> tuple[LaunchSpec, str, str]:
     """How it is launched, why by another Python than ours, and why that one registers who does."""
     form = wish.form
     folder = folder_of(wish)
-    program = program_of(wish, folder)
+    venv = venv_of(wish)
+    program = program_of(wish, folder, venv)
     environment = environment_of(wish)
     check_placeholders(wish, environment)
     registrar, why = registrar_of(wish, program.argv, folder)
@@ -68,6 +76,7 @@ def _launch(wish: Wish, output: OutputSpec) -> tuple[LaunchSpec, str, str]:
         nice=ranks.nice,
         oom_score_adj=ranks.oom_score_adj,
         output=output.way,
+        venv=str(venv or ""),
     )
     return spec, program.why, why
 

@@ -1,9 +1,10 @@
 """Choose the Python that runs a script which is not executable itself: one that has what the script imports.
 
 Theory of operation. Who installed autohealer apart (pipx, uv tool) has the libraries of the workers elsewhere: in the
-virtual environment that is active, or in `.venv` beside the work. A `#!` line that names a Python by its path says it
-outright; one that asks `env` names none. What is asked for first is taken if the worker SDK can be imported there;
-this very Python, which has it, is what remains.
+virtual environment that is active, or in `.venv` beside the work or the script. A `#!` line that names a Python by its
+path says it outright; one that asks `env` names none. What is asked for first is taken, where the script shows that it
+uses the worker SDK only if that can be imported there; this very Python, which has it, is what remains then, and the
+`python3` on PATH for what does not need it. An environment that the operator names is not asked.
 
 Limits: whether the script's other imports can be had is not looked at.
 """
@@ -11,6 +12,7 @@ Limits: whether the script's other imports can be had is not looked at.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,17 +35,22 @@ class Python:
     why: str = ""
 
 
-def python_for(script: Path | None, folder: Path) -> Python:
+def python_for(script: Path | None, folder: Path, *, needs_sdk: bool = True) -> Python:
     """The Python that is to run a script, or a module that lies in the folder to run in."""
-    for python in _asked_for(script, folder):
+    for python in _asked_for(script, folder, needs_sdk=needs_sdk):
         if _is_ours(python.path):
             break
-        if _has_sdk(python.path):
+        if _has_sdk(python.path) if needs_sdk else _runs(python.path):
             return python
     return Python(sys.executable)
 
 
-def _asked_for(script: Path | None, folder: Path) -> Iterator[Python]:
+def python_in(venv: Path) -> Path:
+    """The Python of a virtual environment."""
+    return venv / "bin" / "python"
+
+
+def _asked_for(script: Path | None, folder: Path, *, needs_sdk: bool) -> Iterator[Python]:
     named = None if script is None else interpreter_named_in(script)
     if script is not None and named is not None and "python" in named:
         yield Python(named, f"the #! line of {script.name} names it")
@@ -52,6 +59,17 @@ def _asked_for(script: Path | None, folder: Path) -> Iterator[Python]:
     beside = (folder / ".venv/bin/python").absolute()
     where = f"in {folder}" if folder.is_absolute() else "in the current folder"
     yield Python(str(beside), f"it is in .venv, {where}")
+    if script is not None:
+        yield Python(
+            str(python_in(script.absolute().parent / ".venv")),
+            f"it is in .venv beside {script.name}",
+        )
+    if not needs_sdk and (on_path := shutil.which("python3")):
+        yield Python(on_path, "it is the python3 on PATH")
+
+
+def _runs(python: str) -> bool:
+    return os.access(python, os.X_OK, effective_ids=True)
 
 
 def _is_ours(python: str) -> bool:

@@ -66,7 +66,7 @@ class Launcher:
         ranks = (spec.nice, spec.oom_score_adj)
         self._is_held_back = spec.limits != ResourceLimits() or ranks != (None, None)
         own = {k: v for k, v in environment.items() if k not in _DAEMONS_OWN}
-        self._environment = own | _of_user(self._account)
+        self._environment = own | _of_user(self._account) | _of_venv(spec.venv, own)
         self._of_daemon = {
             ENV_GROUP: group,
             ENV_KEEPER: keeper_id(secret),
@@ -136,6 +136,13 @@ class Launcher:
                 ENV_LAUNCHED: str(ticks_now()),
             }
         )
+
+
+def _of_venv(venv: str, own: Mapping[str, str]) -> dict[str, str]:
+    """What activating a virtual environment sets."""
+    if not venv:
+        return {}
+    return {"VIRTUAL_ENV": venv, "PATH": f"{venv}/bin:{own.get('PATH', os.defpath)}"}
 
 
 def _of_user(account: Account | None) -> dict[str, str]:

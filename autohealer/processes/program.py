@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autohealer.processes.executable import why_not_runnable
-from autohealer.processes.interpreter import Python, python_for
+from autohealer.processes.interpreter import Python, python_for, python_in
 
 
 class ProgramError(ValueError):
@@ -29,8 +29,10 @@ class Program:
     why: str = ""
 
 
-def resolve_program(program: str, folder: Path = Path()) -> Program:
+def resolve_program(program: str, folder: Path = Path(), venv: Path | None = None) -> Program:
     """The command that runs `program` in a folder, the current one by default. Raises `ProgramError`.
+
+    `venv` is the virtual environment whose Python and commands are meant, where one is named.
 
     In this order: a path to an executable, a Python script or a `.jar` (by `java -jar`); an importable module
     or package with `__main__` (by `-m`, the folder included as `-m` does); an executable on PATH.
@@ -38,10 +40,14 @@ def resolve_program(program: str, folder: Path = Path()) -> Program:
     path = folder / program
     told = str(path) if folder.is_absolute() else program
     if _is_file(path, told):
-        return _file_command(path, folder)
+        return _file_command(path, folder, venv)
     if os.sep in program:
         what = "is a folder" if path.is_dir() else "does not exist"
         raise ProgramError(f"{told} {what}: give a program to run")
+    if venv is not None and _is_file(venv / "bin" / program, program):
+        return Program((str(venv / "bin" / program),))
+    if venv is not None and is_runnable_module(program, folder):
+        return Program((str(python_in(venv)), "-m", program))
     if is_runnable_module(program, folder):
         return _module_command(program, folder)
     if found := shutil.which(program):
@@ -151,7 +157,7 @@ def _spec_here(top: str, folder: Path) -> importlib.machinery.ModuleSpec | None:
         return None
 
 
-def _file_command(path: Path, folder: Path) -> Program:
+def _file_command(path: Path, folder: Path, venv: Path | None) -> Program:
     absolute = str(path.absolute())
     if not os.access(path, os.R_OK, effective_ids=True):
         raise ProgramError(f"{path} cannot be read: check its permissions")
@@ -161,9 +167,20 @@ def _file_command(path: Path, folder: Path) -> Program:
             raise ProgramError(f"{path} needs Java, and there is no `java` on PATH")
         return Program((java, "-jar", absolute))
     if path.suffix == ".py" and not _asks_to_be_run(path):
-        return _by_python(python_for(path, folder), absolute)
+        if venv is not None:
+            return Program((str(python_in(venv)), absolute))
+        return _by_python(python_for(path, folder, needs_sdk=_needs_sdk(path, folder)), absolute)
     _check_runnable(path)
     return Program((absolute,))
+
+
+def _needs_sdk(script: Path, folder: Path) -> bool:
+    """Whether a script, or what it imports, shows that it needs the worker SDK, or kazoo, which comes with it."""
+    from autohealer.processes.registering import SIGNS, texts_of  # which asks for modules here
+
+    signs = (*SIGNS, b"kazoo")
+    texts = texts_of(("", str(script)), folder)
+    return any(sign in text for _, text in texts for sign in signs)
 
 
 def _asks_to_be_run(path: Path) -> bool:

@@ -171,7 +171,7 @@ def test_a_script_is_run_by_the_active_environment_if_that_has_the_sdk(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With autohealer installed apart (pipx), a worker would not find the libraries of its project."""
-    script = _file(here / "worker.py", "#!/usr/bin/env python3\n")
+    script = _file(here / "worker.py", "#!/usr/bin/env python3\nimport autohealer.worker\n")
     active, bare = here.parent / "active", here.parent / "bare"
     python = _environment(active)
     _environment(bare, has_sdk=False)
@@ -181,6 +181,53 @@ def test_a_script_is_run_by_the_active_environment_if_that_has_the_sdk(
     assert "active" in found.why
     monkeypatch.setenv("VIRTUAL_ENV", str(bare))
     assert resolve_program("worker.py").argv == (sys.executable, str(script))
+
+
+def test_a_script_without_the_sdk_is_run_by_any_environment(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that knows nothing of autohealer would not find its libraries, for want of one it does not need."""
+    script = _file(here / "worker.py", "print()")
+    bare = here.parent / "bare"
+    python = _environment(bare, has_sdk=False)
+    monkeypatch.setenv("VIRTUAL_ENV", str(bare))
+    assert resolve_program("worker.py").argv == (str(python), str(script))
+    monkeypatch.delenv("VIRTUAL_ENV")
+    beside = _environment(here / "sub" / ".venv", has_sdk=False)
+    script = _file(here / "sub" / "worker.py", "print()")
+    found = resolve_program("sub/worker.py")
+    assert found.argv == (str(beside), str(script))
+    assert found.why == "it is in .venv beside worker.py"
+    (here / "sub" / "lib.py").write_text("import kazoo")
+    script.write_text("import lib")
+    assert resolve_program("sub/worker.py").argv == (sys.executable, str(script))
+
+
+def test_the_python_on_path_runs_what_does_not_need_ours(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script would be run by a Python that the operator does not know of."""
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+    python = _file(here.parent / "bin" / "python3", "#!/bin/sh\n", 0o755)
+    monkeypatch.setenv("PATH", str(here.parent / "bin"))
+    script = _file(here / "worker.py", "print()")
+    assert resolve_program("worker.py").argv == (str(python), str(script))
+
+
+def test_a_named_environment_is_not_asked(here: Path) -> None:
+    """`venv` would be taken for a wish; its commands would not be found."""
+    python = _environment(here / "env", has_sdk=False)
+    serve = _file(here / "env" / "bin" / "serve", "#!/bin/sh\n", 0o755)
+    script = _file(here / "worker.py", "import autohealer.worker")
+    _file(here / "module.py", "if __name__ == '__main__': print()")
+
+    def argv(program: str) -> tuple[str, ...]:
+        return resolve_program(program, here, here / "env").argv
+
+    assert argv("worker.py") == (str(python), str(script))
+    assert argv("python") == (str(python),)
+    assert argv("serve") == (str(serve),)
+    assert argv("module") == (str(python), "-m", "module")
 
 
 def test_a_script_is_run_by_the_environment_beside_it(

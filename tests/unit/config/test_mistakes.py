@@ -77,6 +77,7 @@ MISTAKES = [
         f'{GROUP}restart.policy = "on_failure"\n',
         'write one of "always", "on-failure", "never", did you mean `on-failure`?',
     ),
+    (f'{GROUP}venv = "none"\n', "none is no virtual environment: it has no bin/python"),
     (f'{GROUP}limits.memory_max = "1kB"\n', "memory_max: too small for any program"),
     (f"{GROUP}limits.cpu_max = 0\n", "cpu_max: 0 is too small: more than 0"),
     (

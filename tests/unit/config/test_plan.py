@@ -66,6 +66,7 @@ ANOTHER_LAUNCH = {
     "nice": replace(WEB.launch, nice=5),
     "oom_score_adj": replace(WEB.launch, oom_score_adj=100),
     "output": replace(WEB.launch, output="pipe"),
+    "venv": replace(WEB.launch, venv="/srv/env"),
 }
 ANOTHER_SETTING = {
     "replicas": replace(WEB, replicas=5),
