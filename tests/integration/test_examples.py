@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -15,10 +18,14 @@ from autohealer.contract import ENV_ZOOKEEPER
 from tests.support.clients import connected
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
+from tests.support.ports import free_port
+from tests.support.require import require
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WITHIN_S = 30.0
-_RUN = re.compile(r"^\| `(?:autohealer \d+|python) examples/(\S+?)(?: GROUP)?` \|", re.MULTILINE)
+_RUN = re.compile(
+    r"^\| `(?:autohealer \d+|autohealer up -c|python) examples/(\S+?)(?: GROUP)?` \|", re.MULTILINE
+)
 
 
 def group_of(example: str, replicas: int, server: str, tmp_path: Path) -> Daemon:
@@ -36,7 +43,7 @@ def written(daemon: Daemon) -> dict[int, str]:
 def test_every_example_is_told_of_and_run_here() -> None:
     """One would lie about without anybody knowing whether it works."""
     told = _RUN.findall((EXAMPLES / "README.md").read_text())
-    files = {path.name for path in EXAMPLES.iterdir() if path.suffix in {".py", ".sh"}}
+    files = {path.name for path in EXAMPLES.iterdir() if path.suffix in {".py", ".sh", ".toml"}}
     assert set(told) == files
     here = Path(__file__).read_text()
     assert [name for name in sorted(files) if f'"{name}"' not in here] == []
@@ -61,6 +68,59 @@ def test_the_loop_is_kept(server: str, tmp_path: Path) -> None:
         os.kill(before[0], signal.SIGKILL)
         daemon.replaces({0: before[0]}, WITHIN_S)
         assert daemon.stop() == 0
+
+
+def up(example: str, group: str, replicas: int, server: str, tmp_path: Path) -> Daemon:
+    """A daemon that keeps the one group of a file, copied so that what programs write stays out of the examples."""
+    daemon = Daemon(tmp_path / "state", server, replicas=replicas, group=group)
+    copy = shutil.copytree(EXAMPLES, tmp_path / "examples") / example
+    state = ("--state-dir", str(daemon.state_dir))
+    daemon.command = [sys.executable, "-m", "autohealer", "up", "-c", str(copy), *state]
+    daemon.environment |= {ENV_ZOOKEEPER: server}
+    return daemon
+
+
+def test_the_loop_of_a_file_writes_with_times(server: str, tmp_path: Path) -> None:
+    """The file would not be taken, or its lines have no times."""
+    line = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z still here")
+    with up("shell_loop.toml", "loop", 2, server, tmp_path) as daemon:
+        daemon.becomes_whole()
+        eventually(
+            lambda: all(line.match(text) for text in written(daemon).values()), within_s=WITHIN_S
+        )
+        assert daemon.stop() == 0
+
+
+def test_nginx_is_kept(server: str, tmp_path: Path) -> None:
+    """A server that knows nothing of autohealer would not be healed, or not end when told to."""
+    require("nginx", shutil.which("nginx") is not None)
+    port = free_port()
+    daemon = up("nginx.toml", "nginx", 1, server, tmp_path)
+    conf = tmp_path / "examples" / "nginx" / "nginx.conf"
+    conf.write_text(conf.read_text().replace("8080", str(port)))
+    with daemon:
+        before = daemon.has_served()
+        assert "Kept alive by autohealer" in answered(port)
+        os.kill(before[0], signal.SIGKILL)
+        daemon.replaces(before, WITHIN_S)
+        assert "Kept alive by autohealer" in answered(port)
+        eventually(lambda: "GET / HTTP" in written(daemon)[0], within_s=WITHIN_S)
+        assert daemon.stop() == 0
+        with socket.socket() as client:
+            assert client.connect_ex(("127.0.0.1", port)) != 0
+
+
+def answered(port: int) -> str:
+    """What a web server on this machine says."""
+
+    def body() -> str:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+                return str(answer.read().decode())
+        except OSError:
+            return ""
+
+    return eventually(body, within_s=WITHIN_S)
 
 
 @pytest.mark.thorough
