@@ -9,6 +9,17 @@ from typing import Annotated
 
 import typer
 
+from autohealer.registering import RegisterBy
+
+Register = Annotated[
+    RegisterBy,
+    typer.Option(
+        help="Who registers in ZooKeeper: self, the program does (by autohealer.worker, or as AUTOHEALER_ZNODE "
+        "says); agent, the daemon does it for any program while that runs; anonymous, the program does under a "
+        "name of its own below /workers; auto: self where the program shows that it uses one of the first "
+        "two, or a timeout for registering is given, else agent.",
+    ),
+]
 SessionTimeout = Annotated[
     float,
     typer.Option(

@@ -19,6 +19,7 @@ from autohealer.cli.group_options import (
     MinReady,
     OutputTarget,
     Port,
+    Register,
     RegistrationTimeout,
     RestartPolicy,
     SessionTimeout,
@@ -171,15 +172,7 @@ def run(
         str | None,
         typer.Option(help="Name of the group, seen in /workers. [default: the program's name]"),
     ] = None,
-    register: Annotated[
-        RegisterBy,
-        typer.Option(
-            help="Who registers in ZooKeeper: self, the program does (by autohealer.worker, or as AUTOHEALER_ZNODE "
-            "says); agent, the daemon does it for any program while that runs; anonymous, the program does under a "
-            "name of its own below /workers; auto: self where the program shows that it uses one of the first "
-            "two, or a timeout for registering is given, else agent.",
-        ),
-    ] = RegisterBy.AUTO,
+    register: Register = RegisterBy.AUTO,
     session_timeout: SessionTimeout = DEFAULT_SESSION_TIMEOUT_S,
     registration_timeout: RegistrationTimeout = REGISTRATION_TIMEOUT_S,
     grace: Grace = GRACE_S,

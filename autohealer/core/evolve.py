@@ -113,7 +113,7 @@ from autohealer.core.strangers import Standing, Stranger
 from autohealer.core.turns import is_anonymous, stop_awaiting
 
 
-def evolve(view: View, event: events.Event) -> None:  # noqa: C901, PLR0912, PLR0915 - one arm per fact
+def evolve(view: View, event: events.Event) -> None:  # noqa: C901, PLR0912 - one arm per fact
     """Change `view` to what it is after `event`."""
     match event:
         case events.Ticked(now, idle):
@@ -151,8 +151,7 @@ def evolve(view: View, event: events.Event) -> None:  # noqa: C901, PLR0912, PLR
         case events.ListFailed(why):
             storeroom.list_failed(view, why)
         case events.RegistryWiped():
-            storeroom.registry_wiped(view)
-            binding.wiped(view)
+            _registry_wiped(view)
         case events.RegistrationRead(name, standing, pid, host):
             registrations.registration_read(view, name, Stranger(str(name), standing, pid, host))
         case events.RegistrantDead(name):
@@ -180,6 +179,11 @@ def _ticked(view: View, now: float, idle: float | None) -> None:
             put(view, slot)
     crowd.review(view, idle)
     binding.look_again(view)
+
+
+def _registry_wiped(view: View) -> None:
+    storeroom.registry_wiped(view)
+    binding.wiped(view)
 
 
 def _replicas_set(view: View, replicas: int) -> None:
