@@ -11,6 +11,7 @@ from pathlib import Path
 
 from autohealer.logprocess.layout import PID_NOTE
 from autohealer.processes.procfs import exists
+from tests.integration.test_several_groups import Fleet
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
 
@@ -134,3 +135,45 @@ def _writes_to(pid: int) -> str:
 def _why(daemon: Daemon) -> str:
     command = (sys.executable, "-m", "autohealer", "why", "--state-dir", str(daemon.state_dir))
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_reload_changes_where_output_goes(server: str, tmp_path: Path) -> None:
+    """Those launched after a reload would write where nobody reads, or a log process be left over by one."""
+    text = f'[group.web]\ncommand = "{counting(tmp_path)}"\nmin_ready = "100ms"\n'
+    with Fleet(tmp_path, server, text) as fleet:
+        output = fleet.state_dir / "groups" / "web" / "output"
+        log = output / "slot-0.log"
+        first = fleet.whole("web")["web"][0]
+        _ask(fleet, "[group.web.output]\ntimestamps = true\nkeep = 3\n")
+        second = _launched_after(fleet, first)
+        stamped_line = re.compile(rf"^\S+Z line \d+ of {second}$", re.MULTILINE)
+        eventually(lambda: stamped_line.search(log.read_text()), within_s=WITHIN_S)
+        log_process = int((output / PID_NOTE).read_text())
+        _ask(fleet, "[group.web.output]\ntimestamps = false\nkeep = 3\n")
+        plain_line = re.compile(rf"^line \d+ of {second}$", re.MULTILINE)
+        eventually(lambda: plain_line.search(log.read_text()), within_s=WITHIN_S)
+        assert fleet.whole("web")["web"][0] == second
+        assert not exists(log_process)
+        log_process = int((output / PID_NOTE).read_text())
+        _ask(fleet, "")
+        third = _launched_after(fleet, second)
+        plain_line = re.compile(rf"^line \d+ of {third}$", re.MULTILINE)
+        eventually(lambda: plain_line.search(log.read_text()), within_s=WITHIN_S)
+        eventually(lambda: not exists(log_process), within_s=WITHIN_S)
+
+
+def _ask(fleet: Fleet, output: str) -> None:
+    """Change what the file says of output, and have it read."""
+    text, _, _ = fleet.file.read_text().partition("[group.web.output]")
+    fleet.file.write_text(text + output)
+    command = (sys.executable, "-m", "autohealer", "reload", "--state-dir", str(fleet.state_dir))
+    subprocess.run(command, check=True)
+
+
+def _launched_after(fleet: Fleet, before: int) -> int:
+    """Wait until another one fills slot 0."""
+    return eventually(
+        lambda: next((pid for pid in fleet.whole("web")["web"].values() if pid != before), None),
+        within_s=WITHIN_S,
+        view=fleet.view,
+    )
