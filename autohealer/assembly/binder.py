@@ -114,7 +114,7 @@ class GroupBinder:
         is_silent = own is not None and not ends and self._connections.are_all(servers, own.number)
         with suppress(OSError, RuntimeError):  # no look now: nothing is proven
             return await asyncio.to_thread(
-                lambda: _sight_of(child, family, ends, own_ends, record, is_silent=is_silent)
+                lambda: sight_of(child, family, ends, own_ends, record, is_silent=is_silent)
             )
         return None, Sight(child)
 
@@ -146,7 +146,7 @@ class GroupBinder:
         return BondRemembered(bond, is_dead=is_dead)
 
 
-def _sight_of(
+def sight_of(
     child: Child,
     family: Family,
     ends: Sequence[Pair],

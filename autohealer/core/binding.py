@@ -34,9 +34,10 @@ from autohealer.core.brake import review_losses
 from autohealer.core.children import FOREVER, NOTHING_IS_NEWER, Awaited, Bond, Child, Sight
 from autohealer.core.events import BondRemembered, ChildExamined
 from autohealer.core.model import NEVER, Incarnation, Occupant, View
+from autohealer.core.policy import Registrar
 from autohealer.core.slots import is_own, occupied_by, put
 from autohealer.core.strangers import Stranger
-from autohealer.core.turns import awaited_now, has_bonds, is_to_be_seen
+from autohealer.core.turns import awaited_now, has_bonds, is_anonymous, is_to_be_seen
 
 _OF_SERVER = 56
 """A session's upper bits say which server gave it out; the lower ones grow with each."""
@@ -288,10 +289,13 @@ def _proven(view: View, sight: Sight) -> Incarnation | None:
 
 
 def _may_have(view: View, maker: Incarnation) -> bool:
-    """Whether an incarnation has no other child, and is alive or was ours."""
+    """Whether an incarnation that chooses its name has no other child, and is alive or was ours."""
     if child_of(view, maker) is not None:
         return False
-    return maker in view.key_of or is_own(view, maker)
+    _, occupant = occupied_by(view, maker)
+    if occupant is not None:
+        return occupant.registrar is Registrar.ANONYMOUS
+    return is_anonymous(view) and is_own(view, maker)
 
 
 def _bind_the_only_one(view: View) -> None:

@@ -262,3 +262,15 @@ def test_what_was_there_before_a_group_chooses_its_names_is_nobodys() -> None:
     mine = server.make(owner=2)
     group.lists(look(old), look(mine))
     assert group.child(0) == mine
+
+
+def test_a_child_of_one_that_is_registered_otherwise_is_not_its_registration() -> None:
+    """What a program makes besides would be taken for the znode that the daemon holds for it."""
+    group = Group(1, server := Server())
+    group.grows(0, owner=7)
+    group.after(1.0, SpecSet("", replace(POLICY, registrar=Registrar.AGENT)), ReplicasSet(2))
+    group.after(0.1, group.spawned(1))
+    by_the_way = server.make(owner=8)
+    group.lists(look(by_the_way, group.name(1)))
+    assert group.child(1) is None
+    assert by_the_way.label in group.view.strangers
