@@ -160,6 +160,8 @@ def test_a_reload_changes_where_output_goes(server: str, tmp_path: Path) -> None
         plain_line = re.compile(rf"^line \d+ of {third}$", re.MULTILINE)
         eventually(lambda: plain_line.search(log.read_text()), within_s=WITHIN_S)
         eventually(lambda: not exists(log_process), within_s=WITHIN_S)
+        assert fleet.stop() == 0
+        assert fleet.log("log_process_ended") == []  # nor was it launched again and again
 
 
 def _ask(fleet: Fleet, output: str) -> None:
