@@ -38,6 +38,7 @@ class LaunchSpec:
     has itself. `directory` is an absolute path, "" the daemon's own; `user` and `group` are names or numbers, "" the
     daemon's own; `umask` 0 to 0o777. Slot n is given port `port` + n. In `argv` and in the values of `environment`
     `{slot}`, `{group}`, `{host}`, `{generation}` and, where there is one, `{port}` stand for the worker's own.
+    `notify`: it is to say when it is ready; `watchdog_s`: it has to say so often that it lives.
     """
 
     argv: tuple[str, ...]
@@ -51,6 +52,8 @@ class LaunchSpec:
     limits: ResourceLimits = ResourceLimits()
     nice: int | None = None
     oom_score_adj: int | None = None
+    notify: bool = False
+    watchdog_s: float | None = None
 
     @property
     def revision(self) -> str:

@@ -21,6 +21,7 @@ from structlog.typing import FilteringBoundLogger
 
 from autohealer.assembly.agency import FLUSH_S, Agency
 from autohealer.assembly.errors import PlatformError
+from autohealer.assembly.health import HealthCare
 from autohealer.assembly.notes import told_of_clipped, told_of_outdated
 from autohealer.assembly.unforeseen import Unforeseen
 from autohealer.contract import (
@@ -132,6 +133,9 @@ class Keeper:
         shared.neighbours.join(settings.name, self._mailbox)
         self._registry = shared.registry.subscribe(settings.name, self.post)
         self._processes = self._open_processes()
+        self._health = HealthCare(
+            settings, self._processes, shared.reaper, self.post, shared.unforeseen.start
+        )
         self._agency = self._open_agency()
         self._history = self._open_history()
         self._claim = GroupClaim(
@@ -288,6 +292,7 @@ class Keeper:
             undo.callback(self._history.close)
             undo.push_async_callback(self._registry.flush, FLUSH_S)
             undo.callback(self._turned_away.close)
+            undo.callback(self._health.close)
             if self._agency is not None:
                 undo.push_async_callback(self._end_agency, self._agency)
                 undo.push_async_callback(
@@ -311,6 +316,7 @@ class Keeper:
                 self._history,
                 self._remember_holds,
                 self._turned_away,
+                self._health.observe,
                 self._shared.neighbours.observe,
                 *observers,
             ),

@@ -12,6 +12,7 @@ from autohealer.cli.default_command import DefaultCommandGroup
 from autohealer.cli.exit_codes import ExitCode
 from autohealer.cli.failing import fail
 from autohealer.cli.options import ConfigFile, LogFormatOption, StateDir, state_dir_of
+from autohealer.cli.probing import Liveness, Notify, Readiness, Startup, Watchdog, probes_of
 from autohealer.cli.streams import OutputLost, finish_output, mend_streams, say
 from autohealer.cli.terminal import help_width, table_width, wants_colors
 from autohealer.contract import (
@@ -188,6 +189,11 @@ def run(
             help="Seconds between TERM and KILL when a worker is stopped.",
         ),
     ] = GRACE_S,
+    startup: Startup = None,
+    readiness: Readiness = None,
+    liveness: Liveness = None,
+    notify: Notify = False,
+    watchdog: Watchdog = None,
     state_dir: StateDir = None,
     log_format: LogFormatOption = LogFormat.AUTO,
 ) -> None:
@@ -209,12 +215,13 @@ def run(
         of_group = GroupSettings(
             group_of_program(program, words) if group is None else parse_group(group),
             parse_replicas(n),
-            LaunchSpec(argv, registrar),
+            LaunchSpec(argv, registrar, notify=notify, watchdog_s=watchdog),
             python_why=found.why,
             registrar_why=registrar_why,
             session_timeout_s=session_timeout,
             registration_timeout_s=registration_timeout,
             grace_s=grace,
+            health=probes_of(startup, readiness, liveness),
         )
         settings = DaemonSettings(
             state_dir_of(state_dir),

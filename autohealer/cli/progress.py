@@ -64,7 +64,7 @@ def _together(lines: Mapping[str, str]) -> str:
 
 def _line_of(view: View) -> str:
     parts = [f"{view.ready_count()}/{view.desired.replicas} registered"]
-    unsettled = (Phase.STARTING, Phase.DRAINING, Phase.BACKOFF, Phase.QUARANTINED)
+    unsettled = (Phase.STARTING, Phase.UNREADY, Phase.DRAINING, Phase.BACKOFF, Phase.QUARANTINED)
     parts += [f"{view.counts[phase]} {phase.value}" for phase in unsettled if view.counts[phase]]
     if view.desired.stop is not Stop.NO:
         parts.append("stopping (Ctrl-C again to kill at once)")

@@ -5,6 +5,7 @@ Must never know: other groups.
 
 from __future__ import annotations
 
+from pathlib import Path
 from signal import Signals
 from typing import TypedDict
 
@@ -12,6 +13,7 @@ from autohealer.config.command import check_placeholders, program_of, registrar_
 from autohealer.config.environment import environment_of
 from autohealer.config.form import OUTPUT_BYTES_MIN, Group, Limits
 from autohealer.config.machine import folder_of, group_of, limits_of, user_of
+from autohealer.config.probing import health_of
 from autohealer.config.relations import replicas_of
 from autohealer.config.units import duration
 from autohealer.config.wishes import Wish
@@ -22,13 +24,15 @@ from autohealer.settings import GroupSettings
 def group_settings(wish: Wish) -> GroupSettings:
     """Everything about a group; what is wrong is noted, and what comes back is of no use then."""
     form = wish.form
-    launch, python_why, registrar_why = _launch(wish)
+    folder = folder_of(wish)
+    launch, python_why, registrar_why = _launch(wish, folder)
     settings = GroupSettings(
         name=wish.name,
         replicas=replicas_of(wish),
         launch=launch,
         python_why=python_why,
         registrar_why=registrar_why,
+        health=health_of(wish, folder),
         **_said(form),
     )
     if settings.backoff_max_s < settings.backoff_initial_s:
@@ -44,10 +48,9 @@ def group_settings(wish: Wish) -> GroupSettings:
     return settings
 
 
-def _launch(wish: Wish) -> tuple[LaunchSpec, str, str]:
+def _launch(wish: Wish, folder: Path | None) -> tuple[LaunchSpec, str, str]:
     """How it is launched, why by another Python than ours, and why that one registers who does."""
     form = wish.form
-    folder = folder_of(wish)
     program = program_of(wish, folder)
     environment = environment_of(wish)
     check_placeholders(wish, environment)
@@ -65,6 +68,8 @@ def _launch(wish: Wish) -> tuple[LaunchSpec, str, str]:
         limits=limits_of(wish),
         nice=ranks.nice,
         oom_score_adj=ranks.oom_score_adj,
+        notify=form.notify or False,
+        watchdog_s=form.watchdog,
     )
     return spec, program.why, why
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from autohealer.core import held, storeroom
 from autohealer.core.brake import review_losses
+from autohealer.core.health import Health
 from autohealer.core.model import Incarnation, Occupant, Phase, Registrar, Slot, View
 from autohealer.core.slots import note_own, put, slot_for
 from autohealer.core.victims import pick_victim
@@ -26,7 +27,8 @@ def adopted(view: View, name: Incarnation, pid: int, age_s: float) -> None:
     slot = slot_for(view, name.slot)
     slot = replace(slot, generation=max(slot.generation, name.generation))
     listed = name in view.listed
-    serves = listed or view.policy.registrar is Registrar.AGENT
+    health = Health(view.policy.health.checks)
+    is_up = listed or view.policy.registrar is Registrar.AGENT
     newcomer = Occupant(
         name=name,
         pid=pid,
@@ -36,7 +38,8 @@ def adopted(view: View, name: Incarnation, pid: int, age_s: float) -> None:
         set_aside=True,
         listed=listed,
         listed_changed=view.now,
-        ready_at=view.now if serves else None,
+        ready_at=view.now if is_up and health.is_fit else None,
+        health=health,
     )
     if slot.occupant is None or slot.phase is Phase.HELD:
         put(view, _filled(slot, newcomer, view.now))

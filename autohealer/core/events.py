@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from autohealer.core.actions import Plan
+from autohealer.core.health import Check, Verdict
 from autohealer.core.model import NEVER, Exit, Incarnation, Store
 from autohealer.core.strangers import Standing
 
@@ -108,6 +109,19 @@ class TreeResists:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthReported:
+    """A check of a live incarnation is answered otherwise than before; `why` says in words what is wrong.
+
+    It is said once for each change, and may be said again.
+    """
+
+    name: Incarnation
+    check: Check
+    verdict: Verdict
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class StoreChanged:
     """The daemon's own ZooKeeper session changed state, for the `number`-th time where several groups hear of it."""
 
@@ -193,6 +207,7 @@ Event = (
     | WorkerExited
     | TreeEmptied
     | TreeResists
+    | HealthReported
     | StoreChanged
     | SessionTimeoutGranted
     | WorkersListed

@@ -8,34 +8,37 @@ are harmless.
 What becomes of a slot, by its phase and the fact about what fills it. The letters are the phases', `.` is as it was,
 `-` is given up, `x` is an order that the invariants stop. Of several letters it depends on how the slot fared before.
 
-    fact                    vacant      starting    ready       draining    backoff     quarantined held
-    Ticked                  .           .           .           .           .           .           .
-    ReplicasSet             v-          .           .           .           b-          q-          .
-    StopRequested           -           .           .           .           -           -           .
-    DetachRequested         .           .           .           .           .           .           .
-    WorkerAdopted:it        s           .           .           .           sr          sr          s
-    WorkerAdopted:lesser    s           .           .           .           s           s           s
-    WorkerAdopted:better    r           r           .           r           r           r           r
-    WorkerHeld              h           .           .           .           h           h           .
-    WorkerSpawned           .           .           .           .           .           .           .
-    SpawnFailed             .           bq          vbq         vbq-        .           .           .
-    WorkerExited:all        .           bq          vbq         vbq-        .           .           v-
-    WorkerExited:leader     .           d           d           .           .           .           .
-    TreeEmptied             .           bq          vbq         vbq-        .           .           v-
-    TreeResists             .           .           .           .           .           .           .
-    StoreChanged            .           .           .           .           .           .           .
-    SessionTimeoutGranted   .           .           .           .           .           .           .
-    WorkersListed:with      .           r           .           .           vbq         vbq         .
-    WorkersListed:without   .           .           .           .           .           .           .
-    ListFailed              .           .           .           .           .           .           .
-    RegistryWiped           .           .           .           .           .           .           .
-    RegistrationRead        .           .           .           .           .           .           .
-    RegistrantDead          .           .           .           .           .           .           .
-    InvariantBroken         .           .           .           .           .           .           .
-    Decided:Spawn           s           x           x           x           s           s           x
-    Decided:Drain           x           d           d           .           x           x           x
-    Decided:Kill            x           d           d           .           x           x           x
-    Decided:others          .           .           .           .           .           .           .
+    fact                     vacant      starting    ready       unready     draining    backoff     quarantined held
+    Ticked                   .           .           .           .           .           .           .           .
+    ReplicasSet              v-          .           .           .           .           b-          q-          .
+    StopRequested            -           .           .           .           .           -           -           .
+    DetachRequested          .           .           .           .           .           .           .           .
+    WorkerAdopted:it         s           .           .           .           .           sr          sr          s
+    WorkerAdopted:lesser     s           .           .           .           .           s           s           s
+    WorkerAdopted:better     r           r           .           r           r           r           r           r
+    WorkerHeld               h           .           .           .           .           h           h           .
+    WorkerSpawned            .           .           .           .           .           .           .           .
+    SpawnFailed              .           bq          vbq         vbq         vbq-        .           .           .
+    WorkerExited:all         .           bq          vbq         vbq         vbq-        .           .           v-
+    WorkerExited:leader      .           d           d           d           .           .           .           .
+    TreeEmptied              .           bq          vbq         vbq         vbq-        .           .           v-
+    TreeResists              .           .           .           .           .           .           .           .
+    HealthReported:well      .           .           .           r           .           .           .           .
+    HealthReported:unready   .           .           u           .           .           .           .           .
+    HealthReported:unhealthy .           .           .           .           .           .           .           .
+    StoreChanged             .           .           .           .           .           .           .           .
+    SessionTimeoutGranted    .           .           .           .           .           .           .           .
+    WorkersListed:with       .           r           .           .           .           vbq         vbq         .
+    WorkersListed:without    .           .           .           .           .           .           .           .
+    ListFailed               .           .           .           .           .           .           .           .
+    RegistryWiped            .           .           .           .           .           .           .           .
+    RegistrationRead         .           .           .           .           .           .           .           .
+    RegistrantDead           .           .           .           .           .           .           .           .
+    InvariantBroken          .           .           .           .           .           .           .           .
+    Decided:Spawn            s           x           x           x           x           s           s           x
+    Decided:Drain            x           d           d           d           .           x           x           x
+    Decided:Kill             x           d           d           d           .           x           x           x
+    Decided:others           .           .           .           .           .           .           .           .
 
 Must never know: clocks, I/O, randomness, what will be decided. Nothing here orders anything.
 """
@@ -46,7 +49,17 @@ from dataclasses import replace
 from heapq import heappop
 from typing import assert_never
 
-from autohealer.core import adoption, crowd, events, held, reasons, registrations, storeroom
+from autohealer.core import (
+    adoption,
+    crowd,
+    epidemic,
+    events,
+    held,
+    readiness,
+    reasons,
+    registrations,
+    storeroom,
+)
 from autohealer.core.actions import (
     Action,
     Discard,
@@ -59,7 +72,9 @@ from autohealer.core.actions import (
     Spawn,
     Withdraw,
 )
+from autohealer.core.ailing import ENDINGS_OF_HEALTH
 from autohealer.core.brake import note_death, note_loss, stop_counting
+from autohealer.core.health import Health
 from autohealer.core.intensity import rate_of, refilled, resized
 from autohealer.core.model import (
     Budget,
@@ -70,7 +85,6 @@ from autohealer.core.model import (
     Obituary,
     Occupant,
     Phase,
-    Registrar,
     Slot,
     Stop,
     View,
@@ -118,6 +132,8 @@ def evolve(view: View, event: events.Event) -> None:  # noqa: C901, PLR0912 - on
             _tree_emptied(view, name, jitter)
         case events.TreeResists(name, holdouts):
             _tree_resists(view, name, holdouts)
+        case events.HealthReported(name, check, verdict, why):
+            readiness.reported(view, name, check, verdict, why)
         case events.StoreChanged(store, number):
             storeroom.store_changed(view, store, number)
         case events.SessionTimeoutGranted(settle_s, rejoin_grace_s):
@@ -152,6 +168,7 @@ def _ticked(view: View, now: float, idle: float | None) -> None:
         if slot is not None and slot.deadline == at:
             put(view, slot)
     crowd.review(view, idle)
+    epidemic.release_if_over(view)
 
 
 def _replicas_set(view: View, replicas: int) -> None:
@@ -202,11 +219,7 @@ def _spawned(view: View, name: Incarnation, pid: int) -> None:
     slot, occupant = occupied_by(view, name)
     if slot is None or occupant is None:
         return
-    occupant = replace(occupant, pid=pid, since=view.now)
-    if slot.phase is Phase.STARTING and occupant.registrar is Registrar.AGENT:
-        registrations.became_ready(view, slot, occupant)
-    else:
-        put(view, replace(slot, occupant=occupant))
+    readiness.review(view, slot, replace(occupant, pid=pid, since=view.now))
 
 
 def _spawn_failed(view: View, name: Incarnation, error: str, jitter: float) -> None:
@@ -371,13 +384,15 @@ def _launch_ordered(view: View, slot: Slot, name: Incarnation, reason: str) -> N
     if again:
         budget = refilled(view.budget, view.now, rate_of(view.policy, view.desired.replicas))
         view.budget = Budget(budget.tokens - 1.0, budget.at)
+    policy = view.policy
+    health = Health(policy.health.checks)
     put(
         view,
         replace(
             slot,
             phase=Phase.STARTING,
             phase_since=view.now,
-            occupant=Occupant(name, None, view.now, view.policy.registrar),
+            occupant=Occupant(name, None, view.now, policy.registrar, health=health),
             generation=name.generation,
             restarts=slot.restarts + again,
             unregistered_death=None,
@@ -399,6 +414,8 @@ def _end_ordered(
     slot = view.slots[key]
     if ending is Ending.REGISTRATION_LOST and slot.phase is not Phase.DRAINING:
         note_loss(view, key)
+    if ending in ENDINGS_OF_HEALTH and slot.phase is not Phase.DRAINING:
+        epidemic.note_ended(view, key)
     put(
         view,
         replace(

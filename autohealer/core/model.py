@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
+from autohealer.core.health import NO_CHECKS, NOTHING_ASKED, Epidemic, Health, HealthRules
 from autohealer.core.strangers import Stranger
 
 NEVER = float("-inf")
@@ -31,11 +32,12 @@ class Incarnation(NamedTuple):
 
 
 class Phase(Enum):
-    """Where a slot stands; `held` is filled by a live process that cannot be proven to be ours."""
+    """Where a slot stands; of `unready` tells `readiness`, of `held`, which no proven worker fills, `held`."""
 
     VACANT = "vacant"
     STARTING = "starting"
     READY = "ready"
+    UNREADY = "unready"
     DRAINING = "draining"
     BACKOFF = "backoff"
     QUARANTINED = "quarantined"
@@ -74,6 +76,9 @@ class Ending(Enum):
     SURPLUS = "surplus"
     NEVER_REGISTERED = "never_registered"
     REGISTRATION_LOST = "registration_lost"
+    UNHEALTHY = "unhealthy"
+    WATCHDOG = "watchdog"
+    FROZEN = "frozen"
 
     @property
     def is_blameless(self) -> bool:
@@ -110,6 +115,7 @@ class Policy:
     """
 
     registrar: Registrar = Registrar.SELF
+    health: HealthRules = NO_CHECKS
     registration_timeout_s: float = 30.0
     rejoin_grace_s: float = 0.5
     settle_s: float = 5.0
@@ -186,6 +192,7 @@ class Occupant:
     listed_changed: float = NEVER
     ready_at: float | None = None
     set_aside: bool = False
+    health: Health = NOTHING_ASKED
     exit: Exit | None = None
 
     def served_s(self, now: float) -> float | None:
@@ -319,6 +326,7 @@ class StoreRoom:
     ever_connected: bool = False
     trust_from: float = NEVER
     brake: Brake = field(default_factory=Brake)
+    epidemic: Epidemic = field(default_factory=Epidemic)
     missing: set[Place] = field(default_factory=set)
     vanished_at: float = NEVER
     replicas: dict[str, int] = field(default_factory=dict)
@@ -336,7 +344,8 @@ class View:
     `waiting_again` those whose replacement was, `staying` those whose ending was (first come, first served);
     `replaced_last` says that the last launch was one of the second. `launches` are those launched and not registered,
     `endings` those that were asked to end. `alarms` is a heap of (deadline, key) with stale entries skipped, `missing`
-    the slots whose registration is expected and was not in the last list, `suspects` those of them that are to be ended
+    the slots whose registration is expected and was not in the last list, `ailing` those to be ended for their health,
+    `suspects` those of them that are to be ended
     unless a list asked for since then shows them. `connection` is the change of the session this view knows of,
     `listed_under` that of the newest list, `listed_at` when that was asked for, `list_failed` why there is none, in
     words, and since when; `held_looked_at` is when the registrations of what holds slots were looked into last.
@@ -370,6 +379,7 @@ class View:
     endings: Crowd = field(init=False)
     missing: set[int] = field(default_factory=set)
     suspects: dict[int, float] = field(default_factory=dict)
+    ailing: set[int] = field(default_factory=set)
     connection: int = 0
     listed_under: int = NO_CONNECTION
     list_failed: str = ""

@@ -108,7 +108,7 @@ class LocalProcesses:
         self._rng = rng
         self._cgroups = cgroups
         self._stop_signal = stop_signal
-        self._launcher = Launcher(spec, environment, group, secret, output)
+        self.launcher = Launcher(spec, environment, group, secret, output)
         self._revision = spec.revision
         self._outdated: set[Incarnation] = set()
         self._launching = Launching(asyncio.get_running_loop())
@@ -245,7 +245,7 @@ class LocalProcesses:
 
     def _launch(self, name: Incarnation) -> int:
         """On the launching thread: exec it and move it into its leaf. Raises `OSError`."""
-        pid = self._launcher.launch(name)
+        pid = self.launcher.launch(name)
         if self._cgroups is not None:
             with suppress(OSError):  # without a leaf it is ended by group and token
                 self._cgroups.place(name, pid)  # nobody has reaped it, so its pid is its own
@@ -259,7 +259,7 @@ class LocalProcesses:
                 raise outcome
             leader = self._lead(name, outcome, is_child=True)
         except OSError as error:
-            cause = why_launch_failed(self._launcher.program, error)
+            cause = why_launch_failed(self.launcher.program, error)
             self._post(SpawnFailed(name, cause, self._rng.random()))
             self._forget_pending(name)
             return

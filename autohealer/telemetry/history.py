@@ -23,7 +23,7 @@ from pathlib import Path
 from autohealer.core import events
 from autohealer.core.actions import Plan
 from autohealer.core.model import Ending, Exit, Incarnation, Obituary, Stop, View
-from autohealer.core.reasons import of_mass_loss
+from autohealer.core.reasons import of_epidemic, of_mass_loss
 from autohealer.statedir.files import open_private, read_private
 from autohealer.telemetry.scribe import Batch, Missing, Scribe
 
@@ -44,6 +44,8 @@ class Cause(str, Enum):  # noqa: UP042 - written to JSON as its value
     REGISTRATION_TIMEOUT = "registration_timeout"
     REGISTRATION_LOST = "registration_lost"
     FROZEN = "frozen"
+    UNHEALTHY = "unhealthy"
+    WATCHDOG = "watchdog"
     OPERATOR = "operator"
     SURPLUS = "surplus"
     NOT_LAUNCHED = "not_launched"
@@ -70,22 +72,27 @@ class Entry:
     last_output: tuple[str, ...] = ()
 
 
+_CAUSES = {
+    Ending.STOPPED: Cause.OPERATOR,
+    Ending.SURPLUS: Cause.SURPLUS,
+    Ending.NEVER_REGISTERED: Cause.REGISTRATION_TIMEOUT,
+    Ending.REGISTRATION_LOST: Cause.REGISTRATION_LOST,
+    Ending.UNHEALTHY: Cause.UNHEALTHY,
+    Ending.WATCHDOG: Cause.WATCHDOG,
+    Ending.FROZEN: Cause.FROZEN,
+}
+
+
 def cause_of(obituary: Obituary) -> Cause:
     """Sort a death: what it was told comes first, because a worker told to end may end in any way."""
     exit_ = obituary.exit
     if exit_ is None:
         return Cause.NOT_LAUNCHED
-    match obituary.ending:
-        case Ending.STOPPED:
-            return Cause.OPERATOR
-        case Ending.SURPLUS:
-            return Cause.SURPLUS
-        case Ending.NEVER_REGISTERED:
-            return Cause.REGISTRATION_TIMEOUT
-        case Ending.REGISTRATION_LOST:
-            return Cause.FROZEN if exit_.frozen else Cause.REGISTRATION_LOST
-        case None:
-            return _cause_of_exit(exit_)
+    if obituary.ending is None:
+        return _cause_of_exit(exit_)
+    if obituary.ending is Ending.REGISTRATION_LOST and exit_.frozen:
+        return Cause.FROZEN
+    return _CAUSES[obituary.ending]
 
 
 def _cause_of_exit(exit_: Exit) -> Cause:
@@ -115,7 +122,7 @@ class History:
         self._scribe = Scribe("history", self._file.write)
         self._last_output = last_output
         self._hint = hint
-        self._braking = False
+        self._braking = self._ailing = False
 
     def close(self) -> None:
         """Write what waits, unless the disk hangs."""
@@ -133,6 +140,10 @@ class History:
                 of_mass_loss(view) if self._braking else "no ready worker's registration is missing"
             )
             self._note("mass_loss" if self._braking else "mass_loss_over", why)
+        if view.room.epidemic.on is not self._ailing:
+            self._ailing = view.room.epidemic.on
+            why = of_epidemic(view) if self._ailing else "nobody fails a health check any more"
+            self._note("mass_ailment" if self._ailing else "mass_ailment_over", why)
         if plan.finished:
             detached = view.desired.stop is Stop.DETACH
             self._note(

@@ -12,13 +12,15 @@ import structlog
 
 from autohealer.core import events
 from autohealer.core.actions import Drain, Kill, Plan, Spawn
+from autohealer.core.health import Check, Verdict
 from autohealer.core.model import Incarnation, Occupant, Phase, Slot, Stop, Store, View
-from autohealer.core.reasons import of_exit, of_mass_loss
+from autohealer.core.reasons import of_epidemic, of_exit, of_mass_loss
 from autohealer.core.strangers import Standing
 
 _NEXT = {
     Phase.STARTING: "restarted at once",
     Phase.READY: "restarted at once",
+    Phase.UNREADY: "restarted at once",
     Phase.BACKOFF: "waits",
     Phase.QUARANTINED: "quarantined",
     Phase.VACANT: "waits for its turn",
@@ -43,7 +45,7 @@ class Narrator:
         self._known = frozenset[Incarnation]()
         self._holds: tuple[str, ...] = ()
         self._launched: frozenset[int] = frozenset()
-        self._braking = False
+        self._braking = self._ailing = False
 
     def __call__(self, facts: Sequence[events.Event], plan: Plan, view: View) -> None:
         """One round."""
@@ -55,6 +57,8 @@ class Narrator:
                 self._tell_ending(action, view)
         if view.brake.on is not self._braking:
             self._tell_brake(view)
+        if view.room.epidemic.on is not self._ailing:
+            self._tell_epidemic(view)
         if plan.holds != self._holds:
             self._tell_holds(plan.holds)
         if plan.finished:
@@ -77,6 +81,9 @@ class Narrator:
                 self._worker(name, None).info("worker_tree_gone")
             case events.TreeResists(name, holdouts):
                 self._worker(name, None).error("worker_tree_resists", still_there=holdouts)
+            case events.HealthReported(name, check, verdict, why):
+                if verdict is not Verdict.UNHEALTHY or not view.room.epidemic.on:
+                    self._tell_health(name, check, verdict, why)  # else one line tells of all
             case events.StoreChanged(store):
                 tell = self._logger.info if store is Store.CONNECTED else self._logger.warning
                 tell(f"zookeeper_{store.value}")
@@ -160,6 +167,20 @@ class Narrator:
             host=host,
             action="left alone",
         )
+
+    def _tell_health(self, name: Incarnation, check: Check, verdict: Verdict, why: str) -> None:
+        worker = self._worker(name, None)
+        if verdict is Verdict.WELL:
+            worker.info("worker_well", check=check.value)
+        else:
+            worker.warning(f"worker_{verdict.value}", check=check.value, why=why)
+
+    def _tell_epidemic(self, view: View) -> None:
+        self._ailing = view.room.epidemic.on
+        if self._ailing:
+            self._logger.error("mass_ailment", why=of_epidemic(view))
+        else:
+            self._logger.info("mass_ailment_over")
 
     def _tell_brake(self, view: View) -> None:
         self._braking = view.brake.on

@@ -16,6 +16,7 @@ DAEMON = "autohealer.daemon"
 PORTS = "autohealer.daemon.ports"
 SETTINGS = "autohealer.settings"
 LAUNCH_SPEC = "autohealer.launchspec"
+HEALTH_SPEC = "autohealer.healthspec"
 STATE_DIR = "autohealer.statedir"
 """How files and folders are opened safely; standard library only, so every adapter may."""
 PRINTABLE = "autohealer.printable"
@@ -42,11 +43,14 @@ DOORS: dict[str, tuple[str, ...]] = {
     "autohealer/zkclient.py": (CREDENTIALS, PATIENCE, TLS),
     "autohealer/zkguard.py": (SOCKET_OWNERS, CONTRACT),
     "autohealer/launchspec.py": (f"{CORE}.model",),
-    "autohealer/settings.py": (f"{CORE}.model", CONTRACT, CREDENTIALS, LAUNCH_SPEC, TLS),
+    "autohealer/healthspec.py": (f"{CORE}.health",),
+    "autohealer/settings.py": (
+        *(f"{CORE}.model", f"{CORE}.health", CONTRACT, CREDENTIALS, LAUNCH_SPEC, HEALTH_SPEC, TLS),
+    ),
     "autohealer/statedir": (STATE_DIR,),
     "autohealer/daemon": (CORE, CONTRACT, DAEMON),
     "autohealer/processes": (
-        *(CORE, CONTRACT, LAUNCH_SPEC, PORTS, STATE_DIR, PRINTABLE),
+        *(CORE, CONTRACT, LAUNCH_SPEC, HEALTH_SPEC, PORTS, STATE_DIR, PRINTABLE),
         "autohealer.processes",
     ),
     "autohealer/coordination": (
@@ -54,6 +58,7 @@ DOORS: dict[str, tuple[str, ...]] = {
         "autohealer.coordination",
     ),
     "autohealer/embedded": (STATE_DIR, PRINTABLE, SOCKET_OWNERS, "autohealer.embedded"),
+    "autohealer/probes": (CORE, HEALTH_SPEC, PORTS, PRINTABLE, STATE_DIR, "autohealer.probes"),
     "autohealer/telemetry": (
         *(CORE, CONTRACT, PORTS, STATE_DIR, PRINTABLE),
         "autohealer.telemetry",
@@ -65,7 +70,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "autohealer/registering.py": (f"{CORE}.model", "autohealer.processes.registering"),
     "autohealer/config": (
         *(CONTRACT, f"{CORE}.model", SETTINGS, CREDENTIALS, PRINTABLE),
-        *("autohealer.launchspec", "autohealer.registering", "autohealer.processes.program"),
+        *(LAUNCH_SPEC, HEALTH_SPEC, "autohealer.registering", "autohealer.processes.program"),
         "autohealer.config",
     ),
     "autohealer/worker": (
@@ -87,7 +92,7 @@ ROOMS_OF_LIBRARIES: dict[str, tuple[str, ...]] = {
     "click": ("autohealer/cli",),
     "rich": ("autohealer/cli",),
     "structlog": ("autohealer/telemetry", "autohealer/assembly"),
-    "aiohttp": ("autohealer/control",),
+    "aiohttp": ("autohealer/control", "autohealer/probes"),
     "pydantic": ("autohealer/control", "autohealer/config"),
     "pydantic_core": ("autohealer/config",),
     "tree_sitter": ("autohealer/config/positions.py",),

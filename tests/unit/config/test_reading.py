@@ -12,7 +12,9 @@ import pytest
 from autohealer.config import read
 from autohealer.config.finding import find
 from autohealer.config.schema import schema
+from autohealer.core.health import Check
 from autohealer.core.model import Registrar
+from autohealer.healthspec import ExecTarget, HealthSpec, HttpTarget, ProbeSpec, TcpTarget
 from autohealer.launchspec import ResourceLimits
 from autohealer.settings import (
     AutoTarget,
@@ -44,6 +46,8 @@ session_timeout = "6s"
 registration_timeout = "1m30s"
 min_ready = "250ms"
 stop_signal = "SIGINT"
+notify = true
+watchdog = "30s"
 after = ["queue"]
 
 [group.web.restart]
@@ -56,6 +60,20 @@ core = 0
 address_space = "1GiB"
 nice = 5
 oom_score_adj = 500
+
+[group.web.startup]
+tcp = "{port}"
+delay = "2s"
+period = "250ms"
+timeout = "3s"
+failures = 120
+
+[group.web.readiness]
+http = "/ready/{slot}"
+successes = 2
+
+[group.web.liveness]
+exec = ["/bin/sh", "-c", "exit 0"]
 
 [group.web.output]
 max_size = "1MiB"
@@ -109,6 +127,14 @@ def test_every_key_means_something(tmp_path: Path) -> None:
     assert (launch.directory, launch.umask, launch.port) == (str(tmp_path / "srv"), 0o027, 8000)
     assert launch.limits == ResourceLimits(nofile=100, core_bytes=0, address_space_bytes=2**30)
     assert (launch.nice, launch.oom_score_adj) == (5, 500)
+    assert (launch.notify, launch.watchdog_s) == (True, 30.0)
+    assert web.health == HealthSpec(
+        ProbeSpec(TcpTarget("127.0.0.1:{port}"), 2.0, 0.25, 3.0, 120),
+        ProbeSpec(HttpTarget("http://127.0.0.1:{port}/ready/{slot}"), successes=2),
+        ProbeSpec(ExecTarget(("/bin/sh", "-c", "exit 0")), 0.0, 10.0, 1.0, 3, 1),
+    )
+    assert queue.health == HealthSpec()
+    assert web.policy().health.checks == set(Check) - {Check.RUNNING}
     assert queue.launch.argv[1:] == ("1 2",)
     assert (queue.replicas, queue.grace_s, queue.launch.registrar) == (1, 20.0, Registrar.AGENT)
     assert "nothing shows that the program registers itself" in queue.registrar_why

@@ -13,6 +13,7 @@ from autohealer.core.events import (
     Decided,
     DetachRequested,
     Event,
+    HealthReported,
     InvariantBroken,
     ListFailed,
     RegistrantDead,
@@ -33,6 +34,7 @@ from autohealer.core.events import (
     WorkerSpawned,
 )
 from autohealer.core.evolve import evolve
+from autohealer.core.health import Check, Verdict
 from autohealer.core.model import Ending, Exit, Incarnation, Phase, Policy, Store
 from autohealer.core.strangers import Standing
 from tests.unit.core.notation import BASE, Scene
@@ -41,6 +43,7 @@ LETTERS = {
     Phase.VACANT: "v",
     Phase.STARTING: "s",
     Phase.READY: "r",
+    Phase.UNREADY: "u",
     Phase.DRAINING: "d",
     Phase.BACKOFF: "b",
     Phase.QUARANTINED: "q",
@@ -101,6 +104,11 @@ def _unwanted(scene: Scene) -> Scene:
     return scene
 
 
+def _unfit(scene: Scene) -> Scene:
+    scene.decide(HealthReported(scene.name(0), Check.READINESS, Verdict.UNREADY, "why"))
+    return scene
+
+
 def _scene(text: str) -> Scene:
     return Scene(text, policy=POLICY)
 
@@ -117,6 +125,11 @@ SCENES: dict[Phase, list[Callable[[], Scene]]] = {
         lambda: _scene("0:absent(0.1s)"),
         lambda: _restarted(_scene("0:ready(1s)"), 1),
         lambda: _restarted(_scene("0:ready(1s)"), 2),
+    ],
+    Phase.UNREADY: [
+        lambda: _unfit(_scene("0:ready")),
+        lambda: _unfit(_restarted(_scene("0:ready(1s)"), 1)),
+        lambda: _unfit(_restarted(_scene("0:ready(1s)"), 2)),
     ],
     Phase.DRAINING: [
         lambda: _scene("0:draining(1s)"),
@@ -211,6 +224,13 @@ FACTS: dict[str, list[Fact]] = {
     "WorkerExited:leader": [lambda s: WorkerExited(_me(s), GONE, False, 0.0)],
     "TreeEmptied": [lambda s: TreeEmptied(_me(s), 0.0)],
     "TreeResists": [lambda s: TreeResists(_me(s), ("pid 7",))],
+    "HealthReported:well": [lambda s: HealthReported(_me(s), Check.READINESS, Verdict.WELL)],
+    "HealthReported:unready": [
+        lambda s: HealthReported(_me(s), Check.READINESS, Verdict.UNREADY, "why")
+    ],
+    "HealthReported:unhealthy": [
+        lambda s: HealthReported(_me(s), Check.LIVENESS, Verdict.UNHEALTHY, "why")
+    ],
     "StoreChanged": [lambda _: StoreChanged(Store.LOST)],
     "SessionTimeoutGranted": [lambda _: SessionTimeoutGranted(60.0, 0.1)],
     "WorkersListed:with": [lambda s: s.lists(_me(s))],
@@ -258,7 +278,7 @@ def _cell(row: str, phase: Phase) -> str:
     found = set(_next_phases(row, phase))
     if found == {LETTERS[phase]}:
         return "."
-    return "".join(letter for letter in "vsrdbqh-" if letter in found)
+    return "".join(letter for letter in "vsrudbqh-" if letter in found)
 
 
 @pytest.mark.parametrize("phase", Phase)
@@ -277,10 +297,10 @@ def test_every_fact_has_a_row() -> None:
 
 def drawn() -> Iterator[str]:
     """The table as the code is, to be looked at and put into its place."""
-    yield f"    {'fact':<24}" + "".join(f"{phase.value:<12}" for phase in Phase).rstrip()
+    yield f"    {'fact':<25}" + "".join(f"{phase.value:<12}" for phase in Phase).rstrip()
     for row in FACTS:
         cells = (_cell(row, phase) for phase in Phase)
-        yield f"    {row:<24}" + "".join(f"{cell:<12}" for cell in cells).rstrip()
+        yield f"    {row:<25}" + "".join(f"{cell:<12}" for cell in cells).rstrip()
 
 
 if __name__ == "__main__":

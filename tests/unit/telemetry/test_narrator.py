@@ -12,6 +12,7 @@ import structlog
 from autohealer.core import events
 from autohealer.core.actions import Drain, Kill, Plan, Spawn
 from autohealer.core.evolve import evolve
+from autohealer.core.health import Check, Verdict
 from autohealer.core.model import Budget, Ending, Exit, Incarnation, Policy, Store, View
 from autohealer.core.reconcile import reconcile
 from autohealer.core.strangers import Standing
@@ -39,6 +40,10 @@ ONE_OF_EACH: dict[type, tuple[events.Event, str | None]] = {
     events.TreeResists: (
         events.TreeResists(NAME, ("pid 7 (disk-sleep, python3)",)),
         "worker_tree_resists",
+    ),
+    events.HealthReported: (
+        events.HealthReported(NAME, Check.LIVENESS, Verdict.UNHEALTHY, "answered 500"),
+        "worker_unhealthy",
     ),
     events.StoreChanged: (events.StoreChanged(Store.SUSPENDED), "zookeeper_suspended"),
     events.SessionTimeoutGranted: (events.SessionTimeoutGranted(42.0, 0.5), None),
