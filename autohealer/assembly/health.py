@@ -9,15 +9,16 @@ import asyncio
 import random
 from collections.abc import Callable, Coroutine, Sequence
 
-from autohealer.core.actions import Plan
-from autohealer.core.events import Event
-from autohealer.core.model import Incarnation, View
+from autohealer.core.actions import Drain, Kill, Plan
+from autohealer.core.events import Event, TreeEmptied, WorkerAdopted, WorkerExited, WorkerSpawned
+from autohealer.core.model import Incarnation, Registrar, View
 from autohealer.daemon.ports import Post
 from autohealer.probes.asking import Ran
 from autohealer.probes.rounds import Rounds
 from autohealer.processes.beside import Beside
 from autohealer.processes.local import LocalProcesses
 from autohealer.processes.reaper import Reaper
+from autohealer.processes.standstill import Standstill
 from autohealer.settings import GroupSettings
 
 CLOSE_S = 1.0
@@ -36,6 +37,9 @@ class HealthCare:
         start: Callable[[Coroutine[object, object, None]], asyncio.Task[None]],
     ) -> None:
         """`start` runs something in the background."""
+        self._standstill = (
+            Standstill(post) if settings.launch.registrar is Registrar.AGENT else None
+        )
         self._beside = Beside(processes.launcher, reaper)
         self._rounds = Rounds(
             settings.health,
@@ -50,10 +54,31 @@ class HealthCare:
     def observe(self, facts: Sequence[Event], plan: Plan, view: View) -> None:
         """After a round."""
         self._rounds.observe(facts, plan, view)
+        for fact in facts:
+            match fact:
+                case WorkerSpawned(name, pid) | WorkerAdopted(name, pid):
+                    self._begin(name, pid)
+                case WorkerExited(name) | TreeEmptied(name):
+                    self._end(name)
+                case _:
+                    pass
+        for action in plan.actions:
+            if isinstance(action, Drain | Kill) and self._standstill is not None:
+                self._standstill.forget(action.name)
+
+    def _begin(self, name: Incarnation, pid: int) -> None:
+        if self._standstill is not None:
+            self._standstill.watch(name, pid)
+
+    def _end(self, name: Incarnation) -> None:
+        if self._standstill is not None:
+            self._standstill.forget(name)
 
     def close(self) -> None:
         """Ask nobody any more."""
         self._rounds.close()
+        if self._standstill is not None:
+            self._standstill.close()
         self._beside.close(CLOSE_S)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from kazoo.client import KazooClient
 
 from autohealer.contract import WORKERS_PATH
 from autohealer.control.records import SlotRecord
+from tests.integration.test_command_line import autohealer
 from tests.integration.test_several_groups import Fleet
 from tests.support.clients import connected
 from tests.support.eventually import eventually
@@ -142,3 +145,22 @@ def test_when_all_fail_together_nobody_is_restarted_at_first_and_then_one(
             before[slot] for slot in range(1, 5)
         ]
         assert all(Path(f"/proc/{pid}").exists() for pid in before.values() if pid != before[0])
+
+
+PLAIN = """
+[group.web]
+command = ["/bin/sh", "-c", "while :; do sleep 0.2; done"]
+replicas = 2
+"""
+
+
+def test_a_frozen_program_is_replaced(zookeeper: ZooKeeperUnderTest, tmp_path: Path) -> None:
+    """A shell loop that somebody stopped would hold its slot, and its name in ZooKeeper, for ever."""
+    with Fleet(tmp_path, zookeeper.connection, PLAIN) as fleet:
+        before = fleet.whole("web")["web"]
+        os.kill(before[1], signal.SIGSTOP)
+        fleet.heals("web", 1, before[1])
+        assert fleet.whole("web")["web"][0] == before[0]
+        done = autohealer("why", "--state-dir", str(fleet.state_dir))
+        assert "frozen" in done.stdout
+        assert "its process stands still; it was stopped (SIGSTOP)" in done.stdout
