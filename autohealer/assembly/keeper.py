@@ -134,7 +134,13 @@ class Keeper:
         self._registry = shared.registry.subscribe(settings.name, self.post)
         self._processes = self._open_processes()
         self._health = HealthCare(
-            settings, self._processes, shared.reaper, self.post, shared.unforeseen.start
+            settings,
+            self._processes,
+            shared.reaper,
+            self.post,
+            shared.unforeseen.start,
+            hold.folder,
+            lambda sentence: shared.logger.warning("notify_trouble", why=sentence),
         )
         self._agency = self._open_agency()
         self._history = self._open_history()
@@ -377,7 +383,7 @@ class Keeper:
             self._shared.connection,
             self._began_at,
         )
-        remarks = Remarks(holds=lambda: self._holds, notes=self._notes, hint=self._hint)
+        remarks = Remarks(lambda: self._holds, self._notes, self._hint, self._health.says)
         record = await gather_status(about, self._view, time.monotonic, remarks, _examine)
         return replace(record, at=datetime.now(UTC).isoformat(timespec="milliseconds"))
 

@@ -31,7 +31,7 @@ REASON_COLUMNS_MIN = 30
 _STYLES = {
     "ready": "green",
     **dict.fromkeys(("backoff", "quarantined", "held"), "red"),
-    **dict.fromkeys(("starting", "draining", "up, not ready"), "yellow"),
+    **dict.fromkeys(("starting", "draining", "up, not ready", "unready"), "yellow"),
 }
 _WELL = frozenset({"running", "sleeping", "idle"})
 """What the kernel says of a process that does its work, or waits for some."""
@@ -146,7 +146,10 @@ def _process(slot: SlotRecord) -> str:
 def _reason(slot: SlotRecord) -> str:
     wait = "" if slot.next_try_s is None else f"; next try in {_duration(slot.next_try_s)}"
     hint = f"; {slot.hint}" if slot.hint else ""
-    return f"{slot.reason}{wait}{hint}"
+    lacking = f"; not ready: {', '.join(slot.not_ready)}" if slot.not_ready else ""
+    ailing = f"; to be restarted: {slot.ailing}" if slot.ailing else ""
+    says = f"; says: {slot.says}" if slot.says else ""
+    return f"{slot.reason}{wait}{hint}{lacking}{ailing}{says}"
 
 
 def _since(age_s: float | None) -> str:

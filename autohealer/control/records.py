@@ -11,7 +11,9 @@ class SlotRecord:
 
     `ready` is true only when the worker is registered by a fresh list, its process lives and is not stopped.
     `registration` is present, absent or unknown; `health` is what the process was doing when asked. `hint` is what may
-    be done about the last death, where that was recognised and nothing is ready since.
+    be done about the last death, where that was recognised and nothing is ready since. `not_ready` are the conditions
+    that keep a live worker from being ready, each in words, `ailing` what it is to be ended for, if anything; `says` is
+    what it last said of itself (STATUS=).
     """
 
     slot: int
@@ -33,6 +35,9 @@ class SlotRecord:
     reason: str
     next_try_s: float | None
     hint: str = ""
+    not_ready: tuple[str, ...] = ()
+    ailing: str = ""
+    says: str = ""
 
 
 @dataclass(frozen=True, slots=True)

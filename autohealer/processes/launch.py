@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pwd import getpwuid
 
 from autohealer.contract import (
@@ -26,7 +26,7 @@ from autohealer.contract import (
 from autohealer.core.model import Incarnation, Registrar
 from autohealer.healthspec import filled
 from autohealer.launchspec import LaunchSpec, ResourceLimits
-from autohealer.processes.allowance import before_it_begins, held_back, limit, rank
+from autohealer.processes.allowance import before_it_begins, held_back, knowing_its_pid, limit, rank
 from autohealer.processes.guise import Account, account_of, guise
 from autohealer.processes.identity import ENV_LAUNCHED, ticks_now, token_of
 from autohealer.processes.output import OutputFiles
@@ -73,6 +73,8 @@ class Launcher:
             ENV_KEEPER: keeper_id(secret),
             ENV_REVISION: spec.revision,
         }
+        self.also_told: Callable[[Incarnation], Mapping[str, str]] = lambda _name: {}
+        """On the launching thread: what else a worker finds in its environment. May raise `OSError`."""
         self._group = group
         self._secret = secret
         self._output = output
@@ -82,8 +84,10 @@ class Launcher:
         spec = self._spec
         values = self.values_for(name)
         argv = [filled(word, values) for word in spec.argv]
-        environment = self._environment_for(name, values)
+        environment = self._environment_for(name, values) | dict(self.also_told(name))
         output = self._output.open(name.slot)
+        if spec.watchdog_s is not None:
+            argv = knowing_its_pid(argv)
         with guise(self._account, spec.umask):
             words = held_back(argv) if self._is_held_back else argv
             pid = spawn_detached(words, environment, output, spec.directory)

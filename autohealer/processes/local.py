@@ -56,14 +56,13 @@ from autohealer.processes.output import OutputFiles
 from autohealer.processes.procfs import own_pid_namespace, stat_of
 from autohealer.processes.reaper import Reaper, Watched
 from autohealer.processes.remnants import Ended, Remnant, Remnants
-from autohealer.processes.tree import Leader, signal_group
+from autohealer.processes.tree import Leader, is_in_tree, signal_group
 
 SIGHTING_S = 0.5
 """How old a look at all processes may be that tells what dead registrants have left."""
 
 LEDGER_CLOSE_S = 1.0
 """How long the end waits for the last notes to be written."""
-
 
 LAUNCH_CLOSE_S = 1.0
 """How long the end waits for a launch that was begun, so that it is noted."""
@@ -134,11 +133,14 @@ class LocalProcesses:
 
     def terminate(self, name: Incarnation) -> None:
         """The stop signal, TERM by default, to the whole group, and CONT so that a stopped one can obey."""
+        self._ask_to_end(name, self._stop_signal)
+
+    def _ask_to_end(self, name: Incarnation, number: signal.Signals) -> None:
         if name in self._pending:
             self._end_pending(name, self.terminate)
         elif (leader := self._led.get(name)) is not None:
             leader.terminated = True
-            leader.signal_group(self._stop_signal)
+            leader.signal_group(number)
             leader.signal_group(signal.SIGCONT)
 
     def kill(self, name: Incarnation) -> None:
@@ -156,6 +158,18 @@ class LocalProcesses:
             self._remnants.hunt(self._tree_of(leader))
         elif self._cgroups is not None:
             self._cgroups.kill(name)
+
+    def abort(self, name: Incarnation) -> None:
+        """ABRT to the whole group, so that it leaves behind what it was about."""
+        self._ask_to_end(name, signal.SIGABRT)
+
+    def is_of(self, name: Incarnation, pid: int) -> bool:
+        """Whether a process is one of a live incarnation's, as far as one can look."""
+        leader = self._led.get(name)
+        try:
+            return leader is not None and pid > 0 and is_in_tree(leader, pid)
+        except OSError:
+            return False
 
     def record_of(self, name: Incarnation) -> WorkerRecord | None:
         """What tells of a live incarnation as well as its own record would."""

@@ -164,3 +164,77 @@ def test_a_frozen_program_is_replaced(zookeeper: ZooKeeperUnderTest, tmp_path: P
         done = autohealer("why", "--state-dir", str(fleet.state_dir))
         assert "frozen" in done.stdout
         assert "its process stands still; it was stopped (SIGSTOP)" in done.stdout
+
+
+SPEAKER = """
+import os, pathlib, signal, socket, time
+
+def say(text):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as speaking:
+        try:
+            speaking.sendto(text.encode(), os.environ["NOTIFY_SOCKET"])
+        except OSError:
+            pass  # as sd_notify has it: nobody hears it between two daemons
+
+say("STATUS=loading")
+slot = os.environ["AUTOHEALER_SLOT"]
+while not pathlib.Path("go").exists():
+    time.sleep(0.05)
+assert os.environ["WATCHDOG_PID"] == str(os.getpid())
+say("READY=1\\nSTATUS=at work")
+while not pathlib.Path("hang-" + slot).exists():
+    say("WATCHDOG=1")
+    time.sleep(0.1)
+print("hangs now", flush=True)
+time.sleep(99)
+"""
+SPEAKING = """
+[group.web]
+command = ["{python}", "speaker.py"]
+directory = "{folder}"
+replicas = 2
+notify = true
+watchdog = "2s"
+"""
+
+
+def test_workers_say_themselves_when_they_are_ready_and_that_they_live(
+    zookeeper: ZooKeeperUnderTest, tmp_path: Path
+) -> None:
+    """What works under systemd would be called ready too early, or never, and stay when it hangs."""
+    (tmp_path / "speaker.py").write_text(SPEAKER)
+    text = SPEAKING.format(python=sys.executable, folder=tmp_path)
+    with (
+        Fleet(tmp_path, zookeeper.connection, text) as fleet,
+        connected(zookeeper.connection) as client,
+    ):
+        first = eventually(
+            lambda: it if (it := row(fleet, 0)) is not None and it.says else None,
+            within_s=WITHIN_S,
+        )
+        assert (first.phase, first.says) == ("starting", "loading")
+        assert "it has not said READY=1 yet" in first.not_ready
+        assert registered(client) == set()
+        (tmp_path / "go").touch()
+        before = fleet.whole("web")["web"]
+        eventually(lambda: registered(client) == {0, 1}, within_s=WITHIN_S)
+        fleet.kill()
+        fleet.start()
+        assert fleet.whole("web")["web"] == before
+        eventually(
+            lambda: (it := row(fleet, 1)) is not None and it.phase == "ready", within_s=WITHIN_S
+        )
+        (tmp_path / "hang-1").touch()
+        eventually(
+            lambda: "it has not said WATCHDOG=1 for 2 s" in fleet.output.read_text(),
+            within_s=WITHIN_S,
+            view=lambda: fleet.output.read_text()[-3000:],
+        )
+        (tmp_path / "hang-1").unlink()
+        fleet.heals("web", 1, before[1])
+        assert fleet.whole("web")["web"][0] == before[0]
+        done = autohealer("why", "--state-dir", str(fleet.state_dir))
+        assert "watchdog" in done.stdout
+        assert "hangs now" in done.stdout
+        assert fleet.stop() == 0
+        assert list((fleet.state_dir / "groups" / "web" / "notify").iterdir()) == []

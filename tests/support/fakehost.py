@@ -19,7 +19,7 @@ from autohealer.contract import WorkerRecord
 if TYPE_CHECKING:
     from autohealer.core.model import Exit, Incarnation
 
-TERM, KILL = 15, 9
+ABRT, TERM, KILL = 6, 15, 9
 
 
 class HostWitness:
