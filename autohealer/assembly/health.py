@@ -17,7 +17,6 @@ from autohealer.core.events import (
     TreeEmptied,
     WorkerAdopted,
     WorkerExited,
-    WorkerHeld,
     WorkerSpawned,
 )
 from autohealer.core.model import Incarnation, Registrar, View
@@ -54,7 +53,7 @@ class HealthCare:
         self._listener = _listener(settings, processes, post, folder / "notify", said)
         if self._listener is not None:
             processes.launcher.also_told = self._listener.environment_for
-        self._living: set[Incarnation] | None = set()
+        self._is_swept = False
         self._standstill = (
             Standstill(post) if settings.launch.registrar is Registrar.AGENT else None
         )
@@ -78,20 +77,17 @@ class HealthCare:
                     self._begin(name, pid, None)
                 case WorkerAdopted(name, pid):
                     self._begin(name, pid, _environment_of(pid))
-                case WorkerHeld(name):
-                    self._note_living(name)
                 case WorkerExited(name) | TreeEmptied(name) | SpawnFailed(name):
                     self._end(name)
                 case _:
                     pass
-        self._sweep()
+        self._sweep(view)
         for action in plan.actions:
             if isinstance(action, Drain | Kill):
                 self._told_to_end(action.name)
 
     def _begin(self, name: Incarnation, pid: int, given: Mapping[str, str] | None) -> None:
         """`given` is the environment of one that an earlier daemon launched."""
-        self._note_living(name)
         if self._standstill is not None:
             self._standstill.watch(name, pid)
         if self._listener is None:
@@ -113,15 +109,11 @@ class HealthCare:
         if self._listener is not None:
             self._listener.ended(name)
 
-    def _note_living(self, name: Incarnation) -> None:
-        if self._living is not None:
-            self._living.add(name)
-
-    def _sweep(self) -> None:
-        """Once, when it is known who lived before."""
-        if self._living is not None and self._listener is not None:
-            self._listener.sweep(self._living)
-        self._living = None
+    def _sweep(self, view: View) -> None:
+        """Once, when it is known who lives; those that are just being launched are among them."""
+        if not self._is_swept and self._listener is not None:
+            self._listener.sweep(set(view.key_of))
+        self._is_swept = True
 
     def says(self, name: Incarnation) -> str:
         """What a worker last said of itself, harmless to show."""

@@ -73,9 +73,9 @@ def _spec(option: str, text: str | None) -> ProbeSpec | None:
 
 def _found(target: ProbeTarget) -> ProbeTarget:
     """A command with its program found. Raises `ProgramError`."""
-    from autohealer.processes.program import resolve_program  # who asks by command pays for it
+    from autohealer.processes.program import resolve_command  # who asks by command pays for it
 
     if not isinstance(target, ExecTarget):
         return target
     program, *words = target.argv
-    return replace(target, argv=(*resolve_program(program).argv, *words))
+    return replace(target, argv=(*resolve_command(program).argv, *words))

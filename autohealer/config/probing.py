@@ -21,7 +21,7 @@ from autohealer.healthspec import (
     parse_tcp,
     texts_of,
 )
-from autohealer.processes.program import ProgramError, resolve_program
+from autohealer.processes.program import ProgramError, resolve_command
 
 _KINDS = ("http", "tcp", "exec")
 _PORT = "{port}"
@@ -86,4 +86,4 @@ def _target(
 
 def _command(command: str | list[str], folder: Path) -> ExecTarget:
     words = words_of(command)
-    return ExecTarget((*resolve_program(words[0], folder).argv, *words[1:]))
+    return ExecTarget((*resolve_command(words[0], folder).argv, *words[1:]))

@@ -116,16 +116,21 @@ def letters_at(listening: socket.socket) -> Iterator[Letter]:
             )
         except OSError:
             return  # nothing waits, or we are out of means: the loop comes back
-        sender = 0
+        sender, descriptors = 0, b""
         for level, kind, data in ancillary:
             if level != socket.SOL_SOCKET:
                 continue
             if kind == socket.SCM_RIGHTS:
-                _close_all(data)
+                descriptors += data
             elif kind == _SCM_CREDENTIALS and len(data) >= _CREDENTIALS.size:
                 sender = _CREDENTIALS.unpack_from(data)[0]
-        if not flags & socket.MSG_TRUNC:
-            yield Letter(sender, text)
+        try:
+            if not flags & socket.MSG_TRUNC:
+                yield Letter(sender, text)
+        finally:
+            _close_all(
+                descriptors
+            )  # then the sender may end, and who it was cannot be told any more
 
 
 def _close_all(data: bytes) -> None:
