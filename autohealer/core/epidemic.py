@@ -51,10 +51,9 @@ def _hold(view: View, seconds: float) -> None:
 
 
 def release_if_over(view: View) -> None:
-    """Take the brake off when nobody ails any more and nobody ended for it is waited for."""
+    """Take the brake off when nobody ails any more."""
     epidemic = view.room.epidemic
-    is_awaited = any(until > view.now for until in epidemic.replacing.values())
-    if epidemic.on and not epidemic.ailing and not is_awaited:
+    if epidemic.on and not epidemic.ailing:
         epidemic.on, epidemic.count = False, 0
         epidemic.replacing.clear()
         view.room.turns += 1

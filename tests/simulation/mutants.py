@@ -11,9 +11,11 @@ from dataclasses import replace
 
 from autohealer.core import (
     brake,
+    epidemic,
     evolve,
     held,
     membership,
+    readiness,
     reconcile,
     registrations,
     slots,
@@ -23,6 +25,7 @@ from autohealer.core.actions import Action, Discard, Drain, Plan
 from autohealer.core.brake import release_if_whole, review_losses
 from autohealer.core.events import WorkerAdopted
 from autohealer.core.firstfill import Gate
+from autohealer.core.health import Health
 from autohealer.core.intensity import Rate, rate_of
 from autohealer.core.model import (
     NEVER,
@@ -32,6 +35,7 @@ from autohealer.core.model import (
     Ending,
     Exit,
     Incarnation,
+    Occupant,
     Phase,
     Policy,
     Slot,
@@ -51,6 +55,7 @@ EXITED = evolve._exited
 ENDING = reconcile._ending
 LAUNCH_ORDERED = evolve._launch_ordered
 STORE_CHANGED = storeroom.store_changed
+TURN = readiness._turn
 
 
 def _checks_nothing(view: View, plan: Plan) -> tuple[str, ...]:
@@ -230,7 +235,25 @@ def _registers_once(view: View, asked_at: float) -> None:
     """Takes a registration that was ordered for one that is there."""
 
 
+def _asks_nothing(health: Health) -> bool:
+    """Takes every worker for fit."""
+    return True
+
+
+def _stays_ready(view: View, slot: Slot, occupant: Occupant, phase: Phase) -> None:
+    """Takes who was ready once for ready."""
+    phase = Phase.READY if phase is Phase.UNREADY else phase
+    TURN(view, slot, occupant, phase)
+
+
+def _never_counts_the_sick(view: View) -> None:
+    """Takes each sick worker for the only one."""
+
+
 MUTANTS: dict[str, list[Patch]] = {
+    "registers who is not ready yet": [(Health, "is_fit", property(_asks_nothing))],
+    "keeps the name of who is not ready": [(readiness, "_turn", _stays_ready)],
+    "ends all who ail together": [(epidemic, "_review", _never_counts_the_sick)],
     "restarts while the store is away": OF_THE_CORE["ignores freshness"],
     "does not settle after a reconnect": OF_THE_CORE["knows no settle time"],
     "reuses a generation": OF_THE_CORE["reuses a generation"],

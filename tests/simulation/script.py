@@ -54,7 +54,7 @@ class Ending(Enum):
 class Script:
     """One story; `hasty`: its end does not wait for calm; `again_after_s`: when a stop is asked for a second time.
 
-    `registrar`: who registers the workers.
+    `registrar`: who registers the workers; `asked`: whether these are asked for their health.
     """
 
     replicas: int
@@ -64,6 +64,7 @@ class Script:
     again_after_s: float = 1.0
     luck: int = 0
     registrar: Registrar = Registrar.SELF
+    asked: bool = False
 
 
 def chosen(among: Iterable[FakeProcess], whom: Whom) -> list[FakeProcess]:

@@ -14,9 +14,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from autohealer.core.events import DetachRequested, ReplicasSet, StopRequested
+from autohealer.core.health import NO_CHECKS, Check, HealthRules
 from autohealer.core.model import Policy, Registrar, Store
 from tests.simulation.daemons import DaemonKilled, SimulatedDaemon
-from tests.simulation.world import SESSION_S, World
+from tests.simulation.world import KNOWN_WITHIN_S, SESSION_S, World
 from tests.support.history import DaemonEnded, Farewell, Fault, Harm, Relief, StopAsked, Wanted
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ POLICY = Policy(
     budget_per_s_each=0.15,
 )
 """The defaults, with a budget that a storm among nine workers can spend."""
+ASKED = HealthRules(frozenset({Check.READINESS, Check.LIVENESS}), spread_s=KNOWN_WITHIN_S)
 GENERATIONS_APART = 1_000_000
 """A later daemon's generations begin this much higher, as microseconds since the epoch do."""
 RETRY_S = 1.0
@@ -48,9 +50,11 @@ class Stage:
         replicas: int,
         observers: Sequence[Observer],
         registrar: Registrar = Registrar.SELF,
+        *,
+        asked: bool = False,
     ) -> None:
-        self.world = World(luck, registrar)
-        self._policy = replace(POLICY, registrar=registrar)
+        self.world = World(luck, registrar, asked=asked)
+        self._policy = replace(POLICY, registrar=registrar, health=ASKED if asked else NO_CHECKS)
         self.replicas = replicas
         self.daemon: SimulatedDaemon | None = None
         self.is_cut = False

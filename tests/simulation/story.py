@@ -18,7 +18,7 @@ from tests.simulation.luck import Luck
 from tests.simulation.script import Ending, Script, in_python
 from tests.simulation.stage import POLICY, Stage
 from tests.simulation.surroundings import Scale
-from tests.simulation.world import REJOINS_WITHIN_S, SESSION_S
+from tests.simulation.world import KNOWN_WITHIN_S, REJOINS_WITHIN_S, SESSION_S
 from tests.support.history import Closed, Record
 from tests.support.ledgers import Rules
 from tests.support.oracle import violations_of
@@ -60,7 +60,9 @@ class _Story:
         self._script = script
         self._tell = tell
         self._bound_s = recovery_bound_s(_replicas_max(script))
-        self._stage = Stage(Luck(script.luck), script.replicas, observers, script.registrar)
+        self._stage = Stage(
+            Luck(script.luck), script.replicas, observers, script.registrar, asked=script.asked
+        )
 
     async def run(self) -> Outcome:
         stage, script = self._stage, self._script
@@ -132,6 +134,7 @@ def rules(bound_s: float) -> Rules:
         prompt_s=FACT_LATE_S,
         quiet_s=QUIET_S,
         sight_s=LAG_MAX_S,
+        asked_within_s=KNOWN_WITHIN_S + LAG_MAX_S,
     )
 
 

@@ -11,6 +11,7 @@ I4  a healthy worker (no fault hit it, or it has registered again since) is neve
     after a mass loss nobody is ended before the hold is over, then only one by one
 I5  no signal to another process than the one meant or to one not proven to be ours; bystanders and their znodes live
 I6  a stop ends in time and leaves nothing but what is not proven to be ours; who is asked to end has its grace
+I11 see `ailments`: workers that are asked for their health
 I7  restarts stay within the group's budget, and no generation is used twice
 
 The numbers are those of the invariants every coordinated supervisor is held to. I8 (ephemerals vanish exactly when
@@ -27,6 +28,7 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from autohealer.core.model import Incarnation
+from tests.support.ailments import KNOWN_SICK, violations_of_health
 from tests.support.history import (
     NO_LIST,
     UNPROVABLE,
@@ -63,13 +65,13 @@ from tests.support.losses import MassLosses
 
 def violations_of(history: Iterable[Record], rules: Rules) -> list[str]:
     """Every broken invariant, as `I4 at 12.345: slot 3 generation 7 …`; empty when all hold."""
-    judge = _Judge(rules)
+    judge, records = _Judge(rules), tuple(history)
     last: Record | None = None
-    for last in history:
+    for last in records:
         judge.witness(last)
     if not isinstance(last, Closed):
         judge.violations.append("the history has no end: nothing can be said of what came last")
-    return judge.violations
+    return [*judge.violations, *violations_of_health(records, rules)]
 
 
 class _Judge:
@@ -270,7 +272,7 @@ class _Judge:
 
     def _judge_ending(self, life: Life) -> None:
         """The daemon ends a live incarnation, or nobody knows who did."""
-        if self._stop_asked_at is not None or self._is_surplus(life):
+        if self._stop_asked_at is not None or self._is_surplus(life) or KNOWN_SICK in life.ailments:
             self._losses.leave(life, self._at, self._replicas)
             return
         if wrong := self._losses.end(life.name, self._at, self._replicas):
