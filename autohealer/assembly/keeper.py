@@ -133,15 +133,7 @@ class Keeper:
         shared.neighbours.join(settings.name, self._mailbox)
         self._registry = shared.registry.subscribe(settings.name, self.post)
         self._processes = self._open_processes()
-        self._health = HealthCare(
-            settings,
-            self._processes,
-            shared.reaper,
-            self.post,
-            shared.unforeseen.start,
-            hold.folder,
-            lambda sentence: shared.logger.warning("notify_trouble", why=sentence),
-        )
+        self._health = self._open_health()
         self._agency = self._open_agency()
         self._history = self._open_history()
         self._claim = GroupClaim(
@@ -183,6 +175,17 @@ class Keeper:
             random.Random(),
             WorkerCgroups.find(settings.name),
             settings.stop_signal,
+        )
+
+    def _open_health(self) -> HealthCare:
+        return HealthCare(
+            self._settings,
+            self._processes,
+            self._shared.reaper,
+            self.post,
+            self._shared.unforeseen.start,
+            self._hold.folder,
+            lambda sentence: self._shared.logger.warning("notify_trouble", why=sentence),
         )
 
     def _open_agency(self) -> Agency | None:

@@ -14,6 +14,7 @@ from autohealer.core.model import Incarnation
 from autohealer.healthspec import ExecTarget, HttpTarget, ProbeTarget, TcpTarget, filled
 from autohealer.printable import printable
 from autohealer.probes.answers import WELL, Answer, CouldNotAsk, failed, raise_if_ours
+from autohealer.probes.connecting import connected
 from autohealer.probes.http import ask_http, in_words
 
 LINE_CHARS_MAX = 200
@@ -82,13 +83,11 @@ def _in_words(target: ProbeTarget, values: dict[str, str]) -> str:
 async def _ask_tcp(address: str) -> Answer:
     host, _, port = address.rpartition(":")
     try:
-        transport, _ = await asyncio.get_running_loop().create_connection(
-            asyncio.Protocol, host.strip("[]"), int(port)
-        )
+        connection = await connected(host.strip("[]"), int(port))
     except (OSError, ValueError, OverflowError) as error:
         raise_if_ours(error)
         return failed(f"a connection to {printable(address)}: {in_words(error)}")
-    transport.close()
+    connection.close()
     return WELL
 
 

@@ -1,7 +1,7 @@
 """Ask by HTTP: a GET on a connection of its own, well where the status is from 200 to 399.
 
-Theory of operation. It is written by hand on asyncio's transports because a general client costs more than twice as
-much, and thousands of workers are asked. As in Kubernetes a redirect is followed on the same host only, and one to
+Theory of operation. It is written by hand on bare sockets because a general client costs more than twice as much, and
+thousands of workers are asked. As in Kubernetes a redirect is followed on the same host only, and one to
 another host is well; of a body some KiB are read, so that a server need not find its connection gone in mid-write; who
 speaks TLS need not have a certificate that anybody trusts. Proxies of the environment mean nothing here.
 
@@ -19,9 +19,11 @@ from urllib.parse import urljoin, urlsplit
 
 from autohealer.printable import printable
 from autohealer.probes.answers import WELL, Answer, failed, raise_if_ours
+from autohealer.probes.connecting import connected
 
 BODY_BYTES_MAX = 10 * 1024
 HEAD_BYTES_MAX = 16 * 1024
+READ_BYTES = 16 * 1024
 REDIRECTS_MAX = 10
 URL_CHARS_MAX = 200
 
@@ -84,26 +86,38 @@ async def _get(url: str) -> Head:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("this is no address for HTTP")
-    is_secure = parts.scheme == "https"
-    port = parts.port or (443 if is_secure else 80)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     address = parts.netloc.rpartition("@")[2]
     request = (
         f"GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: autohealer-probe\r\nAccept: */*\r\n"
         "Connection: close\r\n\r\n"
     ).encode("utf-8", "replace")
+    if parts.scheme == "https":
+        return await _exchange_in_secret(parts.hostname, parts.port or 443, request)
+    return await _exchange(parts.hostname, parts.port or 80, request)
+
+
+async def _exchange(host: str, port: int, request: bytes) -> Head:
     loop = asyncio.get_running_loop()
-    exchange = _Exchange(request, loop.create_future())
-    await loop.create_connection(
-        lambda: exchange, parts.hostname, port, ssl=_unchecked() if is_secure else None
-    )
+    connection = await connected(host, port)
+    with connection:
+        await loop.sock_sendall(connection, request)
+        reading = _Reading()
+        while (head := reading.fed(await loop.sock_recv(connection, READ_BYTES))) is None:
+            pass
+        return head
+
+
+async def _exchange_in_secret(host: str, port: int, request: bytes) -> Head:
+    reader, writer = await asyncio.open_connection(host, port, ssl=_unchecked())
     try:
-        answer = await exchange.done
+        writer.write(request)
+        reading = _Reading()
+        while (head := reading.fed(await reader.read(READ_BYTES))) is None:
+            pass
+        return head
     finally:
-        exchange.close()
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+        writer.transport.abort()
 
 
 @cache
@@ -114,59 +128,31 @@ def _unchecked() -> ssl.SSLContext:
     return context
 
 
-class _Exchange(asyncio.Protocol):
-    """One request and as much of its answer as matters."""
+class _Reading:
+    """As much of an answer as matters."""
 
-    def __init__(self, request: bytes, done: asyncio.Future[Head | Exception]) -> None:
-        self.done = done
-        self._request = request
-        self._seen = bytearray()
+    def __init__(self) -> None:
+        self._seen = b""
         self._head: Head | None = None
         self._body_left = BODY_BYTES_MAX
-        self._transport: asyncio.Transport | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.write(self._request)
-
-    def data_received(self, data: bytes) -> None:
-        if self.done.done():
-            return
+    def fed(self, data: bytes) -> Head | None:
+        """The head, once nothing more of the answer matters; no data is its end. Raises `BadAnswer`."""
         if self._head is not None:
             self._body_left -= len(data)
         else:
             self._seen += data
             self._read_head()
-        if self._head is not None and self._body_left <= 0 and not self.done.done():
-            self.done.set_result(self._head)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self.done.done():
-            return
-        if self._head is not None and exc is None:
-            self.done.set_result(self._head)
-        elif exc is not None:
-            self._fail(exc)
-        else:
-            self._fail(BadAnswer("was not answered: the connection was closed"))
-
-    def close(self) -> None:
-        """Of what comes now nothing matters."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    def _fail(self, error: Exception) -> None:
-        """As a result: where nobody waits any more, an exception that nobody takes would end the daemon."""
-        self.done.set_result(error)
+        if self._head is None and not data:
+            raise BadAnswer("was not answered: the connection was closed")
+        return self._head if not data or self._body_left <= 0 else None
 
     def _read_head(self) -> None:
         while (end := _HEAD_END.search(self._seen)) is not None:
             status = _STATUS.match(self._seen)
             if status is None:
-                self._fail(BadAnswer("was answered with something that is not HTTP"))
-                return
-            head, body = bytes(self._seen[: end.end()]), self._seen[end.end() :]
+                raise BadAnswer("was answered with something that is not HTTP")
+            head, body = self._seen[: end.end()], self._seen[end.end() :]
             code = int(status[1])
             if 100 <= code < 200 and code != 101:
                 self._seen = body
@@ -174,7 +160,7 @@ class _Exchange(asyncio.Protocol):
             self._begin_body(code, head, len(body))
             return
         if len(self._seen) > HEAD_BYTES_MAX:
-            self._fail(BadAnswer(f"was answered with more than {HEAD_BYTES_MAX} bytes of headers"))
+            raise BadAnswer(f"was answered with more than {HEAD_BYTES_MAX} bytes of headers")
 
     def _begin_body(self, code: int, head: bytes, came: int) -> None:
         location = _LOCATION.search(head)
