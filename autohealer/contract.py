@@ -47,7 +47,10 @@ ENV_ZOOKEEPER_USER = "AUTOHEALER_ZOOKEEPER_USER"
 ENV_ZNODE = "AUTOHEALER_ZNODE"
 ENV_TOKEN = "AUTOHEALER_TOKEN"
 ENV_REGISTRAR = "AUTOHEALER_REGISTRAR"
-"""`agent` where the daemon registers the worker; it is told of no znode then."""
+"""`agent` where the daemon registers the worker, `anonymous` where that does so under a name of its own.
+
+It is told of no znode then.
+"""
 ENV_KEEPER = "AUTOHEALER_KEEPER"
 ENV_REVISION = "AUTOHEALER_REVISION"
 """Which spec the worker was launched from: 12 hex digits, another where anything its launch depends on is another."""

@@ -13,7 +13,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 
-from autohealer.core.model import Registrar
+from autohealer.core.policy import Registrar
 
 REVISION_DIGITS = 12
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from pathlib import Path
 
-from autohealer.core.model import Registrar
+from autohealer.core.policy import Registrar
 
 
 class RegisterBy(Enum):
@@ -14,6 +14,7 @@ class RegisterBy(Enum):
     AUTO = "auto"
     SELF = "self"
     AGENT = "agent"
+    ANONYMOUS = "anonymous"
 
 
 def choose_registrar(
@@ -28,6 +29,8 @@ def choose_registrar(
             return Registrar.SELF, ""
         case RegisterBy.AGENT:
             return Registrar.AGENT, ""
+        case RegisterBy.ANONYMOUS:
+            return Registrar.ANONYMOUS, ""
         case RegisterBy.AUTO if expects_registration:
             return Registrar.SELF, "a --registration-timeout is for programs that register"
         case RegisterBy.AUTO:
@@ -40,5 +43,6 @@ def _seen_from(argv: tuple[str, ...], folder: Path) -> tuple[Registrar, str]:
     if sign := sign_of_registering(argv, folder):
         return Registrar.SELF, sign
     return Registrar.AGENT, (
-        "nothing shows that the program registers itself, so the daemon does it; if it does, say --register self"
+        "nothing shows that the program registers itself, so the daemon does it; if it does, say --register self, "
+        "or --register anonymous where it chooses its name in /workers"
     )

@@ -17,7 +17,7 @@ from signal import Signals
 
 from autohealer.contract import DEFAULT_SESSION_TIMEOUT_S, is_group_name
 from autohealer.core.health import Check, HealthRules
-from autohealer.core.model import Policy
+from autohealer.core.policy import Policy
 from autohealer.credentials import (
     NO_CREDENTIALS,
     Credentials,

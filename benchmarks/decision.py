@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 
 from autohealer.contract import WorkerRecord
+from autohealer.core.children import Child
 from autohealer.core.events import (
     Event,
     ReplicasSet,
@@ -30,7 +31,8 @@ from autohealer.core.events import (
     WorkersListed,
     WorkerSpawned,
 )
-from autohealer.core.model import Budget, Incarnation, Policy, Store, View
+from autohealer.core.model import Budget, Incarnation, Store, View
+from autohealer.core.policy import Policy
 from autohealer.daemon.executor import Executor
 from autohealer.daemon.loop import Loop
 from autohealer.daemon.mailbox import Mailbox
@@ -54,7 +56,7 @@ PATIENT = Policy(
 class NoRegistry:
     """Nothing is registered anywhere, so there is nothing to delete or read."""
 
-    def discard(self, name: Incarnation) -> None:
+    def discard(self, name: Incarnation, child: Child | None = None) -> None:
         """Nothing to delete."""
 
     def relist(self) -> None:

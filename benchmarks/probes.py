@@ -26,7 +26,8 @@ from pathlib import Path
 
 from autohealer.core.actions import Plan
 from autohealer.core.events import Event, WorkerAdopted
-from autohealer.core.model import Budget, Incarnation, Policy, View
+from autohealer.core.model import Budget, Incarnation, View
+from autohealer.core.policy import Policy
 from autohealer.healthspec import (
     ExecTarget,
     HealthSpec,
@@ -74,7 +75,8 @@ class _Commands:
     def __init__(self, folder: Path, reaper: Reaper) -> None:
         output = OutputFiles(folder, 1 << 20, say)
         spec = LaunchSpec(("/bin/true",))
-        self._beside = Beside(Launcher(spec, dict(os.environ), "bench", b"secret", output), reaper)
+        launcher = Launcher(spec, dict(os.environ), "bench", b"secret", output)
+        self._beside = Beside(lambda: launcher, reaper)
 
     async def run(self, name: Incarnation, argv: tuple[str, ...]) -> Ran:
         """One."""

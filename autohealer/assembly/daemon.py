@@ -12,16 +12,21 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 
 from structlog.typing import FilteringBoundLogger
 
 from autohealer.assembly.agency import AGENT_SESSION_S
 from autohealer.assembly.errors import PlatformError, StateDirError, ZooKeeperError
 from autohealer.assembly.groups import Groups
-from autohealer.assembly.keeper import Shared, end_task
+from autohealer.assembly.keeper import end_task
+from autohealer.assembly.reloading import Reloading
+from autohealer.assembly.shared import Shared
 from autohealer.assembly.signals import Reactions, brace, listen
 from autohealer.assembly.unforeseen import Unforeseen
 from autohealer.assembly.zookeeper import Choice, EmbeddedServers, choose
+from autohealer.control.server import Commands
+from autohealer.coordination.connections import Connections
 from autohealer.coordination.granted import Granted
 from autohealer.coordination.registry import Registry, RegistryForbidden
 from autohealer.coordination.session import Session, SessionId, ZooKeeperUnreachable
@@ -107,16 +112,12 @@ async def _keep(
     redraw: Callable[[], None],
     unforeseen: Unforeseen,
 ) -> None:
-    loop = asyncio.get_running_loop()
     async with AsyncExitStack() as undo:
         holds = _prepare_state(settings, logger, undo)
         secret = holds[0].secret
         choice = await choose(settings, secret)
-        logger.info("zookeeper_chosen", address=choice.connection, why=choice.why)
-        _tell_choices(settings, logger)
-        reaper = Reaper(loop)
-        reaper.start()
-        undo.callback(reaper.close)
+        _tell_choices(settings, choice, logger)
+        reaper = _reaper(undo)
         session, neighbours, registry = _store(choice, settings, logger)
         granted = Granted(session, lambda asked_s: _session(choice, settings, asked_s))
         shared = Shared(
@@ -124,6 +125,7 @@ async def _keep(
             session,
             neighbours,
             registry,
+            Connections(session.client.hosts, speaks_tls=settings.credentials.tls is not None),
             granted,
             lambda resumes, said: _session(choice, settings, AGENT_SESSION_S, said, resumes),
             choice.connection,
@@ -132,13 +134,17 @@ async def _keep(
             logger,
             unforeseen,
             choice.user,
-            lambda: _detach(groups, logger),
-            lambda: _stop(groups, logger),
+            Commands(
+                lambda: _detach(groups, logger),
+                lambda: _stop(groups, logger),
+                lambda only_tell: reloading.reload(only_tell),  # noqa: PLW0108 - it is made below
+            ),
         )
-        groups = Groups(settings.groups, shared)
+        groups = Groups(shared)
         for group, hold in zip(settings.groups, holds, strict=True):
             groups.add(group, hold)
-        listen(loop, Reactions(groups.request_stop, redraw, logger))
+        reloading = Reloading(settings, groups, partial(_hold, settings, logger), logger)
+        _listen(settings, groups, reloading, unforeseen, redraw, logger)
         servers = EmbeddedServers(choice, settings, secret, reaper, logger)
         undo.push_async_callback(_end_servers, servers, groups, unforeseen)
         undo.push_async_callback(session.stop)
@@ -152,14 +158,22 @@ async def _keep(
             if not workers:
                 await _be_admitted(registry)
             await groups.claim()
-        names = [group.name for group in settings.groups]
-        await groups.run((SystemdNotifier(os.environ.get("NOTIFY_SOCKET"), names), *observers))
+        notifier = SystemdNotifier(os.environ.get("NOTIFY_SOCKET"), lambda: groups.names)
+        await groups.run((notifier, *observers))
         if not groups.leaves_workers:
             await reaper.end_strays(STRAYS_S)
 
 
-def _tell_choices(settings: DaemonSettings, logger: FilteringBoundLogger) -> None:
-    """What was chosen for each group where it was not said: a Python, and who registers its workers."""
+def _reaper(undo: AsyncExitStack) -> Reaper:
+    reaper = Reaper(asyncio.get_running_loop())
+    reaper.start()
+    undo.callback(reaper.close)
+    return reaper
+
+
+def _tell_choices(settings: DaemonSettings, choice: Choice, logger: FilteringBoundLogger) -> None:
+    """Which ZooKeeper, and for each group where it was not said: a Python, and who registers its workers."""
+    logger.info("zookeeper_chosen", address=choice.connection, why=choice.why)
     for group in settings.groups:
         launch = group.launch
         tell = logger if settings.config is None else logger.bind(group=group.name)
@@ -252,18 +266,43 @@ def _prepare_state(
     settings: DaemonSettings, logger: FilteringBoundLogger, undo: AsyncExitStack
 ) -> list[Hold]:
     """Make the folders, take the locks, read the secret: of every group or of none."""
-    pid = os.getpid()
     holds = []
     try:
-        me = Holder(pid, start_ticks(pid) or 0, boot_id())
         for group in settings.groups:
-            hold = Hold(settings.state_dir, group.name, me)
+            hold = _hold(settings, logger, group.name)
             undo.callback(hold.close)
             holds.append(hold)
-            if hold.nameless is not None:
-                logger.warning("state_dir_unnamed", why=hold.nameless)
     except OSError as error:
         raise PlatformError(f"/proc cannot be read ({error.strerror})") from error
     except StateDirUnusable as error:
         raise StateDirError(str(error)) from error
     return holds
+
+
+def _hold(settings: DaemonSettings, logger: FilteringBoundLogger, group: str) -> Hold:
+    """Take one group. Raises `AlreadyRunning`, `StateDirUnusable`; `OSError` when /proc cannot be read."""
+    pid = os.getpid()
+    hold = Hold(settings.state_dir, group, Holder(pid, start_ticks(pid) or 0, boot_id()))
+    if hold.nameless is not None:
+        logger.warning("state_dir_unnamed", why=hold.nameless)
+    return hold
+
+
+def _listen(
+    settings: DaemonSettings,
+    groups: Groups,
+    reloading: Reloading,
+    unforeseen: Unforeseen,
+    redraw: Callable[[], None],
+    logger: FilteringBoundLogger,
+) -> None:
+    """React to signals; where there is a configuration HUP has it read again."""
+
+    async def reload() -> None:
+        await reloading.reload(only_tell=False)
+
+    def start() -> None:
+        unforeseen.start(reload())
+
+    reactions = Reactions(groups.request_stop, redraw, logger, start if settings.config else None)
+    listen(asyncio.get_running_loop(), reactions)

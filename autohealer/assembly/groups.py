@@ -1,20 +1,24 @@
-"""The groups of one daemon: a keeper each, begun and stopped in their order, detached together.
+"""The groups of one daemon: a keeper each, begun and stopped in their order, detached together, changed by a reload.
 
 Theory of operation. Every group has a decision loop of its own, so that trouble in one is its own. A group that comes
 after others begins once each of those has been whole, unless workers of it live already: these are looked after at
 once. It is stopped before them, so none of them is told to end while it still runs. A second request to stop leaves no
 order, because it is meant for somebody who does not want to wait.
+
+A group that a reload adds is adopted, claimed and run as at the start; one that it removes is stopped and then let go
+of. Whoever stays is told what is wanted of it now.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 
-from autohealer.assembly.keeper import Keeper, Shared, end_task
+from autohealer.assembly.keeper import Keeper, end_task
+from autohealer.assembly.shared import Shared
 from autohealer.core.actions import Plan
 from autohealer.core.events import Event
 from autohealer.core.membership import have_served
@@ -22,20 +26,26 @@ from autohealer.core.model import View
 from autohealer.daemon.ports import Observer
 from autohealer.settings import GroupSettings
 from autohealer.statedir.hold import Hold
+from autohealer.statedir.lock import AlreadyRunning
 
 
 class Groups:
     """Used from the event loop's thread only."""
 
-    def __init__(self, settings: Sequence[GroupSettings], shared: Shared) -> None:
-        self._after = {group.name: frozenset(group.after) for group in settings}
+    def __init__(self, shared: Shared) -> None:
         self._shared = shared
+        self._after: dict[str, frozenset[str]] = {}
         self._keepers: dict[str, Keeper] = {}
+        self._undo: dict[str, ExitStack] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._joining: set[str] = set()
+        self._observers: tuple[Observer, ...] = ()
+        self._ended = asyncio.Event()
         self._begun: set[str] = set()
         self._whole: set[str] = set()
         self._looks: dict[str, asyncio.TimerHandle] = {}
         self._stopping: set[str] = set()
+        self._leaving: set[str] = set()
         self._stop_asked = asyncio.Event()
 
     @property
@@ -48,25 +58,29 @@ class Groups:
         """Whether everything is to end."""
         return self._stop_asked.is_set()
 
+    @property
+    def names(self) -> Collection[str]:
+        """Those whose loops turn, or are about to."""
+        return [name for name in self._keepers if name not in self._joining]
+
+    def is_leaving(self, name: str) -> bool:
+        """Whether a group was removed and is not gone yet."""
+        return name in self._leaving
+
     def add(self, settings: GroupSettings, hold: Hold) -> None:
         """A group is to be kept."""
         logger = self._shared.logger
         if self._shared.settings.config is not None:
             logger = logger.bind(group=settings.name)
         shared = replace(self._shared, logger=logger)
+        self._after[settings.name] = frozenset(settings.after)
+        self._undo[settings.name] = ExitStack()
         self._keepers[settings.name] = Keeper(settings, shared, hold)
 
     def adopt(self, undo: AsyncExitStack) -> int:
         """Take over the workers of an earlier daemon; how many live. Raises `PlatformError`."""
-        adopted = 0
-        for name, keeper in self._keepers.items():
-            found = keeper.adopt(undo)
-            adopted += found
-            if found or not self._after[name]:
-                self._begin(keeper)
-            else:
-                keeper.wait_for(sorted(self._after[name]))
-        return adopted
+        undo.callback(self._undo_all)
+        return sum(map(self._adopt, self._keepers.values()))
 
     async def claim(self) -> None:
         """Return when each is ours alone, cannot be claimed, or is to be stopped. Raises `AlreadyRunning`."""
@@ -82,17 +96,21 @@ class Groups:
 
     async def run(self, observers: Sequence[Observer]) -> None:
         """Until everything is gone, as asked."""
+        self._observers = (self._observe, *observers)
         async with AsyncExitStack() as undo:
+            undo.push_async_callback(self._end_tasks)
             for name, keeper in self._keepers.items():
-                task = self._shared.unforeseen.start(keeper.run((self._observe, *observers)))
-                self._running[name] = task
-                undo.push_async_callback(end_task, task)
+                self._start(name, keeper)
             while self._running:
-                await asyncio.wait(self._running.values(), return_when=asyncio.FIRST_COMPLETED)
+                await self._ended.wait()
+                self._ended.clear()
                 for name in [name for name, task in self._running.items() if task.done()]:
                     del self._running[name]
-                if self._stop_asked.is_set():
-                    self._stop(self._free_to_stop())
+                    self._let_go(name)
+                self._stop(self._free_to_stop() if self._stop_asked.is_set() else ())
+                self._stop(self._free_to_leave())
+
+    # --- the operator ---------------------------------------------------------------------------
 
     def request_stop(self) -> None:
         """Have all end in their order; asked again, at once."""
@@ -107,6 +125,80 @@ class Groups:
         for keeper in self._keepers.values():
             keeper.request_detach()
 
+    def change(
+        self,
+        changed: Sequence[GroupSettings],
+        new: Sequence[tuple[GroupSettings, Hold]],
+        removed: Collection[str],
+    ) -> None:
+        """Keep what is wanted now."""
+        for settings in changed:
+            self._after[settings.name] = frozenset(settings.after)
+            self._keepers[settings.name].apply(settings)
+        self._leaving |= set(removed)
+        self._stop(self._free_to_leave())
+        for settings, hold in new:
+            self.add(settings, hold)
+        for settings, _ in new:
+            keeper = self._keepers[settings.name]
+            self._adopt(keeper)
+            self._joining.add(settings.name)
+            self._start(settings.name, keeper)
+        self._begin_all_free()
+        for name in self._awaited():
+            self._keepers[name].wake()
+
+    # --- running --------------------------------------------------------------------------------
+
+    def _adopt(self, keeper: Keeper) -> int:
+        """Take over what lives, and begin if that is not to wait for others. Raises `PlatformError`."""
+        found = keeper.adopt(self._undo[keeper.name])
+        if found or not self._after[keeper.name]:
+            self._begin(keeper)
+        else:
+            keeper.wait_for(sorted(self._after[keeper.name]))
+        return found
+
+    def _start(self, name: str, keeper: Keeper) -> None:
+        task = self._shared.unforeseen.start(self._run(name, keeper))
+        self._running[name] = task
+        task.add_done_callback(lambda _: self._ended.set())
+
+    async def _run(self, name: str, keeper: Keeper) -> None:
+        if name in self._joining:
+            try:
+                await keeper.claim_group(self._stop_asked)
+            except AlreadyRunning as error:
+                keeper.refuse(str(error))
+                return
+            finally:
+                self._joining.discard(name)
+        await keeper.run(self._observers)
+
+    def _let_go(self, name: str) -> None:
+        """A keeper has ended; where the daemon goes on, the group is another's to keep."""
+        if self._stop_asked.is_set() and name not in self._leaving:
+            return
+        if name not in self._leaving and self._keepers[name].has_run:
+            return  # detached, with all others
+        self._undo.pop(name).close()
+        self._keepers.pop(name).leave()
+        del self._after[name]
+        self._leaving.discard(name)
+        self._stopping.discard(name)
+        self._begun.discard(name)
+        self._whole.discard(name)
+
+    def _undo_all(self) -> None:
+        for undo in self._undo.values():
+            undo.close()
+
+    async def _end_tasks(self) -> None:
+        for task in self._running.values():
+            await end_task(task)
+
+    # --- order ----------------------------------------------------------------------------------
+
     def _stop(self, names: Iterable[str]) -> None:
         for name in names:
             self._stopping.add(name)
@@ -116,6 +208,11 @@ class Groups:
         """Those not told yet, that nobody who still runs comes after."""
         needed = {before for name in self._unfinished() for before in self._after[name]}
         return [name for name in self._keepers if name not in needed | self._stopping]
+
+    def _free_to_leave(self) -> list[str]:
+        """Those removed and not told yet, that nobody who is removed with them comes after."""
+        needed = {before for name in self._leaving for before in self._after[name]}
+        return [name for name in self._leaving if name not in needed | self._stopping]
 
     def _unfinished(self) -> Iterable[str]:
         """Before they run, nobody is finished."""
@@ -136,7 +233,11 @@ class Groups:
         if not have_served(view, time.monotonic()):
             self._observe((), Plan(), view)
             return
-        self._whole.add(view.group)
+        if view.group in self._keepers:
+            self._whole.add(view.group)
+            self._begin_all_free()
+
+    def _begin_all_free(self) -> None:
         for name, keeper in self._keepers.items():
             if name not in self._begun and self._after[name] <= self._whole:
                 self._begin(keeper)

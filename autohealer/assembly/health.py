@@ -5,11 +5,11 @@ Must never know: what is decided from what they find.
 
 from __future__ import annotations
 
-import asyncio
 import random
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from autohealer.assembly.shared import Shared
 from autohealer.core.actions import Drain, Kill, Plan
 from autohealer.core.events import (
     Event,
@@ -19,7 +19,8 @@ from autohealer.core.events import (
     WorkerExited,
     WorkerSpawned,
 )
-from autohealer.core.model import Incarnation, Registrar, View
+from autohealer.core.model import Incarnation, View
+from autohealer.core.policy import Registrar
 from autohealer.daemon.ports import Post
 from autohealer.probes.asking import Ran
 from autohealer.probes.notify import Listener, NotifyRules
@@ -28,8 +29,8 @@ from autohealer.probes.sockets import NotifyFolder
 from autohealer.processes.beside import Beside
 from autohealer.processes.identity import environment_of
 from autohealer.processes.local import LocalProcesses
-from autohealer.processes.reaper import Reaper
 from autohealer.processes.standstill import Standstill
+from autohealer.processes.tree import is_in_tree
 from autohealer.settings import GroupSettings
 
 CLOSE_S = 1.0
@@ -43,29 +44,70 @@ class HealthCare:
         self,
         settings: GroupSettings,
         processes: LocalProcesses,
-        reaper: Reaper,
+        shared: Shared,
         post: Post,
-        start: Callable[[Coroutine[object, object, None]], asyncio.Task[None]],
         folder: Path,
-        said: Callable[[str], None],
     ) -> None:
-        """`start` runs something in the background, `folder` is the group's; `said` is told what is odd, in words."""
-        self._listener = _listener(settings, processes, post, folder / "notify", said)
-        if self._listener is not None:
-            processes.launcher.also_told = self._listener.environment_for
+        """`folder` is the group's."""
+        self._settings, self._processes, self._post = settings, processes, post
+        self._start = shared.unforeseen.start
+        self._logger = shared.logger
+        self._folder = folder / "notify"
+        self._listener: Listener | None = None
+        self._standstill: Standstill | None = None
         self._is_swept = False
-        self._standstill = (
-            Standstill(post) if settings.launch.registrar is Registrar.AGENT else None
+        self._beside = Beside(lambda: processes.launcher, shared.reaper)
+        self._listen()
+        self._rounds = self._new_rounds()
+
+    def apply(self, settings: GroupSettings) -> None:
+        """From now on this is asked; `processes` have been told already how to launch."""
+        before, self._settings = self._settings, settings
+        self._listen()
+        asked = (settings.health, settings.launch.notify, settings.launch.port)
+        if asked != (before.health, before.launch.notify, before.launch.port):
+            awaited = self._rounds.close()
+            self._rounds = self._new_rounds()
+            self._rounds.take_over(awaited)
+
+    def _listen(self) -> None:
+        """Have what hears workers, and looks at who stands still, as far as it is wanted."""
+        launch = self._settings.launch
+        if launch.registrar is Registrar.AGENT and self._standstill is None:
+            self._standstill = Standstill(self._post)
+        is_heard = launch.notify or launch.watchdog_s is not None
+        rules = NotifyRules(launch.notify, self._settings.registration_timeout_s, launch.watchdog_s)
+        if self._listener is not None:
+            self._listener.rules = rules
+        elif is_heard:
+            folder = NotifyFolder(self._folder, for_others=bool(launch.user or launch.group))
+            self._listener = Listener(folder, rules, self._is_of, self._post, self._said)
+        self._processes.launcher.also_told = (
+            self._listener.environment_for
+            if self._listener is not None and is_heard
+            else lambda _name: {}
         )
-        self._beside = Beside(processes.launcher, reaper)
-        self._rounds = Rounds(
-            settings.health,
-            processes.launcher.values_for,
+
+    def _said(self, sentence: str) -> None:
+        self._logger.warning("notify_trouble", why=sentence)
+
+    def _is_of(self, name: Incarnation, pid: int) -> bool:
+        """Whether a process is one of a live incarnation's, as far as one can look."""
+        leader = self._processes.leader_of(name)
+        try:
+            return leader is not None and pid > 0 and is_in_tree(leader, pid)
+        except OSError:
+            return False
+
+    def _new_rounds(self) -> Rounds:
+        return Rounds(
+            self._settings.health,
+            self._processes.launcher.values_for,
             _Commands(self._beside),
-            post,
-            start,
+            self._post,
+            self._start,
             random.Random(),
-            awaits_notify=settings.launch.notify,
+            awaits_notify=self._settings.launch.notify,
         )
 
     def observe(self, facts: Sequence[Event], plan: Plan, view: View) -> None:
@@ -127,26 +169,6 @@ class HealthCare:
         if self._standstill is not None:
             self._standstill.close()
         self._beside.close(CLOSE_S)
-
-
-def _listener(
-    settings: GroupSettings,
-    processes: LocalProcesses,
-    post: Post,
-    folder: Path,
-    said: Callable[[str], None],
-) -> Listener | None:
-    """Where workers are to say something of themselves, what hears them."""
-    launch = settings.launch
-    if not launch.notify and launch.watchdog_s is None:
-        return None
-    return Listener(
-        NotifyFolder(folder, for_others=bool(launch.user or launch.group)),
-        NotifyRules(launch.notify, settings.registration_timeout_s, launch.watchdog_s),
-        processes.is_of,
-        post,
-        said,
-    )
 
 
 def _environment_of(pid: int) -> Mapping[str, str]:

@@ -10,38 +10,33 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, ExitStack, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
-
-from structlog.typing import FilteringBoundLogger
 
 from autohealer.assembly.agency import FLUSH_S, Agency
+from autohealer.assembly.binder import GroupBinder
 from autohealer.assembly.errors import PlatformError
 from autohealer.assembly.health import HealthCare
-from autohealer.assembly.notes import told_of_clipped, told_of_outdated
-from autohealer.assembly.unforeseen import Unforeseen
-from autohealer.contract import (
-    ENV_SESSION_TIMEOUT_S,
-    ENV_ZOOKEEPER,
-    ENV_ZOOKEEPER_USER,
-    keeper_id,
+from autohealer.assembly.notes import told_of_clipped
+from autohealer.assembly.provision import (
+    claim_record,
+    examine,
+    first_view,
+    python_behind,
+    worker_environment,
 )
+from autohealer.assembly.shared import Shared
 from autohealer.control.records import StatusRecord
 from autohealer.control.server import ControlServer
-from autohealer.control.status import About, Health, Remarks, gather_status
+from autohealer.control.status import About, Remarks, gather_status
 from autohealer.coordination.claim import (
-    ClaimRecord,
     ClaimUnavailable,
     GroupClaim,
     GroupTaken,
 )
-from autohealer.coordination.granted import Granted
-from autohealer.coordination.registry import Registry
-from autohealer.coordination.session import Session, SessionId
 from autohealer.coordination.turned_away import PATIENCE_S, TurnedAway
 from autohealer.core.actions import Plan
 from autohealer.core.events import (
@@ -49,32 +44,29 @@ from autohealer.core.events import (
     Event,
     ReplicasSet,
     SessionTimeoutGranted,
+    SpecSet,
     StopRequested,
 )
-from autohealer.core.model import Budget, Registrar, StoreRoom, View
+from autohealer.core.model import View
+from autohealer.core.policy import Policy, Registrar
 from autohealer.daemon.executor import Executor
 from autohealer.daemon.loop import Loop
 from autohealer.daemon.mailbox import Mailbox
-from autohealer.daemon.neighbours import Neighbours
 from autohealer.daemon.ports import Observer
-from autohealer.processes import vitals
 from autohealer.processes.cgroup import WorkerCgroups
-from autohealer.processes.executable import interpreter_of
-from autohealer.processes.hints import hint_of, python_of
-from autohealer.processes.identity import boot_id
+from autohealer.processes.hints import hint_of
 from autohealer.processes.ledger import Ledger
 from autohealer.processes.local import LocalProcesses
 from autohealer.processes.output import OutputFiles
 from autohealer.processes.platform import inherited_environment
 from autohealer.processes.processors import Processors
-from autohealer.processes.reaper import Reaper
 from autohealer.settings import (
     HISTORY_BYTES,
-    DaemonSettings,
     GroupSettings,
     rejoin_grace_s,
     settle_s,
 )
+from autohealer.statedir.bonds_note import has_bonds_note
 from autohealer.statedir.hold import Hold
 from autohealer.statedir.lock import AlreadyRunning
 from autohealer.telemetry.history import History
@@ -83,31 +75,6 @@ from autohealer.telemetry.systemd import watchdog_heartbeat_s
 
 A_MILLISECOND_S = 0.001
 """What ZooKeeper counts session timeouts in."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """What all keepers of one daemon use.
-
-    `agent_session` makes one for a group's agent, `granted` tells how long workers' sessions last; `connection` is the
-    ZooKeeper that workers are told of, and `user` whose it must be, if that is known. `detach` ends the daemon and
-    leaves its workers, `stop` ends everything.
-    """
-
-    settings: DaemonSettings
-    session: Session
-    neighbours: Neighbours
-    registry: Registry
-    granted: Granted
-    agent_session: Callable[[SessionId | None, Callable[[str], None]], Session]
-    connection: str
-    secret: bytes
-    reaper: Reaper
-    logger: FilteringBoundLogger
-    unforeseen: Unforeseen
-    user: int | None
-    detach: Callable[[], None]
-    stop: Callable[[], None]
 
 
 class Keeper:
@@ -127,23 +94,27 @@ class Keeper:
         self._has_run = self._is_blind = False
         self._began_at = time.monotonic()
         self._processors = Processors()
-        self._view = _view(settings, shared.neighbours.room, self._processors.cores)
+        self._view = first_view(settings, shared.neighbours.room, self._processors.cores)
         self._mailbox = Mailbox()
         self.post = self._mailbox.put
         shared.neighbours.join(settings.name, self._mailbox)
         self._registry = shared.registry.subscribe(settings.name, self.post)
         self._processes = self._open_processes()
-        self._health = self._open_health()
+        self._health = HealthCare(settings, self._processes, shared, self.post, hold.folder)
         self._agency = self._open_agency()
+        self._binder = self._open_binder()
         self._history = self._open_history()
         self._claim = GroupClaim(
             shared.session,
             settings.name,
-            _about(shared),
+            claim_record(shared.secret, shared.settings.state_dir),
             lambda sentence: shared.logger.warning("group_claim", why=sentence),
         )
-        self._python = _python_of(settings.launch.argv)
+        self._python = python_behind(settings.launch.argv)
         self._clipped = self._waits = ""
+        self._granted_s: float | None = None
+        self._has_begun = False
+        self._agents_work: asyncio.Task[None] | None = None
         self._turned_away = TurnedAway(
             shared.session.client.hosts,
             shared.unforeseen.start,
@@ -156,13 +127,14 @@ class Keeper:
             self.post,
             self._mailbox.fail,
             None if self._agency is None else self._agency.agent,
+            self._binder,
         )
 
     def _open_processes(self) -> LocalProcesses:
         settings, shared = self._settings, self._shared
         return LocalProcesses(
             settings.launch,
-            _worker_environment(inherited_environment(), shared, settings),
+            self._environment(),
             settings.name,
             shared.secret,
             self._output,
@@ -177,20 +149,18 @@ class Keeper:
             settings.stop_signal,
         )
 
-    def _open_health(self) -> HealthCare:
-        return HealthCare(
+    def _environment(self) -> dict[str, str]:
+        return worker_environment(
+            inherited_environment(),
             self._settings,
-            self._processes,
-            self._shared.reaper,
-            self.post,
-            self._shared.unforeseen.start,
-            self._hold.folder,
-            lambda sentence: self._shared.logger.warning("notify_trouble", why=sentence),
+            self._shared.connection,
+            self._shared.user,
+            self._shared.settings.credentials,
         )
 
     def _open_agency(self) -> Agency | None:
         """Where the programs do not register themselves, what does it for them."""
-        if self._settings.launch.registrar is Registrar.SELF:
+        if self._settings.launch.registrar is not Registrar.AGENT:
             return None
         return Agency(
             self._shared.agent_session,
@@ -198,6 +168,22 @@ class Keeper:
             self._hold.folder,
             self._settings.name,
             lambda sentence: self._shared.logger.warning("agent_trouble", why=sentence),
+            self._shared.unforeseen.start,
+        )
+
+    def _open_binder(self) -> GroupBinder | None:
+        """Where they register under names of their own, or did, what finds out whose those are."""
+        is_anonymous = self._settings.launch.registrar is Registrar.ANONYMOUS
+        if not is_anonymous and not has_bonds_note(self._hold.folder):
+            return None
+        return GroupBinder(
+            self._shared.session,
+            self._registry,
+            self._shared.connections,
+            self._processes,
+            self._hold.folder,
+            self._shared.connection,
+            lambda sentence: self._shared.logger.warning("bindings_lost", why=sentence),
             self._shared.unforeseen.start,
         )
 
@@ -216,6 +202,11 @@ class Keeper:
         return self._is_blind or bool(self._view.key_of if self._has_run else self._adopted)
 
     @property
+    def has_run(self) -> bool:
+        """Whether its loop was begun; before that nothing was launched."""
+        return self._has_run
+
+    @property
     def name(self) -> str:
         """The group's."""
         return self._settings.name
@@ -230,7 +221,7 @@ class Keeper:
 
     def _sessions_last(self, granted_s: float) -> None:
         """Workers' sessions last as long as ZooKeeper says, and so does everything that is computed from it."""
-        asked_s = self._settings.session_timeout_s
+        asked_s, self._granted_s = self._settings.session_timeout_s, granted_s
         self.post(SessionTimeoutGranted(settle_s(granted_s), rejoin_grace_s(granted_s)))
         clipped = (
             ""
@@ -241,9 +232,10 @@ class Keeper:
             self._shared.logger.warning("session_timeout_clipped", why=clipped)
         self._clipped = clipped
 
-    def adopt(self, undo: AsyncExitStack) -> int:
+    def adopt(self, undo: ExitStack) -> int:
         """Take over the workers of an earlier daemon; how many live. Raises `PlatformError`."""
         self._shared.granted.subscribe(self._settings.session_timeout_s, self._sessions_last)
+        undo.callback(self._hear_no_more_of_sessions)
         undo.callback(self._registry.close)
         undo.callback(self._processes.release)
         undo.callback(self._executor.cancel)
@@ -256,8 +248,8 @@ class Keeper:
                 f"it cannot be told which workers of an earlier daemon live ({error.strerror}), and launching now "
                 "might double them: try again when the machine is less short of descriptors or memory"
             ) from error
-        if outdated := told_of_outdated(self._processes.outdated()):
-            self._shared.logger.warning("workers_outdated", why=outdated)
+        for fact in () if self._binder is None else self._binder.recall():
+            self.post(fact)
         return self._adopted
 
     def wait_for(self, groups: Sequence[str]) -> None:
@@ -269,7 +261,54 @@ class Keeper:
     def begin(self) -> None:
         """From now on there are to be as many workers as are wanted."""
         self._waits = ""
+        self._has_begun = True
         self.post(ReplicasSet(self._settings.replicas))
+
+    def apply(self, settings: GroupSettings) -> None:
+        """From now on this is wanted: outdated workers are replaced, everything else is changed in place."""
+        self._hear_no_more_of_sessions()
+        self._settings = settings
+        self._shared.granted.subscribe(settings.session_timeout_s, self._sessions_last)
+        self._processes.respecify(settings.launch, self._environment(), settings.stop_signal)
+        self._health.apply(settings)
+        self._output.limit(settings.output_bytes)
+        self._python = python_behind(settings.launch.argv)
+        if self._agency is None and (agency := self._open_agency()) is not None:
+            self._agency = agency
+            self._executor.employ(agency.agent)
+            self._start_agency()
+        if self._binder is None and (binder := self._open_binder()) is not None:
+            self._binder = binder
+            self._executor.bind(binder)
+        self.post(SpecSet(settings.launch.revision, self._policy()))
+        if self._has_begun:
+            self.post(ReplicasSet(settings.replicas))
+
+    def wake(self) -> None:
+        """Have the group looked at again although nothing happened."""
+        self._mailbox.wake()
+
+    def refuse(self, why: str) -> None:
+        """It cannot be kept after all."""
+        self._shared.logger.error("group_refused", why=why)
+
+    def leave(self) -> None:
+        """The group is kept no more, by this daemon: let another have it."""
+        self._claim.release()
+        self._shared.neighbours.leave(self.name)
+        self._hold.give_up()
+
+    def _policy(self) -> Policy:
+        """With what is computed from how long sessions do last, once that is known."""
+        policy = self._settings.policy(self._processors.cores)
+        if (granted_s := self._granted_s) is None:
+            return policy
+        return replace(
+            policy, settle_s=settle_s(granted_s), rejoin_grace_s=rejoin_grace_s(granted_s)
+        )
+
+    def _hear_no_more_of_sessions(self) -> None:
+        self._shared.granted.unsubscribe(self._settings.session_timeout_s, self._sessions_last)
 
     async def claim_group(self, stop_asked: asyncio.Event) -> None:
         """Return when the group is ours alone, cannot be claimed, or is to be stopped.
@@ -302,17 +341,27 @@ class Keeper:
             undo.push_async_callback(self._registry.flush, FLUSH_S)
             undo.callback(self._turned_away.close)
             undo.callback(self._health.close)
-            if self._agency is not None:
-                undo.push_async_callback(self._end_agency, self._agency)
-                undo.push_async_callback(
-                    end_task, self._shared.unforeseen.start(self._agency.run())
-                )
+            undo.push_async_callback(self._end_binder)
+            undo.push_async_callback(self._end_agency)
+            self._start_agency()
             for work in (self._serve_control(), self._rotate_output()):
                 undo.push_async_callback(end_task, self._shared.unforeseen.start(work))
             await self._loop(observers).run()
 
-    async def _end_agency(self, agency: Agency) -> None:
-        await agency.end(leave=self.leaves_workers or self._shared.unforeseen.has_happened)
+    def _start_agency(self) -> None:
+        if self._has_run and self._agency is not None:
+            self._agents_work = self._shared.unforeseen.start(self._agency.run())
+
+    async def _end_agency(self) -> None:
+        if self._agency is None:
+            return
+        if self._agents_work is not None:
+            await end_task(self._agents_work)
+        await self._agency.end(leave=self.leaves_workers or self._shared.unforeseen.has_happened)
+
+    async def _end_binder(self) -> None:
+        if self._binder is not None:
+            await self._binder.flush()
 
     def _loop(self, observers: Sequence[Observer]) -> Loop:
         return Loop(
@@ -344,8 +393,7 @@ class Keeper:
         self._history.note("workers_turned_away", sentence)
 
     def _notes(self) -> tuple[str, ...]:
-        outdated = told_of_outdated(self._processes.outdated())
-        notes = (self._waits, outdated, self._turned_away.sentence, self._clipped)
+        notes = (self._waits, self._turned_away.sentence, self._clipped)
         return tuple(filter(None, notes))
 
     def _remember_holds(self, _facts: Sequence[Event], plan: Plan, _view: View) -> None:
@@ -355,8 +403,7 @@ class Keeper:
         server = ControlServer(
             self._hold.folder,
             self._status,
-            self._shared.detach,
-            self._shared.stop,
+            self._shared.commands,
             lambda why: self._shared.logger.warning("control_socket_trouble", why=why),
         )
         await server.serve(self._is_folder_ours)
@@ -387,59 +434,8 @@ class Keeper:
             self._began_at,
         )
         remarks = Remarks(lambda: self._holds, self._notes, self._hint, self._health.says)
-        record = await gather_status(about, self._view, time.monotonic, remarks, _examine)
+        record = await gather_status(about, self._view, time.monotonic, remarks, examine)
         return replace(record, at=datetime.now(UTC).isoformat(timespec="milliseconds"))
-
-
-def _about(shared: Shared) -> ClaimRecord:
-    return ClaimRecord(
-        keeper=keeper_id(shared.secret),
-        host=os.uname().nodename,
-        boot=boot_id(),
-        pid=os.getpid(),
-        state_dir=str(shared.settings.state_dir),
-        version=version("autohealer"),
-    )
-
-
-def _python_of(argv: Sequence[str]) -> str:
-    interpreter = None
-    with suppress(OSError):  # not ours to read: then its hints name no path
-        interpreter = interpreter_of(Path(argv[0]))
-    return python_of(argv, interpreter)
-
-
-def _examine(pid: int) -> Health | None:
-    found = vitals.sample(pid)
-    return None if found is None else Health(found.state, found.rss_bytes, found.cpu_s)
-
-
-def _view(settings: GroupSettings, room: StoreRoom, cores: int) -> View:
-    return View(
-        policy=settings.policy(cores),
-        budget=Budget(tokens=0.0),
-        group=settings.name,
-        room=room,
-        # Microseconds since the epoch: no generation is given out twice, whatever was lost or wiped.
-        generation_base=time.time_ns() // 1000,
-        now=time.monotonic(),
-    )
-
-
-def _worker_environment(
-    inherited: Mapping[str, str], shared: Shared, settings: GroupSettings
-) -> dict[str, str]:
-    """What a worker gets besides its identity; Python ones are to say at once what they say."""
-    return (
-        {"PYTHONUNBUFFERED": "1"}
-        | dict(inherited)
-        | {
-            ENV_ZOOKEEPER: shared.connection,
-            ENV_SESSION_TIMEOUT_S: f"{settings.session_timeout_s:g}",
-        }
-        | shared.settings.credentials.environment()
-        | ({} if shared.user is None else {ENV_ZOOKEEPER_USER: str(shared.user)})
-    )
 
 
 async def end_task(task: asyncio.Task[None]) -> None:

@@ -6,8 +6,8 @@ ignored at the start because of `nohup` or a shell's `&` stays ignored where tha
 QUIT); TERM always stops.
 
 HUP comes from a terminal that hangs up: a daemon that was started on one stops, as everything else there does.
-Without a terminal somebody sent it by hand, to have a configuration read again; that is read at the start alone, so it
-changes nothing and says so.
+Otherwise somebody sent it, to have the configuration read again. A daemon without one says that there is nothing to
+read; and as it cannot tell the two apart while its terminal is there, it stops whenever it was started on one.
 
 Limits: no `faulthandler` beside this. It gives the main thread a signal stack of a few pages, which Python's handlers
 then share, and half a dozen different signals at once overflow it: the daemon would end by SIGSEGV.
@@ -35,7 +35,10 @@ class Reaction(Enum):
     STOP_UNLESS_IGNORED = (
         "stops everything in order, unless it was ignored at the start; a second one kills at once"
     )
-    HANG_UP = "stops everything if started on a terminal; changes nothing otherwise, or if ignored at the start"
+    HANG_UP = (
+        "has the configuration read again; stops everything where the terminal it was started on is gone, or \
+where there is no configuration; changes nothing if it was ignored at the start, or without either"
+    )
     SAY = "changes nothing, and the log says so"
     GO_ON = "the daemon goes on after a Ctrl-Z or SIGSTOP, and says so"
     REDRAW = "the line at the bottom of the terminal is drawn anew"
@@ -87,11 +90,12 @@ SAY_AGAIN_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Reactions:
-    """What can be done about signals; called from the loop's thread."""
+    """What can be done about signals; called from the loop's thread. `reload` only where there is a configuration."""
 
     stop: Callable[[], None]
     redraw: Callable[[], None]
     logger: FilteringBoundLogger
+    reload: Callable[[], None] | None = None
 
 
 def brace() -> None:
@@ -115,7 +119,7 @@ def listen(loop: asyncio.AbstractEventLoop, reactions: Reactions) -> None:
             case Reaction.STOP | Reaction.STOP_UNLESS_IGNORED:
                 react = partial(_stop, number, reactions)
             case Reaction.HANG_UP:
-                react = partial(_stop if has_terminal else _say_hangup, number, reactions)
+                react = partial(_hang_up, number, reactions, had_terminal=has_terminal)
             case Reaction.SAY:
                 react = partial(_say, number, reactions, loop, said)
             case Reaction.GO_ON:
@@ -141,11 +145,21 @@ def _stop(number: int, reactions: Reactions) -> None:
     reactions.stop()
 
 
+def _hang_up(number: int, reactions: Reactions, *, had_terminal: bool) -> None:
+    if had_terminal and (reactions.reload is None or not _has_terminal()):
+        _stop(number, reactions)
+    elif reactions.reload is None:
+        _say_hangup(number, reactions)
+    else:
+        reactions.logger.info("signal_received", signal=_name_of(number), then="reload")
+        reactions.reload()
+
+
 def _say_hangup(number: int, reactions: Reactions) -> None:
     reactions.logger.warning(
         "signal_received",
         signal=_name_of(number),
-        then="nothing: no terminal hung up, and no configuration is read again while the daemon runs; TERM stops, "
+        then="nothing: no terminal hung up, and there is no configuration to be read again; TERM stops, "
         "`autohealer detach` makes way for a daemon with other settings",
     )
 

@@ -43,12 +43,20 @@ class Refused(Exception):  # noqa: N818 - says what is the case
         self.code = code
 
 
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """A group of which a daemon that lives says nothing: its pid as it knows itself, and a sentence."""
+
+    pid: int
+    sentence: str
+
+
 @dataclass(slots=True)
 class Found:
-    """What a state directory's daemons say, and sentences on those that say nothing."""
+    """What a state directory's daemons say, who says nothing, and sentences on those that are gone."""
 
     answers: dict[str, Answer] = field(default_factory=dict)
-    silent: list[str] = field(default_factory=list)
+    silent: list[Silence] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
 
 
@@ -97,12 +105,13 @@ def ask_daemons(base: Path, group: str | None) -> Found:
 def ask_one_daemon(base: Path, group: str | None) -> Daemon:
     """The one daemon that is meant: the only one, or that which keeps the group. Raises `Refused`."""
     found = ask_daemons(base, group)
-    if found.silent:
-        raise Refused(ExitCode.NO_DAEMON, found.silent[0])
-    if not found.answers:
-        raise Refused(ExitCode.NO_DAEMON, found.gone[0])
     told = _statuses(found)
     meant = {status.daemon_pid for status in told}
+    # A group that a daemon is about to keep has no socket yet: the daemon answers for its others.
+    if silent := [silence.sentence for silence in found.silent if silence.pid not in meant]:
+        raise Refused(ExitCode.NO_DAEMON, silent[0])
+    if not found.answers:
+        raise Refused(ExitCode.NO_DAEMON, found.gone[0])
     if len(meant) > 1:
         names = ", ".join(found.answers)
         raise Refused(
@@ -132,6 +141,12 @@ def group_names(base: Path) -> list[str]:
         ) from error
 
 
+def keeps_anything(base: Path) -> bool:
+    """Whether a daemon lives that keeps a group with this state directory. Raises `Refused`."""
+    holders = (holder_of(group_dir(base, name)) for name in group_names(base))
+    return any(holder is not None and _alive(holder) is not None for holder in holders)
+
+
 def checked_group(name: str) -> str:
     """A group's name as it was given. Raises `Refused`."""
     try:
@@ -146,14 +161,16 @@ def _ask(base: Path, name: str, found: Found) -> bool:
     holder = holder_of(folder)
     daemon = None if holder is None else _alive(holder)
     if holder is not None and daemon is not None and daemon.is_stopped:
-        found.silent.append(_told_of_stopped(name, holder.pid, daemon.state))
+        sentence = _told_of_stopped(name, holder.pid, daemon.state)
+        found.silent.append(Silence(holder.pid, sentence))
         return True
     try:
         found.answers[name] = ask_status(folder)
     except NoAnswer:
         if holder is None or (daemon := _alive(holder)) is None:
             return False
-        found.silent.append(_told_of_silent(folder, holder.pid, daemon.state))
+        sentence = _told_of_silent(folder, holder.pid, daemon.state)
+        found.silent.append(Silence(holder.pid, sentence))
     return True
 
 

@@ -11,7 +11,7 @@ import typer
 from autohealer.cli.default_command import DefaultCommandGroup
 from autohealer.cli.exit_codes import ExitCode
 from autohealer.cli.failing import fail
-from autohealer.cli.options import ConfigFile, LogFormatOption, StateDir, state_dir_of
+from autohealer.cli.options import ConfigFile, LogFormatOption, Register, StateDir, state_dir_of
 from autohealer.cli.probing import Liveness, Notify, Readiness, Startup, Watchdog, probes_of
 from autohealer.cli.streams import OutputLost, finish_output, mend_streams, say
 from autohealer.cli.terminal import help_width, table_width, wants_colors
@@ -154,14 +154,7 @@ def run(
         str | None,
         typer.Option(help="Name of the group, seen in /workers. [default: the program's name]"),
     ] = None,
-    register: Annotated[
-        RegisterBy,
-        typer.Option(
-            help="Who registers in ZooKeeper: self, the program does (by autohealer.worker, or as AUTOHEALER_ZNODE "
-            "says); agent, the daemon does it for any program while that runs; auto: self where the program shows "
-            "that it does, or a timeout for registering is given, else agent.",
-        ),
-    ] = RegisterBy.AUTO,
+    register: Register = RegisterBy.AUTO,
     session_timeout: Annotated[
         float,
         typer.Option(
@@ -304,10 +297,11 @@ def status(
     from rich.console import Console
 
     from autohealer.cli.daemons import Refused, ask_daemons
+    from autohealer.cli.looking import state_dir_to_look_in
     from autohealer.cli.status_table import print_status
     from autohealer.control.client import parse_status
 
-    base = state_dir_of(state_dir)
+    base = state_dir_to_look_in(state_dir)
     try:
         found = ask_daemons(base, group)
     except Refused as error:
@@ -319,7 +313,7 @@ def status(
             print(printable_json(answer.body.decode()))  # noqa: T201
         else:
             print_status(parse_status(answer.body), console)
-    for sentence in (*found.silent, *found.gone):
+    for sentence in (*(silence.sentence for silence in found.silent), *found.gone):
         say(f"autohealer: {sentence}")
     if found.silent or not found.answers:
         raise typer.Exit(ExitCode.NO_DAEMON)
@@ -337,8 +331,9 @@ def why(
     from autohealer.cli.daemons import Refused
     from autohealer.cli.histories import histories
     from autohealer.cli.history_lines import print_history
+    from autohealer.cli.looking import state_dir_to_look_in
 
-    base = state_dir_of(state_dir)
+    base = state_dir_to_look_in(state_dir)
     try:
         told = histories(base, group, slot, one_only=json)
     except Refused as error:
@@ -363,8 +358,9 @@ def detach(
     For upgrades: detach, install, start again: the next daemon of its groups adopts them, and none is restarted.
     """
     from autohealer.cli.ending import detach_daemon
+    from autohealer.cli.looking import state_dir_to_look_in
 
-    print(detach_daemon(state_dir_of(state_dir), group))  # noqa: T201
+    print(detach_daemon(state_dir_to_look_in(state_dir), group))  # noqa: T201
 
 
 @app.command()
@@ -379,8 +375,31 @@ def down(
     It returns when all is gone. Where several daemons run, the one that keeps the group that is named.
     """
     from autohealer.cli.ending import stop_daemon
+    from autohealer.cli.looking import state_dir_to_look_in
 
-    print(stop_daemon(state_dir_of(state_dir), group))  # noqa: T201
+    print(stop_daemon(state_dir_to_look_in(state_dir), group))  # noqa: T201
+
+
+@app.command()
+def reload(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print what would be changed.")
+    ] = False,
+    group: Annotated[
+        str | None, typer.Option(help="A group of the daemon, where several run.")
+    ] = None,
+    state_dir: StateDir = None,
+) -> None:
+    """Read the configuration again; change what changed.
+
+    Workers whose command, environment or limits changed are replaced one at a time, each ready before the next; all
+    others stay. With a mistake in the file nothing is changed.
+    """
+    from autohealer.cli.looking import state_dir_to_look_in
+    from autohealer.cli.reloading import reload_daemon
+
+    for line in reload_daemon(state_dir_to_look_in(state_dir), group, dry_run=dry_run):
+        print(line)  # noqa: T201
 
 
 @app.command()

@@ -9,6 +9,7 @@ import typer
 
 from autohealer.cli.exit_codes import ExitCode
 from autohealer.cli.failing import fail
+from autohealer.registering import RegisterBy
 from autohealer.settings import NoStateDir, default_state_dir
 from autohealer.telemetry.formats import LogFormat
 
@@ -34,6 +35,17 @@ ConfigFile = Annotated[
         metavar="FILE",
         readable=False,  # as above
         help="Which file. [default: autohealer.toml here, else /etc/autohealer/autohealer.toml]",
+    ),
+]
+
+
+Register = Annotated[
+    RegisterBy,
+    typer.Option(
+        help="Who registers in ZooKeeper: self, the program does (by autohealer.worker, or as AUTOHEALER_ZNODE "
+        "says); agent, the daemon does it for any program while that runs; anonymous, the program does under a "
+        "name of its own below /workers; auto: self where the program shows that it uses one of the first "
+        "two, or a timeout for registering is given, else agent.",
     ),
 ]
 

@@ -38,11 +38,13 @@ class LogScreen:
         self.log = self._scribe.put
         self.redraw = self._scribe.wake
 
-    def __call__(self, _facts: Sequence[Event], _plan: Plan, view: View) -> None:
+    def __call__(self, _facts: Sequence[Event], plan: Plan, view: View) -> None:
         """Redraw after a round that changed what the line says."""
         if not self.terminal.has_escapes:
             return
         self._lines[view.group] = _line_of(view)
+        if plan.finished and len(self._lines) > 1:
+            del self._lines[view.group]  # it is kept no more
         line = _together(self._lines)
         if line != self._outlet.below:
             self._outlet.below = line

@@ -31,7 +31,17 @@ REASON_COLUMNS_MIN = 30
 _STYLES = {
     "ready": "green",
     **dict.fromkeys(("backoff", "quarantined", "held"), "red"),
-    **dict.fromkeys(("starting", "draining", "up, not ready", "unready"), "yellow"),
+    **dict.fromkeys(
+        (
+            "starting",
+            "draining",
+            "up, not ready",
+            "unready",
+            "ready, outdated",
+            "starting, outdated",
+        ),
+        "yellow",
+    ),
 }
 _WELL = frozenset({"running", "sleeping", "idle"})
 """What the kernel says of a process that does its work, or waits for some."""
@@ -122,18 +132,25 @@ def _row(slot: SlotRecord) -> dict[str, str]:
         f"{slot.pid} ({_duration(slot.pid_age_s)})"
         if slot.pid and slot.pid_age_s is not None
         else "-",
-        f"{slot.registration}{_since(slot.registration_age_s)}" if slot.pid else "-",
+        _registration(slot),
         _process(slot),
         str(slot.restarts),
     )
     return dict(zip(_COLUMNS, map(printable, cells), strict=True))
 
 
+def _registration(slot: SlotRecord) -> str:
+    if not slot.pid:
+        return "-"
+    name = f" as {slot.child}" if slot.child else ""
+    return f"{slot.registration}{_since(slot.registration_age_s)}{name}"
+
+
 def _state(slot: SlotRecord) -> str:
     """The phase, except that nothing is called ready which is not."""
     if slot.phase == "ready" and not slot.ready:
         return "up, not ready"
-    return slot.phase
+    return f"{slot.phase}, outdated" if slot.outdated else slot.phase
 
 
 def _process(slot: SlotRecord) -> str:

@@ -11,7 +11,7 @@ import shlex
 from pathlib import Path
 
 from autohealer.config.wishes import Wish
-from autohealer.core.model import Registrar
+from autohealer.core.policy import Registrar
 from autohealer.processes.program import Program, ProgramError, resolve_program
 from autohealer.registering import RegisterBy, choose_registrar
 
@@ -92,5 +92,5 @@ def registrar_of(wish: Wish, argv: tuple[str, ...], folder: Path | None) -> tupl
 
 def in_words_of_file(sentence: str) -> str:
     """A sentence about options of the command line as one about keys, which have the same names."""
-    said = re.sub(r"--register (self|agent)", r'register = "\1"', sentence)
+    said = re.sub(r"--register (self|agent|anonymous)", r'register = "\1"', sentence)
     return _OPTION.sub(lambda match: f"`{match['name'].replace('-', '_')}`", said)

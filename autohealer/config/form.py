@@ -178,10 +178,13 @@ class Common(Form):
         Field(description="File or files with NAME=VALUE on each line; relative to this file."),
     ] = None
     register_: Annotated[
-        Literal["auto", "self", "agent"] | None,
+        Literal["auto", "self", "agent", "anonymous"] | None,
         Field(
             alias="register",
-            description="Who registers a worker in ZooKeeper: itself, or the daemon (agent).",
+            description=(
+                "Who registers a worker in ZooKeeper: itself, the daemon (agent), or itself under a name of its own "
+                "(anonymous)."
+            ),
         ),
     ] = None
     session_timeout: Annotated[

@@ -5,11 +5,12 @@ from __future__ import annotations
 import http.client
 import os
 import select
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from autohealer.control import socket_path
-from autohealer.control.records import StatusRecord
+from autohealer.control.records import ReloadRecord, StatusRecord
 from autohealer.statedir.files import name_of_user
 from autohealer.statedir.lock import Peer, peer_of
 
@@ -17,6 +18,11 @@ ANSWER_TIMEOUT_S = 5.0
 """Ten thousand slots take a second; a daemon that needs longer is not well."""
 
 DETACH_TIMEOUT_S = 30.0
+
+RELOAD_TIMEOUT_S = 30.0
+"""A configuration is read in a moment; one reload waits for another."""
+
+RELOAD_REFUSED = frozenset({http.client.CONFLICT, http.client.UNPROCESSABLE_ENTITY})
 
 
 class NoAnswer(Exception):  # noqa: N818 - says what is the case
@@ -34,12 +40,13 @@ class Answer:
 class _UnixConnection(http.client.HTTPConnection):
     """HTTP over a unix socket: only how to connect differs."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__("localhost", timeout=ANSWER_TIMEOUT_S)
+    def __init__(self, folder: Path, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
         self._folder = folder
+        self._timeout_s = timeout_s
 
     def connect(self) -> None:
-        self.sock = socket_path.connect(self._folder, ANSWER_TIMEOUT_S)
+        self.sock = socket_path.connect(self._folder, self._timeout_s)
 
 
 def fetch_status(folder: Path) -> bytes:
@@ -62,6 +69,15 @@ def stop(folder: Path, daemon_pid: int) -> None:
     _end(folder, daemon_pid, "/v1/stop", None)
 
 
+def reload(folder: Path, *, dry_run: bool) -> ReloadRecord:
+    """Have the daemon read its configuration again, or only tell what that would change. Raises `NoAnswer`."""
+    import pydantic
+
+    path = "/v1/config/plan" if dry_run else "/v1/reload"
+    answer = _ask(folder, "POST", path, timeout_s=RELOAD_TIMEOUT_S, also=RELOAD_REFUSED)
+    return pydantic.TypeAdapter(ReloadRecord).validate_json(answer.body)
+
+
 def _end(folder: Path, daemon_pid: int, path: str, within_s: float | None) -> None:
     try:
         process = os.pidfd_open(daemon_pid)
@@ -78,8 +94,16 @@ def _end(folder: Path, daemon_pid: int, path: str, within_s: float | None) -> No
         )
 
 
-def _ask(folder: Path, method: str, path: str) -> Answer:
-    connection = _UnixConnection(folder)
+def _ask(
+    folder: Path,
+    method: str,
+    path: str,
+    *,
+    timeout_s: float = ANSWER_TIMEOUT_S,
+    also: Collection[int] = (),
+) -> Answer:
+    """What a daemon answers; `also` are statuses of HTTP that are answers, too. Raises `NoAnswer`."""
+    connection = _UnixConnection(folder, timeout_s)
     try:
         connection.connect()
         peer = _trusted(folder, peer_of(connection.sock))
@@ -90,7 +114,7 @@ def _ask(folder: Path, method: str, path: str) -> Answer:
         raise NoAnswer(f"no daemon answers for group {folder.name!r} ({error})") from error
     finally:
         connection.close()
-    if response.status not in {http.client.OK, http.client.ACCEPTED}:
+    if response.status not in {http.client.OK, http.client.ACCEPTED, *also}:
         raise NoAnswer(
             f"the daemon of group {folder.name!r} answered with HTTP status {response.status}"
         )

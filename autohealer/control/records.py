@@ -11,9 +11,11 @@ class SlotRecord:
 
     `ready` is true only when the worker is registered by a fresh list, its process lives and is not stopped.
     `registration` is present, absent or unknown; `health` is what the process was doing when asked. `hint` is what may
-    be done about the last death, where that was recognised and nothing is ready since. `not_ready` are the conditions
-    that keep a live worker from being ready, each in words, `ailing` what it is to be ended for, if anything; `says` is
-    what it last said of itself (STATUS=).
+    be done about the last death, where that was recognised and nothing is ready since. `revision` names what the worker
+    was launched from, `outdated` says that another one is wanted by now. `child` is the
+    child of `/workers` that is its registration, where the program chose that name. `not_ready` are the conditions that
+    keep a live worker from being ready, each in words, `ailing` what it is to be ended for, if anything; `says` is what
+    it last said of itself (STATUS=).
     """
 
     slot: int
@@ -35,6 +37,9 @@ class SlotRecord:
     reason: str
     next_try_s: float | None
     hint: str = ""
+    revision: str = ""
+    outdated: bool = False
+    child: str = ""
     not_ready: tuple[str, ...] = ()
     ailing: str = ""
     says: str = ""
@@ -48,6 +53,18 @@ class StrangerRecord:
     standing: str
     pid: int | None
     host: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadRecord:
+    """What a reload did, or would do: a line for each difference; or why nothing was done.
+
+    `refusal` is a sentence, or several lines, one for each of `mistakes` in the configuration and some of its text.
+    """
+
+    lines: tuple[str, ...] = ()
+    refusal: str = ""
+    mistakes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
-"""Serve the control interface: `GET /v1/status`, `POST /v1/detach`; one request per connection.
+"""Serve the control interface: `GET /v1/status`, `POST /v1/detach`, `/v1/stop` and `/v1/reload`, `/v1/config/plan`.
 
 Theory of operation. Who may come in, and for how long, is the `Door`'s business; aiohttp reads the request and writes
-the answer, and nobody's request body is read. The socket is looked after: where the path no longer leads to it, because
-somebody removed it or the whole folder, it is made anew as long as the group is ours.
+the answer. There is one request for each connection, and nobody's request body is read. The socket is looked after:
+where the path no longer leads to it, because somebody removed it or the whole folder, it is made anew as long as the
+group is ours.
 
 aiohttp takes a fifth of a second to import, so it is imported when the server starts, which is after the
 first workers were launched.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import http
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -21,7 +23,7 @@ from autohealer.control import socket_path
 from autohealer.control.complaints import Complaints
 from autohealer.control.door import REQUEST_S, Door
 from autohealer.control.encoding import encoder
-from autohealer.control.records import StatusRecord
+from autohealer.control.records import ReloadRecord, StatusRecord
 from autohealer.control.shared_answer import SharedAnswer
 
 if TYPE_CHECKING:
@@ -30,8 +32,23 @@ if TYPE_CHECKING:
 LOOK_S = 1.0
 """Between two looks at whether the socket and the group's folder are still there."""
 
+PATHS = frozenset(
+    {"/v1/status", "/v1/detach", "/v1/stop", "/v1/reload", "/v1/config/plan"},
+)
 HEADER_BYTES = 4096
 """The longest line of a request that is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """What may be asked of a daemon: to end and leave its workers, to end everything, to read its configuration again.
+
+    `reload` only tells what it would do where it is called with True.
+    """
+
+    detach: Callable[[], None]
+    stop: Callable[[], None]
+    reload: Callable[[bool], Awaitable[ReloadRecord]]
 
 
 class ControlServer:
@@ -41,18 +58,16 @@ class ControlServer:
         self,
         folder: Path,
         status: Callable[[], Awaitable[StatusRecord]],
-        detach: Callable[[], None],
-        stop: Callable[[], None],
+        commands: Commands,
         say: Callable[[str], None],
     ) -> None:
-        """`status` is asked for the answer; `detach` ends the daemon and leaves its workers, `stop` ends everything.
+        """`status` is asked for the answer.
 
         `say` gets a sentence when something is wrong with the socket or its clients, at most one a minute and cause.
         """
         self._folder = folder
         self._status = status
-        self._detach = detach
-        self._stop = stop
+        self._commands = commands
         self._complain = Complaints(say, asyncio.get_running_loop().time)
         self._door: Door | None = None
         self._server: web.Server | None = None
@@ -108,12 +123,15 @@ class ControlServer:
                         body=await answer.get(), content_type="application/json"
                     )
                 case "POST", "/v1/detach":
-                    self._detach()
+                    self._commands.detach()
                     response = aiohttp_web.Response(status=http.HTTPStatus.ACCEPTED)
                 case "POST", "/v1/stop":
-                    self._stop()
+                    self._commands.stop()
                     response = aiohttp_web.Response(status=http.HTTPStatus.ACCEPTED)
-                case _, "/v1/status" | "/v1/detach" | "/v1/stop":
+                case "POST", "/v1/reload" | "/v1/config/plan":
+                    told = await self._commands.reload(request.path != "/v1/reload")
+                    response = aiohttp_web.json_response(asdict(told), status=_status_of(told))
+                case _, path if path in PATHS:
                     response = aiohttp_web.Response(status=http.HTTPStatus.METHOD_NOT_ALLOWED)
                 case _:
                     response = aiohttp_web.Response(status=http.HTTPStatus.NOT_FOUND)
@@ -133,6 +151,12 @@ class ControlServer:
         )
         door = Door(self._server, self._complain)
         return door
+
+
+def _status_of(told: ReloadRecord) -> http.HTTPStatus:
+    if told.mistakes:
+        return http.HTTPStatus.UNPROCESSABLE_ENTITY
+    return http.HTTPStatus.CONFLICT if told.refusal else http.HTTPStatus.OK
 
 
 def _import_libraries() -> tuple[ModuleType, ModuleType]:

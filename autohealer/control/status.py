@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from autohealer.control.records import SlotRecord, StatusRecord, StrangerRecord
 from autohealer.core.ailing import LIVING
+from autohealer.core.binding import child_of
 from autohealer.core.membership import presence_of, presence_since
 from autohealer.core.model import NEVER, Incarnation, Phase, Presence, Slot, Stop, View
 from autohealer.core.readiness import ailing_of, lacking
@@ -147,6 +148,7 @@ def _slot_record(
     occupant = slot.occupant
     health = examine(occupant.pid) if occupant is not None and occupant.pid is not None else None
     presence = Presence.ABSENT if occupant is None else presence_of(occupant, view)
+    child = None if occupant is None else child_of(view, occupant.name)
     ready = slot.phase is Phase.READY and presence is Presence.PRESENT and _serves(health)
     return SlotRecord(
         slot=slot.key,
@@ -171,6 +173,9 @@ def _slot_record(
         not_ready=_not_ready(slot, view, health),
         ailing=encodable(ailing_of(slot)),
         says=encodable(remarks.says(occupant.name)) if occupant else "",
+        revision=encodable(occupant.revision) if occupant else "",
+        outdated=slot.key in view.outdated,
+        child="" if child is None else encodable(child.label),
     )
 
 

@@ -98,6 +98,7 @@ class GroupClaim:
         self._is_connected = False
         self._is_ours = False
         self._was_ours = False
+        self._is_closed = False
         self._owners: set[int] = set()
         self._obstacle: Exception | None = None
         self._told = ""
@@ -132,8 +133,18 @@ class GroupClaim:
                 f"the claim of group {self._group!r} could not be made: ZooKeeper did not answer in time"
             ) from None
 
+    def release(self) -> None:
+        """Let another daemon keep the group although the session goes on."""
+        if self._is_ours:
+            call(self._client.delete_async, self._path).add_done_callback(_forget_failure)
+        self.close()
+
     def close(self) -> None:
         """Take it no more; it goes with the session."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._session.unsubscribe(self._store_changed)
         self._is_connected = False
         if self._again is not None:
             self._again.cancel()
@@ -327,6 +338,12 @@ def decode_claim(raw: bytes) -> ClaimRecord | None:
     return ClaimRecord(
         text("keeper"), text("host"), text("boot"), pid, text("state_dir"), text("version")
     )
+
+
+def _forget_failure(deletion: asyncio.Future[object]) -> None:
+    """What could not be deleted goes with the session."""
+    if not deletion.cancelled():
+        deletion.exception()
 
 
 def _surface(pursuit: asyncio.Task[None]) -> None:

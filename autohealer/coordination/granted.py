@@ -33,12 +33,20 @@ class Granted:
         """Have `tell` called with how long the sessions last, in seconds, of workers that ask for `asked_s`."""
         self._told.setdefault(asked_s, []).append(tell)
 
+        self._known_for_s.pop(asked_s, None)
+        if self._session.id is not None:
+            self._connected.set()
+
+    def unsubscribe(self, asked_s: float, tell: Callable[[float], None]) -> None:
+        """Call it no more."""
+        self._told[asked_s].remove(tell)
+
     async def watch(self) -> None:
         """Ask after each connection that may have brought other limits, for ever."""
         while True:
             await self._connected.wait()
             self._connected.clear()
-            for asked_s in tuple(self._told):
+            for asked_s in [asked_s for asked_s, told in self._told.items() if told]:
                 await self._learn(asked_s)
 
     async def _learn(self, asked_s: float) -> None:
@@ -47,7 +55,7 @@ class Granted:
             return
         if (granted_s := await self._ask(asked_s)) is not None:
             self._known_for_s[asked_s] = ours_s
-            for tell in self._told[asked_s]:
+            for tell in tuple(self._told[asked_s]):
                 tell(granted_s)
 
     async def _ask(self, asked_s: float) -> float | None:

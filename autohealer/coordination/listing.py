@@ -120,6 +120,8 @@ class Lister:
         self._changed_meanwhile = False
         self._listed_at = float("-inf")
         self._asked_at = float("-inf")
+        self.newest = 0
+        """The zxid of the last change below `/workers` that the last list can have shown."""
         self._expected_at = float("-inf")
         self._again: asyncio.TimerHandle | None = None
         self._expectation: asyncio.TimerHandle | None = None
@@ -297,6 +299,7 @@ class Lister:
         creation = (stat.czxid, stat.ctime)
         wiped = self._creation is not None and creation != self._creation
         self._creation = creation
+        self.newest = stat.pzxid
         self._under_way = False
         self._forget_failures()
         resync_s = RESYNC_S * self._rng.uniform(0.75, 1.25)

@@ -19,8 +19,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from kazoo.exceptions import KazooException, NoAuthError, NoNodeError
+from kazoo.interfaces import IAsyncResult
+from kazoo.protocol.states import ZnodeStat
 
 from autohealer.contract import (
+    RECORD_BYTES_MAX,
     WORKERS_PATH,
     RecordError,
     WorkerRecord,
@@ -32,6 +35,7 @@ from autohealer.coordination.listing import RESYNC_S, Lister
 from autohealer.coordination.names import ASKED_FOR_CHARS_MAX, Listing
 from autohealer.coordination.permissions import WorkersGuard
 from autohealer.coordination.session import Session
+from autohealer.core.children import Child
 from autohealer.core.events import ListFailed, RegistryWiped, WorkersListed
 from autohealer.core.model import NEVER, Incarnation, Store
 from autohealer.daemon.ports import Clock, Gone, Post, Unreadable
@@ -92,6 +96,11 @@ class Registry:
         if self.session.trouble:
             raise RegistryForbidden(self.session.trouble)
 
+    @property
+    def newest(self) -> int:
+        """The zxid of the last change below `/workers` that the last list can have shown."""
+        return self._lister.newest
+
     def relist(self) -> None:
         """Have another list, after a `sync`."""
         self._lister.ask()
@@ -151,12 +160,16 @@ class GroupRegistry:
 
     # --- the port -----------------------------------------------------------------------------
 
-    def discard(self, name: Incarnation) -> None:
+    def discard(self, name: Incarnation, child: Child | None = None) -> None:
         """Delete a dead incarnation's registration. What fails is ordered again while a list still shows it."""
         if self._registry.connection is None:
             return
         path = ZnodeName(self._group, name.slot, name.generation).path
-        future = call(self._client.delete_async, path)
+        future: asyncio.Future[object]
+        if child is None:
+            future = call(self._client.delete_async, path)
+        else:
+            future = asyncio.ensure_future(self._delete_child(child))
         self._deleting.add(future)
         future.add_done_callback(self._deleted)
 
@@ -175,6 +188,21 @@ class GroupRegistry:
                     raise Unreadable(str(error)) from error
             case _:
                 raise Unreadable("no data")
+
+    async def look_at(self, label: str) -> tuple[Child, WorkerRecord | None]:
+        """Which child has a name, and what it says of its process. Raises `Gone`, or `Unreadable` for too long a name.
+
+        What is too large for a record is not read; who may read the rest does not matter for which child it is.
+        """
+        path = self._path(label)
+        stat = await self._answer_at(path, self._client.exists_async)
+        if not isinstance(stat, ZnodeStat):
+            raise Gone(path)
+        record = None
+        if 0 < stat.dataLength <= RECORD_BYTES_MAX:
+            with suppress(Unreadable):
+                record = await self.read(label)
+        return Child(label, stat.czxid, stat.ephemeralOwner), record
 
     async def flush(self, within_s: float) -> None:
         """Wait until what was to be deleted is, or the time is up."""
@@ -203,7 +231,7 @@ class GroupRegistry:
         is_awaited = self._needed_since is not None and asked_at >= self._needed_since
         if wiped or changed or is_due or is_awaited:
             self._heard_at = asked_at
-            self._post(WorkersListed(ours, frozenset(strange), asked_at))
+            self._post(WorkersListed(ours, frozenset(strange), asked_at, self._registry.newest))
         if is_awaited:
             self._needed_since = None
 
@@ -222,12 +250,24 @@ class GroupRegistry:
             raise Unreadable(f"its name has more than {ASKED_FOR_CHARS_MAX} characters")
         return f"{WORKERS_PATH}/{true_name}"
 
+    async def _delete_child(self, child: Child) -> object:
+        """Delete it if it is the one that was bound, and not another under its name. Raises what kazoo raises."""
+        with suppress(Gone, Unreadable):
+            path = self._path(child.label)
+            match await self._answer_at(path, self._client.exists_async):
+                case ZnodeStat(czxid=child.czxid, ephemeralOwner=child.owner, version=version):
+                    return await call(self._client.delete_async, path, version)
+        return None
+
     async def _data_at(self, path: str) -> object:
+        return await self._answer_at(path, self._client.get_async)
+
+    async def _answer_at(self, path: str, ask: Callable[..., IAsyncResult]) -> object:
         """Wait for an answer for as long as there is a connection: the next one's first list asks again."""
         connection = self._registry.connection
         if connection is None:
             raise Gone(path)
-        answer = call(self._client.get_async, path)
+        answer = call(ask, path)
         while connection == self._registry.connection and not answer.done():
             await asyncio.wait({answer}, timeout=CALL_TIMEOUT_S)
         if not answer.done():

@@ -97,6 +97,10 @@ class Session:
         """Call `listener` on the loop's thread at every change, in the order of subscription."""
         self._listeners.append(listener)
 
+    def unsubscribe(self, listener: Callable[[Store], None]) -> None:
+        """Call it no more."""
+        self._listeners.remove(listener)
+
     async def start(self, timeout_s: float) -> None:
         """Connect, now or, when nobody answers in time, as soon as somebody does, until `stop`.
 
@@ -206,7 +210,7 @@ class Session:
     def _tell(self, store: Store) -> None:
         if store is Store.CONNECTED:
             self._start_ended("")
-        for listener in self._listeners:
+        for listener in tuple(self._listeners):
             listener(store)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from autohealer.core.children import Bond, Child
 from autohealer.core.model import Ending, Incarnation
 
 
@@ -38,9 +39,10 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Discard:
-    """Delete the registration of an incarnation whose process is proven dead."""
+    """Delete the registration of an incarnation whose process is proven dead; `child`, where it has that name."""
 
     name: Incarnation
+    child: Child | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,14 @@ class Relist:
     keys: tuple[int, ...]
 
 
-Action = Spawn | Drain | Kill | Register | Withdraw | Discard | Inspect | Relist
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Note for the next daemon which children are whose: these, and no others."""
+
+    bonds: tuple[Bond, ...]
+
+
+Action = Spawn | Drain | Kill | Register | Withdraw | Discard | Inspect | Relist | Remember
 
 
 @dataclass(frozen=True, slots=True)

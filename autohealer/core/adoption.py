@@ -13,12 +13,13 @@ from dataclasses import replace
 from autohealer.core import held, storeroom
 from autohealer.core.brake import review_losses
 from autohealer.core.health import Health
-from autohealer.core.model import Incarnation, Occupant, Phase, Registrar, Slot, View
+from autohealer.core.model import Incarnation, Occupant, Phase, Slot, View
+from autohealer.core.policy import Registrar
 from autohealer.core.slots import note_own, put, slot_for
 from autohealer.core.victims import pick_victim
 
 
-def adopted(view: View, name: Incarnation, pid: int, age_s: float) -> None:
+def adopted(view: View, name: Incarnation, pid: int, age_s: float, revision: str) -> None:
     """A live process was proven to be an incarnation that an earlier daemon launched `age_s` ago."""
     if name in view.key_of and view.slots[view.key_of[name]].phase is not Phase.HELD:
         return
@@ -34,6 +35,7 @@ def adopted(view: View, name: Incarnation, pid: int, age_s: float) -> None:
         pid=pid,
         since=view.now - age_s,
         registrar=view.policy.registrar,
+        revision=revision,
         adopted=True,
         set_aside=True,
         listed=listed,

@@ -7,7 +7,7 @@ second, and only a long streak of it is treated as broken too.
 
 from __future__ import annotations
 
-from autohealer.core.model import Policy
+from autohealer.core.policy import Policy
 
 
 def backoff_s(policy: Policy, failures: int, jitter: float) -> float:

@@ -24,7 +24,8 @@ from dataclasses import replace
 from heapq import nsmallest
 
 from autohealer.core.membership import absence_deadline, is_overdue
-from autohealer.core.model import Brake, Ending, Policy, Slot, View
+from autohealer.core.model import Brake, Ending, Slot, View
+from autohealer.core.policy import Policy
 from autohealer.core.slots import put
 
 

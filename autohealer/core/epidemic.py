@@ -18,10 +18,10 @@ from __future__ import annotations
 
 from heapq import nsmallest
 
-from autohealer.core.ailing import may_end
+from autohealer.core.ailing import ENDINGS_OF_HEALTH, may_end
 from autohealer.core.brake import loss_limit
 from autohealer.core.intensity import rate_of, refilled
-from autohealer.core.model import View
+from autohealer.core.model import Ending, Phase, Slot, View
 from autohealer.core.slots import put
 
 
@@ -59,9 +59,11 @@ def release_if_over(view: View) -> None:
         view.room.turns += 1
 
 
-def note_ended(view: View, key: int) -> None:
-    """What fills a slot is ended for its health."""
-    epidemic = view.room.epidemic
+def note_ended(view: View, slot: Slot, ending: Ending | None) -> None:
+    """What fills a slot is told to end, perhaps for its health."""
+    if ending not in ENDINGS_OF_HEALTH or slot.phase is Phase.DRAINING:
+        return
+    epidemic, key = view.room.epidemic, slot.key
     if epidemic.on:
         epidemic.replacing[view.place(key)] = view.now + view.policy.registration_timeout_s
         view.room.turns += 1

@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from autohealer.core.actions import Plan
+from autohealer.core.children import Bond, Sight
 from autohealer.core.health import Check, Verdict
 from autohealer.core.model import NEVER, Exit, Incarnation, Store
+from autohealer.core.policy import Policy
 from autohealer.core.strangers import Standing
 
 
@@ -32,6 +34,14 @@ class ReplicasSet:
 
 
 @dataclass(frozen=True, slots=True)
+class SpecSet:
+    """The operator wants workers of this revision, kept by this policy."""
+
+    revision: str
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
 class StopRequested:
     """The operator wants everything gone; asked twice, at once."""
 
@@ -45,11 +55,15 @@ class DetachRequested:
 
 @dataclass(frozen=True, slots=True)
 class WorkerAdopted:
-    """A live process was proven to be an incarnation launched by an earlier daemon."""
+    """A live process was proven to be an incarnation launched by an earlier daemon.
+
+    `revision` is what it was launched from, "" where it does not say.
+    """
 
     name: Incarnation
     pid: int
     age_s: float
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +80,11 @@ class WorkerHeld:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpawned:
-    """The process of an incarnation was exec'd."""
+    """The process of an incarnation was exec'd, from the spec of this revision."""
 
     name: Incarnation
     pid: int
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +159,14 @@ class SessionTimeoutGranted:
 class WorkersListed:
     """A complete list of `/workers`: this group's incarnations, and names no daemon gave out.
 
-    It is true of some moment after `asked_at`; `NEVER` where that is not known.
+    It is true of some moment after `asked_at`; `NEVER` where that is not known. `newest` is the zxid of the last change
+    below `/workers` that it shows.
     """
 
     ours: frozenset[Incarnation]
     strange: frozenset[str]
     asked_at: float = NEVER
+    newest: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +199,24 @@ class RegistrantDead:
 
 
 @dataclass(frozen=True, slots=True)
+class ChildExamined:
+    """A child that a program made under a name of its own was looked at, and what `RegistrationRead` says of it."""
+
+    sight: Sight
+    standing: Standing
+    pid: int | None = None
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BondRemembered:
+    """An earlier daemon noted which child is an incarnation's; `is_dead`: that one is proven gone."""
+
+    bond: Bond
+    is_dead: bool
+
+
+@dataclass(frozen=True, slots=True)
 class InvariantBroken:
     """A plan or the view contradicted the model: every further action is frozen."""
 
@@ -198,6 +233,7 @@ class Decided:
 Event = (
     Ticked
     | ReplicasSet
+    | SpecSet
     | StopRequested
     | DetachRequested
     | WorkerAdopted
@@ -215,6 +251,8 @@ Event = (
     | RegistryWiped
     | RegistrationRead
     | RegistrantDead
+    | ChildExamined
+    | BondRemembered
     | InvariantBroken
     | Decided
 )

@@ -11,6 +11,8 @@ What becomes of a slot, by its phase and the fact about what fills it. The lette
     fact                     vacant      starting    ready       unready     draining    backoff     quarantined held
     Ticked                   .           .           .           .           .           .           .           .
     ReplicasSet              v-          .           .           .           .           b-          q-          .
+    SpecSet:same             .           .           .           r           .           .           .           .
+    SpecSet:another          .           .           .           r           .           v           v           .
     StopRequested            -           .           .           .           .           -           -           .
     DetachRequested          .           .           .           .           .           .           .           .
     WorkerAdopted:it         s           .           .           .           .           sr          sr          s
@@ -34,6 +36,8 @@ What becomes of a slot, by its phase and the fact about what fills it. The lette
     RegistryWiped            .           .           .           .           .           .           .           .
     RegistrationRead         .           .           .           .           .           .           .           .
     RegistrantDead           .           .           .           .           .           .           .           .
+    ChildExamined            .           .           .           .           .           .           .           .
+    BondRemembered           .           .           .           .           .           .           .           .
     InvariantBroken          .           .           .           .           .           .           .           .
     Decided:Spawn            s           x           x           x           x           s           s           x
     Decided:Drain            x           d           d           d           .           x           x           x
@@ -51,6 +55,7 @@ from typing import assert_never
 
 from autohealer.core import (
     adoption,
+    binding,
     crowd,
     epidemic,
     events,
@@ -69,12 +74,11 @@ from autohealer.core.actions import (
     Plan,
     Register,
     Relist,
+    Remember,
     Spawn,
     Withdraw,
 )
-from autohealer.core.ailing import ENDINGS_OF_HEALTH
 from autohealer.core.brake import note_death, note_loss, stop_counting
-from autohealer.core.health import Health
 from autohealer.core.intensity import rate_of, refilled, resized
 from autohealer.core.model import (
     Budget,
@@ -90,6 +94,7 @@ from autohealer.core.model import (
     View,
 )
 from autohealer.core.pacing import failed
+from autohealer.core.replacing import spec_set
 from autohealer.core.restarts import after_death
 from autohealer.core.slots import (
     disown,
@@ -105,6 +110,7 @@ from autohealer.core.slots import (
     slot_for,
 )
 from autohealer.core.strangers import Standing, Stranger
+from autohealer.core.turns import is_anonymous, stop_awaiting
 
 
 def evolve(view: View, event: events.Event) -> None:  # noqa: C901, PLR0912 - one arm per fact
@@ -114,16 +120,18 @@ def evolve(view: View, event: events.Event) -> None:  # noqa: C901, PLR0912 - on
             _ticked(view, now, idle)
         case events.ReplicasSet(replicas):
             _replicas_set(view, replicas)
+        case events.SpecSet(revision, policy):
+            spec_set(view, revision, policy)
         case events.StopRequested(force):
             _stop_requested(view, force=force)
         case events.DetachRequested():
             _detach_requested(view)
-        case events.WorkerAdopted(name, pid, age_s):
-            adoption.adopted(view, name, pid, age_s)
+        case events.WorkerAdopted(name, pid, age_s, revision):
+            adoption.adopted(view, name, pid, age_s, revision)
         case events.WorkerHeld(name, pid, why):
             held.held(view, name, pid, why)
-        case events.WorkerSpawned(name, pid):
-            _spawned(view, name, pid)
+        case events.WorkerSpawned(name, pid, revision):
+            _spawned(view, name, pid, revision)
         case events.SpawnFailed(name, error, jitter):
             _spawn_failed(view, name, error, jitter)
         case events.WorkerExited(name, exit_, tree_empty, jitter, _):
@@ -138,16 +146,18 @@ def evolve(view: View, event: events.Event) -> None:  # noqa: C901, PLR0912 - on
             storeroom.store_changed(view, store, number)
         case events.SessionTimeoutGranted(settle_s, rejoin_grace_s):
             storeroom.timeout_granted(view, settle_s, rejoin_grace_s)
-        case events.WorkersListed(ours, strange, asked_at):
-            registrations.listed(view, ours, strange, asked_at)
+        case events.WorkersListed(ours, strange, asked_at, newest):
+            binding.listed(view, ours, strange, asked_at, newest)
         case events.ListFailed(why):
             storeroom.list_failed(view, why)
         case events.RegistryWiped():
-            storeroom.registry_wiped(view)
+            binding.wiped(view)
         case events.RegistrationRead(name, standing, pid, host):
             registrations.registration_read(view, name, Stranger(str(name), standing, pid, host))
         case events.RegistrantDead(name):
             registrations.registrant_dead(view, name)
+        case events.ChildExamined() | events.BondRemembered() as news:
+            binding.heard(view, news)
         case events.InvariantBroken(violations):
             _frozen(view, violations)
         case events.Decided(plan):
@@ -169,6 +179,7 @@ def _ticked(view: View, now: float, idle: float | None) -> None:
             put(view, slot)
     crowd.review(view, idle)
     epidemic.release_if_over(view)
+    binding.look_again(view)
 
 
 def _replicas_set(view: View, replicas: int) -> None:
@@ -197,6 +208,7 @@ def _detach_requested(view: View) -> None:
 def _frozen(view: View, violations: tuple[str, ...]) -> None:
     view.violations = violations
     stop_counting(view)
+    stop_awaiting(view)
 
 
 def _review_wants(view: View) -> None:
@@ -215,11 +227,11 @@ def _review_wants(view: View) -> None:
 # --- processes --------------------------------------------------------------------------------
 
 
-def _spawned(view: View, name: Incarnation, pid: int) -> None:
+def _spawned(view: View, name: Incarnation, pid: int, revision: str) -> None:
     slot, occupant = occupied_by(view, name)
     if slot is None or occupant is None:
         return
-    readiness.review(view, slot, replace(occupant, pid=pid, since=view.now))
+    readiness.review(view, slot, replace(occupant, pid=pid, since=view.now, revision=revision))
 
 
 def _spawn_failed(view: View, name: Incarnation, error: str, jitter: float) -> None:
@@ -320,6 +332,7 @@ def _vacate(view: View, slot: Slot, occupant: Occupant, cause: str, jitter: floa
         put(view, replace(empty, reason=cause))
     else:
         put(view, after_death(view, empty, Death(occupant, cause, jitter)))
+    binding.vacated(view, occupant.name)
     if occupant.name in view.listed:
         _left_registered(view, occupant.name)
 
@@ -352,11 +365,13 @@ def _decided(view: View, plan: Plan) -> None:
     drop_stale_alarms(view)
 
 
-def _ordered(view: View, action: Action) -> None:
+def _ordered(view: View, action: Action) -> None:  # noqa: C901, PLR0912 - one arm per action
     match action:
         case Spawn(key, name, reason):
             _launch_ordered(view, view.slots[key], name, reason)
         case Drain(key, _, reason, ending):
+            if ending is Ending.OUTDATED:
+                view.renewed = key
             _end_ordered(view, key, reason, view.policy.grace_s, ending, killing=False)
         case Kill(key, _, reason, ending):
             _end_ordered(view, key, reason, view.policy.kill_retry_s, ending, killing=True)
@@ -368,11 +383,14 @@ def _ordered(view: View, action: Action) -> None:
             view.to_withdraw.discard(name)
         case Discard(name):
             view.to_discard.discard(name)
+        case Remember():
+            view.bindings.is_changed = False
         case Inspect(name):
             view.to_inspect.discard(name)
             if name not in view.key_of:
                 view.strangers[name] = Stranger(str(name), Standing.UNREAD)
         case Relist(keys):
+            view.bindings.relisted_at = view.now
             view.suspects.update(dict.fromkeys(keys, view.now))
         case _:
             assert_never(action)
@@ -380,19 +398,19 @@ def _ordered(view: View, action: Action) -> None:
 
 def _launch_ordered(view: View, slot: Slot, name: Incarnation, reason: str) -> None:
     note_own(view, name)
+    if is_anonymous(view):
+        binding.launched(view, name)
     again = view.replaced_last = slot.generation != 0
     if again:
         budget = refilled(view.budget, view.now, rate_of(view.policy, view.desired.replicas))
         view.budget = Budget(budget.tokens - 1.0, budget.at)
-    policy = view.policy
-    health = Health(policy.health.checks)
     put(
         view,
         replace(
             slot,
             phase=Phase.STARTING,
             phase_since=view.now,
-            occupant=Occupant(name, None, view.now, policy.registrar, health=health),
+            occupant=readiness.newcomer(view, name),
             generation=name.generation,
             restarts=slot.restarts + again,
             unregistered_death=None,
@@ -414,8 +432,7 @@ def _end_ordered(
     slot = view.slots[key]
     if ending is Ending.REGISTRATION_LOST and slot.phase is not Phase.DRAINING:
         note_loss(view, key)
-    if ending in ENDINGS_OF_HEALTH and slot.phase is not Phase.DRAINING:
-        epidemic.note_ended(view, key)
+    epidemic.note_ended(view, slot, ending)
     put(
         view,
         replace(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autohealer.core.model import Budget, Policy
+from autohealer.core.model import Budget
+from autohealer.core.policy import Policy
 
 ROUNDING_S = 1e-6
 

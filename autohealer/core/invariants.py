@@ -18,6 +18,7 @@ from autohealer.core.actions import (
     Plan,
     Register,
     Relist,
+    Remember,
     Spawn,
     Withdraw,
 )
@@ -25,6 +26,7 @@ from autohealer.core.ailing import ENDINGS_OF_HEALTH, ailment_of
 from autohealer.core.membership import is_confirmed
 from autohealer.core.model import Ending, Incarnation, Phase, Store, View
 from autohealer.core.slots import held_registration
+from autohealer.core.turns import awaited_now, is_anonymous
 
 _ENDINGS_OF_ABSENCE = frozenset({Ending.NEVER_REGISTERED, Ending.REGISTRATION_LOST})
 
@@ -49,6 +51,8 @@ def _of_counts(view: View) -> Iterator[str]:
 def _of_launches(view: View, plan: Plan) -> Iterator[str]:
     launches = sum(isinstance(action, Spawn) for action in plan.actions)
     under_way = len(view.launches.under_way) + launches
+    if launches and is_anonymous(view) and (launches > 1 or awaited_now(view)):
+        yield f"{launches} launches although the children of {len(awaited_now(view))} others are awaited"
     if launches and under_way > view.policy.in_flight_max:
         yield f"{under_way} launches under way, more than {view.policy.in_flight_max}"
 
@@ -82,15 +86,23 @@ def _of_action(view: View, action: Action) -> Iterator[str]:  # noqa: C901, PLR0
         case Withdraw(name):
             if _is_held(view, name):
                 yield f"{name} is ready and its registration is to be withdrawn"
-        case Discard(name):
+        case Discard(name, child):
             if name in view.key_of:
                 yield f"the registration of the live {name} is to be deleted"
+            if (
+                is_anonymous(view)
+                and child is not None
+                and child.label not in view.bindings.present
+            ):
+                yield f"{child.label} is to be deleted and is not there"
         case Inspect(name):
             if name in view.key_of and view.slots[view.key_of[name]].phase is not Phase.HELD:
                 yield f"{name} is ours but is to be inspected"
         case Relist(keys):
             if view.store is not Store.CONNECTED:
                 yield f"a list is to be asked for slots {keys} of a store that is away"
+        case Remember():
+            return
         case _:
             assert_never(action)
 

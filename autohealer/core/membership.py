@@ -14,7 +14,8 @@ Where the daemon registers for a program, a missing registration says nothing of
 
 from __future__ import annotations
 
-from autohealer.core.model import NEVER, Occupant, Phase, Presence, Registrar, Slot, View
+from autohealer.core.model import NEVER, Occupant, Phase, Presence, Slot, View
+from autohealer.core.policy import Registrar
 
 
 def presence_of(occupant: Occupant, view: View) -> Presence:

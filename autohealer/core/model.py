@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
-from autohealer.core.health import NO_CHECKS, NOTHING_ASKED, Epidemic, Health, HealthRules
+from autohealer.core.children import Bindings, Nursery
+from autohealer.core.health import NOTHING_ASKED, Epidemic, Health
+from autohealer.core.policy import Limits, Policy, Registrar
 from autohealer.core.strangers import Stranger
 
 NEVER = float("-inf")
@@ -74,6 +76,7 @@ class Ending(Enum):
 
     STOPPED = "stopped"
     SURPLUS = "surplus"
+    OUTDATED = "outdated"
     NEVER_REGISTERED = "never_registered"
     REGISTRATION_LOST = "registration_lost"
     UNHEALTHY = "unhealthy"
@@ -83,81 +86,15 @@ class Ending(Enum):
     @property
     def is_blameless(self) -> bool:
         """Whether it says nothing about the worker's health."""
-        return self in {Ending.STOPPED, Ending.SURPLUS}
-
-
-class Registrar(Enum):
-    """Who registers a worker: itself, or the daemon for a program that knows nothing of ZooKeeper."""
-
-    SELF = "self"
-    AGENT = "agent"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds of a window; so often those under way are reviewed, and so old one must be at least to be set aside."""
-
-    least: int
-    most: int
-    look_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """The rules of restarting; the reasons for the defaults stand in `autohealer.settings`.
-
-    `registrar` says who registers what is launched. As many launches may be under way at once as `in_flight_min` says
-    at first, and `in_flight_max` at most; while others wait, they are reviewed every `probation_s`. `endings_min` and
-    so on are the same of those asked to end.
-
-    The group's budget of restarts follows N: at once `budget_burst` and `budget_burst_each` more for each wanted slot,
-    then `budget_per_s` a second, or `budget_per_s_each` for each wanted slot if that is more.
-    """
-
-    registrar: Registrar = Registrar.SELF
-    health: HealthRules = NO_CHECKS
-    registration_timeout_s: float = 30.0
-    rejoin_grace_s: float = 0.5
-    settle_s: float = 5.0
-    brake_min: int = 2
-    brake_share: float = 0.3
-    grace_s: float = 10.0
-    kill_retry_s: float = 1.0
-    min_ready_s: float = 1.0
-    stable_s: float = 10.0
-    backoff_initial_s: float = 0.1
-    backoff_max_s: float = 30.0
-    quarantine_failures: int = 10
-    intensity: int = 5
-    intensity_period_s: float = 10.0
-    restart_pause_s: float = 1.0
-    restart_pauses: int = 20
-    budget_burst: int = 30
-    budget_burst_each: int = 0
-    budget_per_s: float = 5.0
-    budget_per_s_each: float = 0.0
-    in_flight_min: int = 4
-    in_flight_max: int = 32
-    probation_s: float = 1.0
-    endings_min: int = 16
-    endings_max: int = 64
-    ending_look_s: float = 0.25
-    first_list_s: float = 3.0
-
-    def launches(self) -> Limits:
-        """How many launches may be under way."""
-        return Limits(self.in_flight_min, self.in_flight_max, self.probation_s)
-
-    def endings(self) -> Limits:
-        """How many that we asked to end may be about to."""
-        return Limits(self.endings_min, self.endings_max, self.ending_look_s)
+        return self in {Ending.STOPPED, Ending.SURPLUS, Ending.OUTDATED}
 
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """What the operator asked for."""
+    """What the operator asked for; `revision` names what a launch depends on, "" where nobody asks."""
 
     replicas: int = 0
+    revision: str = ""
     stop: Stop = Stop.NO
 
 
@@ -180,13 +117,14 @@ class Occupant:
 
     `exit` is set once the process is gone while others of its tree are not; `listed` is what the last list said
     of its znode and `listed_changed` since when; `ready_at` is when it first counted as ready; `set_aside` says that
-    it takes no place among those under way.
+    it takes no place among those under way. `revision` is what it was launched from, "" where that is not known.
     """
 
     name: Incarnation
     pid: int | None
     since: float
     registrar: Registrar = Registrar.SELF
+    revision: str = ""
     adopted: bool = False
     listed: bool = False
     listed_changed: float = NEVER
@@ -317,7 +255,7 @@ class StoreRoom:
     `changes` counts the changes of the session folded so far; `store_since` is when the last one was. A missing
     registration counts from `trust_from` on. `missing` are the places of all groups whose registration is expected and
     was not in the last list, `vanished_at` is when one was lost last. `replicas` is what each group wants. `turns`
-    grows whenever the brake changes, so that the others can be told to look again.
+    grows whenever the brake or the nursery changes, so that the others can be told to look again.
     """
 
     store: Store = Store.SUSPENDED
@@ -330,6 +268,7 @@ class StoreRoom:
     missing: set[Place] = field(default_factory=set)
     vanished_at: float = NEVER
     replicas: dict[str, int] = field(default_factory=dict)
+    nursery: Nursery = field(default_factory=Nursery)
     turns: int = 0
 
 
@@ -339,24 +278,25 @@ class View:
 
     `room` is shared by the groups that look at one store, each under its own name (`group`).
 
-    Slots keyed below zero hold surplus incarnations found at start: never wanted, so drained.
-    `touched` are the slots changed since the last decision. `waiting` are those whose first launch was deferred and
-    `waiting_again` those whose replacement was, `staying` those whose ending was (first come, first served);
-    `replaced_last` says that the last launch was one of the second. `launches` are those launched and not registered,
-    `endings` those that were asked to end. `alarms` is a heap of (deadline, key) with stale entries skipped, `missing`
-    the slots whose registration is expected and was not in the last list, `ailing` those to be ended for their health,
-    `suspects` those of them that are to be ended
-    unless a list asked for since then shows them. `connection` is the change of the session this view knows of,
-    `listed_under` that of the newest list, `listed_at` when that was asked for, `list_failed` why there is none, in
-    words, and since when; `held_looked_at` is when the registrations of what holds slots were looked into last.
-    `leftovers` are registrations of own incarnations that are proven dead, `to_discard` those of them not yet ordered
-    away. `to_register` are those for whom a registration is to be held from now on, `to_withdraw` those for whom not;
-    `registering` are those for whom that was ordered and no list has shown it yet, and when.
-    `retired` keeps the newest generation of slots given up, so that none is used twice when they are wanted
-    again; `own` the newest generations that this daemon launched or adopted, by slot. `claims` are unfamiliar
-    registrations that are being looked into, and since when; `gone` are the newest that ended as nobody's own.
-    `obituaries` are the deaths of this round, for those who tell of them; the next round begins without.
-    `contradictions` are slots that could not be as they were put, in words: faults of the rules.
+    Slots keyed below zero hold surplus incarnations found at start: never wanted, so drained. `touched` are the
+    slots changed since the last decision. `waiting` are those whose first launch was deferred and `waiting_again`
+    those whose replacement was, `staying` those whose ending was (first come, first served); `replaced_last` says
+    that the last launch was one of the second. `launches` are those launched and not registered, `endings` those
+    that were asked to end. `outdated` are the slots whose incarnation runs another revision than is wanted,
+    `renewed` is the one that was replaced for that last. `alarms` is a heap of (deadline, key) with stale entries
+    skipped, `missing` the slots whose registration is expected and was not in the last list, `ailing` those to be
+    ended for their health, `suspects` those missing that are to be ended unless a list asked for since then shows
+    them. `connection` is the change of the session this view knows of, `listed_under` that of the newest list,
+    `listed_at` when that was asked for, `list_failed` why there is none, in words, and since when; `held_looked_at`
+    is when the registrations of what holds slots were looked into last. `leftovers` are registrations of own
+    incarnations that are proven dead, `to_discard` those of them not yet ordered away. `to_register` are those for
+    whom a registration is to be held from now on, `to_withdraw` those for whom not; `registering` are those for
+    whom that was ordered and no list has shown it yet, and when. `retired` keeps the newest generation of slots
+    given up, so that none is used twice when they are wanted again; `own` the newest generations that this daemon
+    launched or adopted, by slot. `claims` are unfamiliar registrations that are being looked into, and since when;
+    `gone` are the newest that ended as nobody's own. `obituaries` are the deaths of this round, for those who tell
+    of them; the next round begins without. `contradictions` are slots that could not be as they were put, in words:
+    faults of the rules.
     """
 
     policy: Policy
@@ -377,6 +317,8 @@ class View:
     counts: dict[Phase, int] = field(default_factory=lambda: dict.fromkeys(Phase, 0))
     launches: Crowd = field(init=False)
     endings: Crowd = field(init=False)
+    outdated: set[int] = field(default_factory=set)
+    renewed: int | None = None
     missing: set[int] = field(default_factory=set)
     suspects: dict[int, float] = field(default_factory=dict)
     ailing: set[int] = field(default_factory=set)
@@ -399,6 +341,7 @@ class View:
     claims: dict[Incarnation, float] = field(default_factory=dict)
     gone: dict[int, tuple[int, ...]] = field(default_factory=dict)
     strangers: dict[Incarnation | str, Stranger] = field(default_factory=dict)
+    bindings: Bindings = field(default_factory=Bindings)
     obituaries: list[Obituary] = field(default_factory=list)
     contradictions: list[str] = field(default_factory=list)
     violations: tuple[str, ...] = ()

@@ -20,7 +20,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from autohealer.core.model import Limits, Pace
+from autohealer.core.model import Pace
+from autohealer.core.policy import Limits
 
 GROWS_WITHIN = 2.0
 SHRINKS_BEYOND = 4.0

@@ -18,17 +18,17 @@ from autohealer.core import epidemic
 from autohealer.core.ailing import LIVING, ailment_of
 from autohealer.core.brake import note_registered
 from autohealer.core.crowd import note_through
-from autohealer.core.health import Check, Verdict
+from autohealer.core.health import Check, Health, Verdict
 from autohealer.core.membership import presence_of
 from autohealer.core.model import (
     Incarnation,
     Occupant,
     Phase,
     Presence,
-    Registrar,
     Slot,
     View,
 )
+from autohealer.core.policy import Registrar
 from autohealer.core.slots import occupied_by, put
 
 _AWAITED = {
@@ -38,11 +38,17 @@ _AWAITED = {
 }
 
 
+def newcomer(view: View, name: Incarnation) -> Occupant:
+    """One that is being launched: nothing is known of it yet."""
+    policy = view.policy
+    return Occupant(name, None, view.now, policy.registrar, health=Health(policy.health.checks))
+
+
 def is_up(occupant: Occupant) -> bool:
     """Whether it is there for what it is launched for, its health aside."""
-    if occupant.registrar is Registrar.SELF:
-        return occupant.listed
-    return occupant.pid is not None
+    if occupant.registrar is Registrar.AGENT:
+        return occupant.pid is not None
+    return occupant.listed
 
 
 def review(view: View, slot: Slot, occupant: Occupant) -> None:
@@ -70,7 +76,7 @@ def _became_ready(view: View, slot: Slot, occupant: Occupant) -> None:
 
 def _take_back(view: View, slot: Slot, occupant: Occupant) -> None:
     """An earlier daemon registered it when it was ready, and now something is found wrong with it."""
-    if slot.phase is not Phase.STARTING or occupant.registrar is Registrar.SELF:
+    if slot.phase is not Phase.STARTING or occupant.registrar is not Registrar.AGENT:
         return
     if occupant.listed and any(finding.check.gates for finding in occupant.health.findings):
         view.to_withdraw.add(occupant.name)
@@ -93,6 +99,19 @@ def reported(view: View, name: Incarnation, check: Check, verdict: Verdict, why:
     epidemic.release_if_over(view)
 
 
+def rules_changed(view: View) -> None:
+    """Of who lives nothing more is awaited than before, and what is not asked any more is neither awaited nor found."""
+    asked = view.policy.health.checks | {Check.RUNNING}
+    for slot in list(view.slots.values()):
+        if slot.occupant is None or slot.phase not in LIVING:
+            continue
+        was = slot.occupant.health
+        findings = tuple(finding for finding in was.findings if finding.check in asked)
+        health = Health(was.awaited & asked, findings)
+        if health != was:
+            review(view, slot, replace(slot.occupant, health=health))
+
+
 def lacking(slot: Slot, view: View) -> tuple[str, ...]:
     """What keeps a live worker from being ready, each in words; empty where nothing does, or there is none."""
     if slot.occupant is None or slot.phase not in LIVING:
@@ -109,7 +128,7 @@ def _lacking(occupant: Occupant, view: View) -> Iterator[str]:
     yield from (f.why for f in health.findings if f.check.gates)
     yield from (_AWAITED[it] for it in _AWAITED if it in health.awaited and it not in found)
     match presence_of(occupant, view):
-        case Presence.ABSENT if occupant.registrar is Registrar.SELF or health.is_fit:
+        case Presence.ABSENT if occupant.registrar is not Registrar.AGENT or health.is_fit:
             yield "it is not registered"
         case Presence.UNKNOWN:
             yield "nothing is known of its registration"

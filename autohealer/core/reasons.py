@@ -5,7 +5,13 @@ from __future__ import annotations
 from signal import Signals
 
 from autohealer.core.model import Exit, Occupant, Phase, Slot, View
+from autohealer.core.policy import Registrar
 from autohealer.core.strangers import Standing
+
+OUTDATED = "outdated: launched from another command, environment or limits than are wanted now"
+"""Why a healthy incarnation is replaced."""
+
+OUTDATED_HOLD = "outdated workers are replaced one at a time, each ready before the next"
 
 
 def of_exit(exit_: Exit) -> str:
@@ -77,14 +83,32 @@ def of_quarantine(cause: str, failures: int) -> str:
 def of_no_registration(occupant: Occupant, view: View) -> str:
     """Why a start is given up, with what is probably wrong; what it may have registered as instead is named."""
     age = f"launched {view.now - occupant.since:.1f} s ago but never registered"
+    if occupant.registrar is Registrar.ANONYMOUS:
+        return f"{age}: {view.bindings.unclear or _of_no_child(occupant, view)}"
     if others := _names_of_nobody(view):
         return (
-            f"{age} under the name it was given: if {others} is its registration, let it use the name in "
-            "AUTOHEALER_ZNODE, or have the daemon register it (--register agent)"
+            f"{age} under the name it was given: if {others} is its registration, let it choose its name (--register "
+            "anonymous) or use the one in AUTOHEALER_ZNODE, or have the daemon register it (--register agent)"
         )
     return (
         f"{age}: the program probably does not use autohealer.worker (or create the znode AUTOHEALER_ZNODE itself), "
         "hangs before it does, or cannot reach ZooKeeper"
+    )
+
+
+def _of_no_child(occupant: Occupant, view: View) -> str:
+    """Why nothing is bound to one that was launched; what others made meanwhile may be its all the same."""
+    bond = view.bindings.bonds.get(occupant.name)
+    others = sorted(
+        sight.child.label
+        for sight in view.bindings.sights.values()
+        if sight.is_foreign and bond is not None and sight.child.czxid > bond.born
+    )
+    if others:
+        return f"{others[-1]} appeared since, but another program has that session's connection"
+    return (
+        "it has made no ephemeral child of /workers, so it hangs before it does, uses another ZooKeeper or path, or "
+        "does not register at all (--register agent)"
     )
 
 

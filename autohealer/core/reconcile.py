@@ -30,11 +30,14 @@ from autohealer.core.actions import (
     Plan,
     Register,
     Relist,
+    Remember,
     Spawn,
     Withdraw,
 )
 from autohealer.core.ailing import ailment_of, ending_for
+from autohealer.core.binding import child_of
 from autohealer.core.brake import next_turn, replaceable_under_brake
+from autohealer.core.children import FOREVER
 from autohealer.core.crowd import next_review, places_left
 from autohealer.core.firstfill import gate_of, is_first_list_awaited, next_patience_over
 from autohealer.core.intensity import rate_of, refilled, seconds_to_token
@@ -49,7 +52,9 @@ from autohealer.core.model import (
     Store,
     View,
 )
+from autohealer.core.replacing import next_outdated, next_replacement
 from autohealer.core.slots import is_launchable, is_to_leave
+from autohealer.core.turns import in_turn, is_anonymous, is_to_be_listed, of_turn, turn_from
 
 _NOBODY = -1
 
@@ -69,7 +74,14 @@ def reconcile(view: View, *, every_slot: bool = False) -> Plan:
     launches = _launches(view, [key for key in keys if is_launchable(view.slots[key], view)])
     farewells = _farewells(view, [key for key in keys if is_to_leave(view.slots[key], view)])
     return Plan(
-        actions=(*launches.spawns, *endings, *farewells.drains, *_registry_work(view)),
+        actions=(
+            *_notes(view),
+            *launches.spawns,
+            *endings,
+            *farewells.drains,
+            *_replacements(view),
+            *_registry_work(view),
+        ),
         deferred=launches.deferred,
         staying=farewells.staying,
         holds=(
@@ -78,6 +90,8 @@ def reconcile(view: View, *, every_slot: bool = False) -> Plan:
             *_store_holds(view),
             *_brake_holds(view),
             *_held_holds(view),
+            *_outdated_holds(view),
+            *_unclear_holds(view),
         ),
         finished=_is_over(view),
     )
@@ -105,9 +119,13 @@ def next_wake(view: View) -> float | None:
     if silent_from is not None and view.now < silent_from:
         due.append(silent_from)
     if (view.waiting or view.waiting_again) and places_left(view.launches):
-        due.append(_next_launch(view))
+        due += [at for at in (_next_launch(view),) if at < FOREVER]
     if (look := next_review(view)) is not None:
         due.append(look)
+    if (replacement := next_replacement(view)) is not None:
+        due.append(replacement)
+    if view.bindings.due < FOREVER:
+        due.append(view.bindings.due)
     if view.desired.stop is not Stop.NO and (over := next_patience_over(view)) is not None:
         due.append(over)
     return min(due, default=None)
@@ -122,7 +140,7 @@ def _next_launch(view: View) -> float:
         due.append(max(paid_at, _fillable_from(view, view.waiting_again)))
     if view.waiting:
         due.append(_fillable_from(view, view.waiting))
-    return min(due)
+    return max(min(due), turn_from(view))
 
 
 def _fillable_from(view: View, waiting: Collection[int]) -> float:
@@ -212,6 +230,15 @@ def _drain(view: View, slot: Slot) -> Drain:
     return Drain(slot.key, slot.occupant.name, reasons.of_surplus(slot, view), Ending.SURPLUS)
 
 
+def _replacements(view: View) -> tuple[Drain, ...]:
+    """Ask one to end that is well but outdated, if it is its turn."""
+    if (key := next_outdated(view)) is None:
+        return ()
+    occupant = view.slots[key].occupant
+    assert occupant is not None, f"slot {key} is outdated and holds nobody"
+    return (Drain(key, occupant.name, reasons.OUTDATED, Ending.OUTDATED),)
+
+
 def _escalation(slot: Slot, view: View) -> Action | None:
     """A drain that outlives its grace becomes a kill; a kill is repeated until the tree is gone."""
     hurry = view.desired.stop is Stop.KILL and not slot.killing
@@ -234,14 +261,14 @@ def _launches(view: View, launchable: list[int]) -> _Launches:
         return _Launches((), (), ())
     rate = rate_of(view.policy, view.desired.replicas)
     tokens = refilled(view.budget, view.now, rate).tokens
-    places, shut = places_left(view.launches), _shut_out(view, wanting)
+    places, shut = in_turn(view, places_left(view.launches)), _shut_out(view, wanting)
     spawns: list[Spawn] = []
     holds: dict[str, None] = {_gate_hold(view): None} if shut else {}
     for key in _in_turns(view, wanting, shut, int(tokens)):
         if key is None:
             holds[_pace_hold(view, short_of_tokens=True)] = None
         elif len(spawns) == places:
-            holds[_pace_hold(view, short_of_tokens=False)] = None
+            holds |= dict.fromkeys(filter(None, (_crowd_hold(view, spawns),)))
             break
         else:
             spawns.append(_spawn(view, view.slots[key]))
@@ -301,6 +328,13 @@ def _pace_hold(view: View, *, short_of_tokens: bool) -> str:
     return "launches wait for those under way to register, lest they all want the processor at once"
 
 
+def _crowd_hold(view: View, spawns: list[Spawn]) -> str:
+    """Why one that could be launched waits: for others, of whom there are enough under way."""
+    if is_anonymous(view) and (spawns or turn_from(view) > view.now):
+        return of_turn(view, is_taken=bool(spawns))
+    return _pace_hold(view, short_of_tokens=False)
+
+
 def _store_holds(view: View) -> tuple[str, ...]:
     if view.store is not Store.CONNECTED:
         return (f"ZooKeeper session {view.store.value}: nothing is concluded from registrations",)
@@ -339,6 +373,22 @@ def _held_holds(view: View) -> tuple[str, ...]:
     return (reasons.of_held(view),) if view.counts[Phase.HELD] else ()
 
 
+def _outdated_holds(view: View) -> tuple[str, ...]:
+    return (reasons.OUTDATED_HOLD,) if view.outdated and view.desired.stop is Stop.NO else ()
+
+
+def _unclear_holds(view: View) -> tuple[str, ...]:
+    return (view.bindings.unclear,) if view.bindings.unclear else ()
+
+
+def _notes(view: View) -> tuple[Action, ...]:
+    """Before anything else, lest the next daemon not know what was done."""
+    bindings = view.bindings
+    if not bindings.is_changed:
+        return ()
+    return (Remember(tuple(bond for _, bond in sorted(bindings.bonds.items()))),)
+
+
 def _registry_work(view: View) -> tuple[Action, ...]:
     """Whose registrations are held is said whether or not there is a store: it is made true when there is."""
     registers = tuple(Register(name) for name in sorted(view.to_register))
@@ -346,6 +396,7 @@ def _registry_work(view: View) -> tuple[Action, ...]:
     held: tuple[Action, ...] = (*registers, *withdrawals)
     if view.store is not Store.CONNECTED:
         return held
-    discards = tuple(Discard(name) for name in sorted(view.to_discard))
+    discards = tuple(Discard(name, child_of(view, name)) for name in sorted(view.to_discard))
     inspections = tuple(Inspect(name) for name in sorted(view.to_inspect, key=str))
-    return (*held, *discards, *inspections)
+    lists = (Relist(()),) if is_to_be_listed(view) else ()
+    return (*held, *discards, *inspections, *lists)

@@ -33,20 +33,19 @@ def listed(
     view: View, ours: frozenset[Incarnation], strange: frozenset[str], asked_at: float
 ) -> None:
     """A complete list of what is registered, asked for at `asked_at`."""
-    if view.store is not Store.CONNECTED or view.connection != view.room.changes:
-        return  # an answer that outlived its connection
+    if not is_current(view):
+        return
     # The last one missing may have been ended since: then what this list lacks is a new event.
     release_if_whole(view)
     came_back = not view.fresh
     view.listed_under, view.list_failed = view.connection, ""
     view.listed_at = max(view.listed_at, asked_at)
     view.touched.update(view.suspects)
-    appeared, vanished = ours - view.listed, view.listed - ours
+    news, vanished = ours - view.listed, view.listed - ours
     view.listed = ours
-    for name in sorted(appeared):
-        _appeared(view, name)
-    if missed := [key for name in sorted(vanished) if (key := _vanished(view, name)) is not None]:
-        note_vanished(view, missed)
+    for name in sorted(news):
+        appeared(view, name)
+    _note_gone(view, vanished)
     view.to_discard |= view.leftovers
     _review_registering(view, asked_at)
     drop_old_claims(view)
@@ -58,7 +57,13 @@ def listed(
     review_losses(view)
 
 
-def _appeared(view: View, name: Incarnation) -> None:
+def is_current(view: View) -> bool:
+    """Whether an answer is of this connection, and has not outlived it."""
+    return view.store is Store.CONNECTED and view.connection == view.room.changes
+
+
+def appeared(view: View, name: Incarnation) -> None:
+    """A registration is there that was not."""
     slot, occupant = occupied_by(view, name)
     if slot is not None and occupant is not None:
         _registered(view, slot, occupant)
@@ -74,6 +79,17 @@ def _registered(view: View, slot: Slot, occupant: Occupant) -> None:
     if slot.phase is Phase.HELD:
         view.to_inspect.add(occupant.name)
     review(view, slot, occupant)
+
+
+def _note_gone(view: View, names: frozenset[Incarnation]) -> None:
+    if missed := [key for name in sorted(names) if (key := _vanished(view, name)) is not None]:
+        note_vanished(view, missed)
+
+
+def disappeared(view: View, name: Incarnation) -> None:
+    """What was taken for a registration is none."""
+    view.listed -= {name}
+    _note_gone(view, frozenset({name}))
 
 
 def _vanished(view: View, name: Incarnation) -> int | None:

@@ -13,7 +13,9 @@ from heapq import heappop, heappush
 
 from autohealer.core.ailing import LIVING, ailment_deadline, ailment_of
 from autohealer.core.membership import absence_deadline, is_missed
-from autohealer.core.model import Incarnation, Occupant, Phase, Registrar, Slot, View
+from autohealer.core.model import Incarnation, Occupant, Phase, Slot, View
+from autohealer.core.policy import Registrar
+from autohealer.core.turns import note_awaited
 
 
 def occupied_by(view: View, name: Incarnation) -> tuple[Slot, Occupant] | tuple[None, None]:
@@ -49,6 +51,14 @@ def is_to_leave(slot: Slot, view: View) -> bool:
     return slot.phase not in {Phase.DRAINING, Phase.HELD}
 
 
+def is_outdated(slot: Slot, view: View) -> bool:
+    """Whether what fills a slot runs another revision than is wanted; one that does not say counts as current."""
+    if slot.occupant is None or slot.phase not in {Phase.STARTING, Phase.READY}:
+        return False
+    runs, wanted = slot.occupant.revision, view.desired.revision
+    return bool(runs and wanted) and runs != wanted
+
+
 OWN_MAX = 32
 """Own generations remembered by slot: more than can still be registered; an older one is looked into like any other."""
 
@@ -81,6 +91,7 @@ def put(view: View, slot: Slot) -> None:
     view.contradictions += _contradictions_of(slot)
     _index(view, slot)
     _hold_registration(view, old, slot)
+    note_awaited(view, slot.key, slot)
     view.touched.add(slot.key)
     if slot.deadline is not None and (old is None or old.deadline != slot.deadline):
         heappush(view.alarms, (slot.deadline, slot.key))
@@ -90,6 +101,7 @@ def forget(view: View, key: int) -> None:
     """Give a slot up, remembering where its generations ended."""
     slot = view.slots.pop(key)
     _unindex(view, slot)
+    note_awaited(view, key, None)
     view.touched.discard(key)
     if key >= 0:
         view.retired[key] = slot.generation
@@ -125,6 +137,8 @@ def _index(view: View, slot: Slot) -> None:
     if slot.occupant is None:
         return
     view.key_of[slot.occupant.name] = slot.key
+    if is_outdated(slot, view):
+        view.outdated.add(slot.key)
     if is_missed(slot):
         view.missing.add(slot.key)
         if not view.violations:
@@ -145,6 +159,7 @@ def _unindex(view: View, slot: Slot) -> None:
     view.counts[slot.phase] -= 1
     view.launches.under_way.discard(slot.key)
     view.endings.under_way.discard(slot.key)
+    view.outdated.discard(slot.key)
     view.missing.discard(slot.key)
     view.room.missing.discard(view.place(slot.key))
     view.ailing.discard(slot.key)

@@ -7,7 +7,7 @@ reading registrations go on in the background. Nothing holds the loop up.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import assert_never
 
 from autohealer.contract import MANUAL_PREFIX
@@ -20,13 +20,14 @@ from autohealer.core.actions import (
     Plan,
     Register,
     Relist,
+    Remember,
     Spawn,
     Withdraw,
 )
 from autohealer.core.events import RegistrantDead, RegistrationRead
 from autohealer.core.model import Ending, Incarnation
 from autohealer.core.strangers import Standing
-from autohealer.daemon.ports import Agent, Gone, Post, Processes, Registry, Unreadable
+from autohealer.daemon.ports import Agent, Binder, Gone, Post, Processes, Registry, Unreadable
 
 READS_AT_ONCE = 16
 """Unfamiliar registrations read in parallel: enough for a start beside strangers, far below kazoo's queue limit."""
@@ -42,15 +43,25 @@ class Executor:
         post: Post,
         fail: Callable[[BaseException], None],
         agent: Agent | None = None,
+        binder: Binder | None = None,
     ) -> None:
-        """`agent`: where the daemon registers for its programs."""
+        """`agent`: where the daemon registers for its programs; `binder`: where they do under names of their own."""
         self._processes = processes
         self._registry = registry
         self._post = post
         self._fail = fail
         self._agent = agent
+        self._binder = binder
         self._reads: set[asyncio.Task[None]] = set()
         self._read_places = asyncio.Semaphore(READS_AT_ONCE)
+
+    def employ(self, agent: Agent) -> None:
+        """From now on the daemon registers for programs that do not do it."""
+        self._agent = agent
+
+    def bind(self, binder: Binder) -> None:
+        """From now on programs register under names of their own."""
+        self._binder = binder
 
     def execute(self, plan: Plan) -> None:
         """Start everything the plan says, in its order."""
@@ -76,20 +87,29 @@ class Executor:
                 self._register(name)
             case Withdraw(name):
                 self._the_agent().withdraw(name)
-            case Discard(name):
-                self._registry.discard(name)
+            case Discard(name, child):
+                self._registry.discard(name, child)
             case Inspect(name):
-                task = asyncio.get_running_loop().create_task(self._inspect(name))
-                self._reads.add(task)
-                task.add_done_callback(self._read_done)
+                self._read(self._inspect(name))
             case Relist():
                 self._registry.relist()
+            case Remember(bonds):
+                self._the_binder().remember(bonds)
             case _:
                 assert_never(action)
 
     def _the_agent(self) -> Agent:
         assert self._agent is not None, "these programs register themselves"
         return self._agent
+
+    def _the_binder(self) -> Binder:
+        assert self._binder is not None, "these programs register by the names they were given"
+        return self._binder
+
+    def _read(self, reading: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(reading)
+        self._reads.add(task)
+        task.add_done_callback(self._read_done)
 
     def _register(self, name: Incarnation) -> None:
         record = self._processes.record_of(name)
@@ -102,6 +122,12 @@ class Executor:
             self._fail(error)
 
     async def _inspect(self, name: Incarnation | str) -> None:
+        if self._binder is not None and isinstance(name, str):
+            async with self._read_places:
+                examined = await self._binder.look_at(name)
+            if examined is not None:
+                self._post(examined)
+            return
         try:
             async with self._read_places:
                 record = await self._registry.read(name)

@@ -33,6 +33,11 @@ class Neighbours:
         if self._last is not None:
             mailbox.put(self._last)
 
+    def leave(self, group: str) -> None:
+        """A group is kept no more: nothing of it counts for the others."""
+        del self._mailboxes[group]
+        self.room.replicas.pop(group, None)
+
     def store_changed(self, store: Store) -> None:
         """The daemon's session changed state."""
         number = 1 if self._last is None else self._last.number + 1

@@ -11,7 +11,8 @@ from typing import Protocol
 
 from autohealer.contract import WorkerRecord
 from autohealer.core.actions import Plan
-from autohealer.core.events import Event
+from autohealer.core.children import Bond, Child
+from autohealer.core.events import ChildExamined, Event
 from autohealer.core.model import Incarnation, View
 from autohealer.core.strangers import Standing
 
@@ -51,8 +52,8 @@ class Processes(Protocol):
 class Registry(Protocol):
     """The children of `/workers`. Posts `StoreChanged` and `WorkersListed`."""
 
-    def discard(self, name: Incarnation) -> None:
-        """Delete a dead incarnation's registration, in the background."""
+    def discard(self, name: Incarnation, child: Child | None = None) -> None:
+        """Delete a dead incarnation's registration, in the background; a child only if it is that very one."""
 
     def relist(self) -> None:
         """Ask for the list anew, whether or not anything seems to have changed, and for one no server lags behind."""
@@ -69,6 +70,16 @@ class Agent(Protocol):
 
     def withdraw(self, name: Incarnation) -> None:
         """Delete it, and hold it no more."""
+
+
+class Binder(Protocol):
+    """Whose the children are that programs made under names of their own."""
+
+    async def look_at(self, label: str) -> ChildExamined | None:
+        """Which child it is, and who made it, as far as that can be proven; None when it is gone."""
+
+    def remember(self, bonds: Sequence[Bond]) -> None:
+        """Note for the next daemon which children are whose, in the background."""
 
 
 class Clock(Protocol):

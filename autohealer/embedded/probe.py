@@ -39,7 +39,8 @@ def check_user(connection: socket.socket) -> None:
     """See to it that who serves a connection is of this user or root.
 
     Raises:
-        ForeignListener: it is not. OSError: `ENOTSUP` where it cannot be told.
+        ForeignListener: it is not. ConnectionResetError: the connection is gone. OSError: `ENOTSUP` where it cannot
+            be told.
     """
     try:
         with closing(Kernel()) as kernel:
@@ -47,6 +48,10 @@ def check_user(connection: socket.socket) -> None:
     except UnknownOwnerError as error:
         why = f"it cannot be told of whom the listener is: {error}"
         raise OSError(errno.ENOTSUP, why) from error
+    except OSError as error:
+        if error.errno != errno.ENOTCONN:
+            raise
+        raise ConnectionResetError(errno.ECONNRESET, "it ended before it was looked at") from error
     if strangers:
         raise ForeignListener(f"user {min(strangers)}")
 

@@ -72,7 +72,7 @@ class Listener:
     ) -> None:
         """`is_of` tells whether a process is one of a worker's; `said` is called with a sentence for the operator."""
         self._folder = folder
-        self._rules = rules
+        self.rules = rules
         self._is_of = is_of
         self._post = post
         self._said = said
@@ -88,7 +88,7 @@ class Listener:
         """On the launching thread: bind a worker's socket; what it is told of it. Raises `OSError`."""
         self._folder.prepare()
         self._bound.put((name, self._folder.bind(name)))
-        watchdog_s = self._rules.watchdog_s
+        watchdog_s = self.rules.watchdog_s
         asked = {} if watchdog_s is None else {"WATCHDOG_USEC": str(round(watchdog_s * 1e6))}
         return {"NOTIFY_SOCKET": self._folder.address_of(name)} | asked
 
@@ -160,9 +160,9 @@ class Listener:
     def _begin(self, speaker: _Speaker) -> None:
         name, now = speaker.name, self._loop.time()
         self._speakers[name] = speaker
-        speaker.watchdog_s = self._rules.watchdog_s
-        if self._rules.is_awaited and not (speaker.adopted and self._folder.was_ready(name)):
-            speaker.start_by = now + self._rules.start_s
+        speaker.watchdog_s = self.rules.watchdog_s
+        if self.rules.is_awaited and not (speaker.adopted and self._folder.was_ready(name)):
+            speaker.start_by = now + self.rules.start_s
         else:
             self._became_ready(speaker)
         self._hear(name)
@@ -199,19 +199,19 @@ class Listener:
             return
         if message.status is not None:
             self.statuses[name] = message.status
-        if message.watchdog_s is not None and self._rules.watchdog_s is not None:
+        if message.watchdog_s is not None and self.rules.watchdog_s is not None:
             speaker.watchdog_s = message.watchdog_s
-        if message.ready and self._rules.is_awaited:
+        if message.ready and self.rules.is_awaited:
             self._became_ready(speaker)
             self._note_ready(name)
         if message.ping:
             self._pinged(speaker)
-        if message.trigger and self._rules.watchdog_s is not None:
+        if message.trigger and self.rules.watchdog_s is not None:
             speaker.is_doomed = True
             self._watchdog_said(
                 speaker, Verdict.UNHEALTHY, "it asked to be ended (WATCHDOG=trigger)"
             )
-        if message.stopping and self._rules.is_awaited:
+        if message.stopping and self.rules.is_awaited:
             self._tell(name, Check.NOTIFY, Verdict.UNREADY, "it said that it stops (STOPPING=1)")
         if message.extend_s is not None:
             until = now + message.extend_s
@@ -232,14 +232,14 @@ class Listener:
 
     def _became_ready(self, speaker: _Speaker) -> None:
         speaker.start_by = None
-        if self._rules.is_awaited:
+        if self.rules.is_awaited:
             self._tell(speaker.name, Check.NOTIFY, Verdict.WELL)
         if not speaker.is_ready and not speaker.adopted and speaker.watchdog_s:
             speaker.ping_by = self._loop.time() + speaker.watchdog_s
         speaker.is_ready = True
 
     def _pinged(self, speaker: _Speaker) -> None:
-        if self._rules.watchdog_s is None or speaker.is_doomed:
+        if self.rules.watchdog_s is None or speaker.is_doomed:
             return
         speaker.ping_by = self._loop.time() + speaker.watchdog_s if speaker.watchdog_s else None
         self._watchdog_said(speaker, Verdict.WELL)
@@ -277,7 +277,7 @@ class Listener:
         if speaker.adopted:
             self._became_ready(speaker)
             return
-        why = f"it did not say READY=1 within {self._rules.start_s:g} s"
+        why = f"it did not say READY=1 within {self.rules.start_s:g} s"
         self._tell(speaker.name, Check.NOTIFY, Verdict.UNHEALTHY, why)
 
     def _tell(self, name: Incarnation, check: Check, verdict: Verdict, why: str = "") -> None:

@@ -93,9 +93,8 @@ class Rounds:
         self._rng = rng
         self._loop = asyncio.get_running_loop()
         self._places = asyncio.Semaphore(AT_ONCE)
-        self._gates = frozenset({Check.STARTUP} & self._spec.keys()) | (
-            {Check.NOTIFY} if awaits_notify else set()
-        )
+        notify = {Check.NOTIFY} if awaits_notify else set()
+        self._gates = frozenset({Check.STARTUP} & self._spec.keys() | notify)
         self._shut: dict[Incarnation, set[Check]] = {}
         self._questions: dict[Incarnation, list[_Question]] = {}
 
@@ -117,17 +116,27 @@ class Rounds:
             if isinstance(action, Drain | Kill):
                 self._end(action.name)
 
-    def close(self) -> None:
-        """Ask nobody any more."""
+    def close(self) -> dict[Incarnation, frozenset[Check]]:
+        """Ask nobody any more; who was asked, and what each is still to do before it has started."""
+        awaited = {name: frozenset(shut) for name, shut in self._shut.items()}
         for name in list(self._questions):
             self._end(name)
+        return awaited
 
-    def _begin(self, name: Incarnation, spread_s: float) -> None:
+    def take_over(self, awaited: Mapping[Incarnation, frozenset[Check]]) -> None:
+        """Ask those that others asked until now."""
+        for name, shut in awaited.items():
+            self._begin(name, self._rng.random() * ADOPTED_SPREAD_S, self._gates & shut)
+
+    def _begin(
+        self, name: Incarnation, spread_s: float, shut: frozenset[Check] | None = None
+    ) -> None:
         if name in self._questions:
             return
         self._questions[name] = []
-        self._shut[name] = set(self._gates)
-        if (spec := self._spec.get(Check.STARTUP)) is not None:
+        self._shut[name] = set(self._gates if shut is None else shut)
+        spec = self._spec.get(Check.STARTUP)
+        if spec is not None and Check.STARTUP in self._shut[name]:
             self._ask_from_now_on(name, Check.STARTUP, spec, spread_s)
         self._open_if_started(name, spread_s)
 

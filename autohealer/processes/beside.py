@@ -46,7 +46,8 @@ class Done:
 class Beside:
     """Runs commands beside the workers of one group; used from the event loop's thread."""
 
-    def __init__(self, launcher: Launcher, reaper: Reaper) -> None:
+    def __init__(self, launcher: Callable[[], Launcher], reaper: Reaper) -> None:
+        """`launcher` tells which one launches workers now."""
         self._launcher = launcher
         self._reaper = reaper
         self._loop = asyncio.get_running_loop()
@@ -60,7 +61,7 @@ class Beside:
         words = _Words(self._loop, heard)
         try:
             running = _Running(self._reaper, self._loop, mark)
-            launch = partial(self._launcher.launch_beside, name, argv, told, mark)
+            launch = partial(self._launcher().launch_beside, name, argv, told, mark)
             running.begin(self._launching, launch, told)
             exit_ = await running.wait()
             words.read_rest()

@@ -23,7 +23,8 @@ from autohealer.contract import (
     ZnodeName,
     keeper_id,
 )
-from autohealer.core.model import Incarnation, Registrar
+from autohealer.core.model import Incarnation
+from autohealer.core.policy import Registrar
 from autohealer.healthspec import filled
 from autohealer.launchspec import LaunchSpec, ResourceLimits
 from autohealer.processes.allowance import before_it_begins, held_back, knowing_its_pid, limit, rank
@@ -62,6 +63,7 @@ class Launcher:
     ) -> None:
         """Raises `UnknownUser`."""
         self.program = spec.argv[0]
+        self.revision = spec.revision
         self._spec = spec
         self._account = account_of(spec.user, spec.group)
         ranks = (spec.nice, spec.oom_score_adj)
@@ -71,7 +73,7 @@ class Launcher:
         self._of_daemon = {
             ENV_GROUP: group,
             ENV_KEEPER: keeper_id(secret),
-            ENV_REVISION: spec.revision,
+            ENV_REVISION: self.revision,
         }
         self.also_told: Callable[[Incarnation], Mapping[str, str]] = lambda _name: {}
         """On the launching thread: what else a worker finds in its environment. May raise `OSError`."""
@@ -132,7 +134,10 @@ class Launcher:
 
     def _environment_for(self, name: Incarnation, values: Mapping[str, str]) -> dict[str, str]:
         path = ZnodeName(self._group, name.slot, name.generation).path
-        by_itself = self._spec.registrar is Registrar.SELF
+        registrar = self._spec.registrar
+        told = (
+            {ENV_ZNODE: path} if registrar is Registrar.SELF else {ENV_REGISTRAR: registrar.value}
+        )
         return (
             self._environment
             | ({"PORT": values["port"]} if "port" in values else {})
@@ -141,7 +146,7 @@ class Launcher:
             | {
                 ENV_SLOT: str(name.slot),
                 ENV_GENERATION: str(name.generation),
-                **({ENV_ZNODE: path} if by_itself else {ENV_REGISTRAR: "agent"}),
+                **told,
                 ENV_TOKEN: token_of(self._secret, self._group, name),
                 ENV_LAUNCHED: str(ticks_now()),
             }

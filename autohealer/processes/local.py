@@ -48,24 +48,22 @@ from autohealer.processes.identity import (
     start_ticks,
     token_of,
 )
+from autohealer.processes.kinship import Family
 from autohealer.processes.launch import Launcher
 from autohealer.processes.launching import Launching, Order, Outcome
 from autohealer.processes.ledger import Launch, Ledger
 from autohealer.processes.oom import OutOfMemory
 from autohealer.processes.output import OutputFiles
-from autohealer.processes.procfs import own_pid_namespace, stat_of
+from autohealer.processes.procfs import own_pid_namespace
 from autohealer.processes.reaper import Reaper, Watched
 from autohealer.processes.remnants import Ended, Remnant, Remnants
-from autohealer.processes.tree import Leader, is_in_tree, signal_group
+from autohealer.processes.tree import Leader, is_stopped, signal_group
 
 SIGHTING_S = 0.5
 """How old a look at all processes may be that tells what dead registrants have left."""
 
-LEDGER_CLOSE_S = 1.0
-"""How long the end waits for the last notes to be written."""
-
-LAUNCH_CLOSE_S = 1.0
-"""How long the end waits for a launch that was begun, so that it is noted."""
+LAUNCH_CLOSE_S = LEDGER_CLOSE_S = 1.0
+"""How long the end waits for a launch that was begun, so that it is noted, and for the last notes to be written."""
 
 
 @dataclass(slots=True)
@@ -108,8 +106,6 @@ class LocalProcesses:
         self._cgroups = cgroups
         self._stop_signal = stop_signal
         self.launcher = Launcher(spec, environment, group, secret, output)
-        self._revision = spec.revision
-        self._outdated: set[Incarnation] = set()
         self._launching = Launching(asyncio.get_running_loop())
         self._pending: dict[Incarnation, _Pending] = {}
         self._census = Census(reaper.is_watched)
@@ -128,7 +124,10 @@ class LocalProcesses:
     def spawn(self, name: Incarnation) -> None:
         """Have an incarnation exec'd in a session of its own, behind those that were ordered before."""
         self._reaper.expect_child()
-        order = self._launching.order(partial(self._launch, name), partial(self._launched, name))
+        launcher = self.launcher
+        order = self._launching.order(
+            partial(self._launch, launcher, name), partial(self._launched, launcher, name)
+        )
         self._pending[name] = _Pending(order)
 
     def terminate(self, name: Incarnation) -> None:
@@ -152,7 +151,7 @@ class LocalProcesses:
             self._remnants.kill(name)
             return
         leader.kills += 1
-        leader.frozen = leader.frozen or _is_stopped(leader.pid)
+        leader.frozen = leader.frozen or is_stopped(leader.pid)
         leader.signal_group(signal.SIGKILL)
         if leader.kills > 1:
             self._remnants.hunt(self._tree_of(leader))
@@ -163,13 +162,9 @@ class LocalProcesses:
         """ABRT to the whole group, so that it leaves behind what it was about."""
         self._ask_to_end(name, signal.SIGABRT)
 
-    def is_of(self, name: Incarnation, pid: int) -> bool:
-        """Whether a process is one of a live incarnation's, as far as one can look."""
-        leader = self._led.get(name)
-        try:
-            return leader is not None and pid > 0 and is_in_tree(leader, pid)
-        except OSError:
-            return False
+    def leader_of(self, name: Incarnation) -> Leader | None:
+        """The process of a live incarnation."""
+        return self._led.get(name)
 
     def record_of(self, name: Incarnation) -> WorkerRecord | None:
         """What tells of a live incarnation as well as its own record would."""
@@ -225,9 +220,22 @@ class LocalProcesses:
             Launch(leader.name, leader.pid, leader.start_ticks) for leader in self._led.values()
         )
 
-    def outdated(self) -> list[Incarnation]:
-        """Those alive that an earlier daemon launched from another spec than is wanted now."""
-        return sorted(self._outdated.intersection(self._led))
+    def respecify(
+        self, spec: LaunchSpec, environment: Mapping[str, str], stop_signal: signal.Signals
+    ) -> None:
+        """Launch what is ordered from now on in another way, and ask whom it may be to end by another signal.
+
+        Raises:
+            UnknownUser: they are to run as somebody who is not there; nothing has changed.
+        """
+        launcher = Launcher(spec, environment, self._group, self._secret, self._output)
+        launcher.also_told, self.launcher = self.launcher.also_told, launcher
+        self._stop_signal = stop_signal
+
+    def family(self) -> Family:
+        """The trees of those alive."""
+        led = self._led.values()
+        return Family({it.pid: it.name for it in led}, {it.token: it.name for it in led})
 
     def release(self) -> None:
         """Stop watching; the processes are not touched, and what waits to be launched is not."""
@@ -257,15 +265,15 @@ class LocalProcesses:
         self._led[name] = leader
         return leader
 
-    def _launch(self, name: Incarnation) -> int:
+    def _launch(self, launcher: Launcher, name: Incarnation) -> int:
         """On the launching thread: exec it and move it into its leaf. Raises `OSError`."""
-        pid = self.launcher.launch(name)
+        pid = launcher.launch(name)
         if self._cgroups is not None:
             with suppress(OSError):  # without a leaf it is ended by group and token
                 self._cgroups.place(name, pid)  # nobody has reaped it, so its pid is its own
         return pid
 
-    def _launched(self, name: Incarnation, outcome: Outcome) -> None:
+    def _launched(self, launcher: Launcher, name: Incarnation, outcome: Outcome) -> None:
         """Watch what was launched, note it, and tell of it."""
         end = self._pending[name].end
         try:
@@ -273,11 +281,11 @@ class LocalProcesses:
                 raise outcome
             leader = self._lead(name, outcome, is_child=True)
         except OSError as error:
-            cause = why_launch_failed(self.launcher.program, error)
+            cause = why_launch_failed(launcher.program, error)
             self._post(SpawnFailed(name, cause, self._rng.random()))
             self._forget_pending(name)
             return
-        self._post(WorkerSpawned(name, leader.pid))
+        self._post(WorkerSpawned(name, leader.pid, launcher.revision))
         self._forget_pending(name)
         self._ledger.note(Launch(name, leader.pid, leader.start_ticks))
         if end is not None:
@@ -355,18 +363,9 @@ class LocalProcesses:
             return False
         if (held := self._held.pop(name, None)) is not None:
             self._reaper.forget(held)
-        if self._is_of_another_revision(process.pid):
-            self._outdated.add(name)
-        self._post(WorkerAdopted(name, process.pid, age_s(process.pid)))
+        age = age_s(process.pid)
+        self._post(WorkerAdopted(name, process.pid, age, _revision_of(process.pid)))
         return True
-
-    def _is_of_another_revision(self, pid: int) -> bool:
-        """Whether it was launched from another spec than is wanted now; one that does not say is taken for current."""
-        try:
-            told = environment_of(pid).get(ENV_REVISION)
-        except OSError:
-            return False
-        return told is not None and told != self._revision
 
     def _let_go(self, leader: Leader) -> None:
         del self._led[leader.name]
@@ -441,10 +440,9 @@ class LocalProcesses:
         )
 
 
-def _is_stopped(pid: int) -> bool:
-    """Whether a process was stopped, as far as one can look."""
+def _revision_of(pid: int) -> str:
+    """What a worker was launched from, by its environment; "" where that does not say."""
     try:
-        stat = stat_of(pid)
+        return environment_of(pid).get(ENV_REVISION, "")
     except OSError:
-        return False
-    return stat is not None and stat.is_stopped
+        return ""

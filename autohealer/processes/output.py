@@ -52,6 +52,10 @@ class OutputFiles:
         self._begins: dict[Path, _Begin] = {}
         self._fastest_bytes = 0
 
+    def limit(self, rotate_bytes: int) -> None:
+        """Cut files at another size from now on."""
+        self._rotate_bytes = rotate_bytes
+
     def path(self, slot: int) -> Path:
         """The file of a slot."""
         return self._folder / f"slot-{slot}.log"

@@ -86,6 +86,15 @@ def by_group() -> Mapping[int, Sequence[int]]:
     return groups
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process was stopped, as far as one can look."""
+    try:
+        stat = stat_of(pid)
+    except OSError:
+        return False
+    return stat is not None and stat.is_stopped
+
+
 ANCESTORS_MAX = 64
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +50,7 @@ class Hold:
         self._me = me
         self.folder = group_folder(base, group)
         self._said: str | None = None
+        self._is_closed = False
         self._name: socket.socket | None
         self._name, self.nameless = hold_name(self.folder, group)
         try:
@@ -80,10 +82,18 @@ class Hold:
             news=f"{self.folder} was removed, or something in it, while it was in use: made anew{lost}",
         )
 
+    def give_up(self) -> None:
+        """Let go of the group while this daemon lives on: nobody is told any more that it keeps it."""
+        with suppress(OSError):
+            os.ftruncate(self._lock, 0)
+        self.close()
+
     def close(self) -> None:
-        """Let go of the group."""
-        os.close(self._lock)
-        self._release_name()
+        """Let go of the group, if that is not done yet."""
+        if not self._is_closed:
+            self._is_closed = True
+            os.close(self._lock)
+            self._release_name()
 
     def _seen(self, *, is_ours: bool, sentence: str | None) -> Sight:
         """Say a sentence once, not at every look."""

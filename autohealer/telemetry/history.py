@@ -48,8 +48,21 @@ class Cause(str, Enum):  # noqa: UP042 - written to JSON as its value
     WATCHDOG = "watchdog"
     OPERATOR = "operator"
     SURPLUS = "surplus"
+    OUTDATED = "outdated"
     NOT_LAUNCHED = "not_launched"
     UNKNOWN = "unknown"
+
+
+_OF_ENDING = {
+    Ending.STOPPED: Cause.OPERATOR,
+    Ending.SURPLUS: Cause.SURPLUS,
+    Ending.OUTDATED: Cause.OUTDATED,
+    Ending.NEVER_REGISTERED: Cause.REGISTRATION_TIMEOUT,
+    Ending.REGISTRATION_LOST: Cause.REGISTRATION_LOST,
+    Ending.UNHEALTHY: Cause.UNHEALTHY,
+    Ending.WATCHDOG: Cause.WATCHDOG,
+    Ending.FROZEN: Cause.FROZEN,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +85,6 @@ class Entry:
     last_output: tuple[str, ...] = ()
 
 
-_CAUSES = {
-    Ending.STOPPED: Cause.OPERATOR,
-    Ending.SURPLUS: Cause.SURPLUS,
-    Ending.NEVER_REGISTERED: Cause.REGISTRATION_TIMEOUT,
-    Ending.REGISTRATION_LOST: Cause.REGISTRATION_LOST,
-    Ending.UNHEALTHY: Cause.UNHEALTHY,
-    Ending.WATCHDOG: Cause.WATCHDOG,
-    Ending.FROZEN: Cause.FROZEN,
-}
-
-
 def cause_of(obituary: Obituary) -> Cause:
     """Sort a death: what it was told comes first, because a worker told to end may end in any way."""
     exit_ = obituary.exit
@@ -92,7 +94,7 @@ def cause_of(obituary: Obituary) -> Cause:
         return _cause_of_exit(exit_)
     if obituary.ending is Ending.REGISTRATION_LOST and exit_.frozen:
         return Cause.FROZEN
-    return _CAUSES[obituary.ending]
+    return _OF_ENDING[obituary.ending]
 
 
 def _cause_of_exit(exit_: Exit) -> Cause:

@@ -12,10 +12,12 @@ import structlog
 
 from autohealer.core import events
 from autohealer.core.actions import Drain, Kill, Plan, Spawn
+from autohealer.core.binding import child_of
 from autohealer.core.health import Check, Verdict
 from autohealer.core.model import Incarnation, Occupant, Phase, Slot, Stop, Store, View
 from autohealer.core.reasons import of_epidemic, of_exit, of_mass_loss
 from autohealer.core.strangers import Standing
+from autohealer.core.turns import has_bonds
 
 _NEXT = {
     Phase.STARTING: "restarted at once",
@@ -43,6 +45,7 @@ class Narrator:
         self._last_output = last_output
         self._hint = hint
         self._known = frozenset[Incarnation]()
+        self._strange = set[str]()
         self._holds: tuple[str, ...] = ()
         self._launched: frozenset[int] = frozenset()
         self._braking = self._ailing = False
@@ -88,13 +91,15 @@ class Narrator:
                 tell = self._logger.info if store is Store.CONNECTED else self._logger.warning
                 tell(f"zookeeper_{store.value}")
             case events.WorkersListed(ours, _):
-                self._tell_listed(ours, view)
+                self._tell_listed(view.listed if has_bonds(view) else ours, view)
             case events.ListFailed(why):
                 self._logger.warning("registrations_not_listed", why=why)
             case events.RegistryWiped():
                 self._logger.warning("registry_wiped")
             case events.RegistrationRead(name, standing, pid, host):
                 self._tell_stranger(name, standing, pid, host)
+            case events.ChildExamined() as examined:
+                self._tell_child(examined, view)
             case events.RegistrantDead(name):
                 self._worker(name, None).info("stale_registration_deleted")
             case events.StopRequested():
@@ -104,8 +109,10 @@ class Narrator:
             case (
                 events.Ticked()
                 | events.ReplicasSet()
+                | events.SpecSet()
                 | events.DetachRequested()
                 | events.SessionTimeoutGranted()
+                | events.BondRemembered()
                 | events.Decided()
             ):
                 pass  # told elsewhere, or not worth a line
@@ -153,8 +160,20 @@ class Narrator:
             occupant = _occupant(view, name)
             if occupant is not None:
                 progress = f"{view.ready_count()}/{view.desired.replicas} registered"
-                self._worker(name, occupant.pid).info("worker_registered", progress=progress)
+                child = child_of(view, name)
+                bound = {} if child is None else {"child": child.label}
+                self._worker(name, occupant.pid).info(
+                    "worker_registered", progress=progress, **bound
+                )
         self._known = ours
+
+    def _tell_child(self, examined: events.ChildExamined, view: View) -> None:
+        """Whose it is, or, once, that it is nobody's."""
+        label = examined.sight.child.label
+        self._tell_listed(view.listed, view)
+        if label in view.strangers and label not in self._strange:
+            self._tell_stranger(label, examined.standing, examined.pid, examined.host)
+            self._strange = {it for it in self._strange if it in view.strangers} | {label}
 
     def _tell_stranger(
         self, name: Incarnation | str, standing: Standing, pid: int | None, host: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from autohealer.core.actions import Plan
 from autohealer.core.events import Event
@@ -17,11 +17,11 @@ from autohealer.core.model import Stop, View
 
 
 class SystemdNotifier:
-    """An observer of the decisions about some groups that tells systemd; silent where there is none."""
+    """An observer of the decisions about the groups there are; silent where there is no systemd."""
 
-    def __init__(self, address: str | None, groups: Collection[str]) -> None:
+    def __init__(self, address: str | None, groups: Callable[[], Collection[str]]) -> None:
         self._address = address
-        self._groups = frozenset(groups)
+        self._groups = groups
         self._over: set[str] = set()
         self._views: dict[str, View] = {}
         self._turned: set[str] = set()
@@ -36,11 +36,13 @@ class SystemdNotifier:
             self._over.add(view.group)
         self._views[view.group] = view
         self._turned.add(view.group)
-        states = self._states()
+        names = frozenset(self._groups())
+        self._views = {name: it for name, it in self._views.items() if name in names}
+        states = self._states(names)
         news = sorted(states - self._told)
         status = self._status_now()
         # A frozen decider must not look alive: starved of this, systemd restarts the daemon.
-        alive = ["WATCHDOG=1"] if self._all_turn() else []
+        alive = ["WATCHDOG=1"] if self._all_turn(names) else []
         changed = [status] if status != self._status else []
         if self._send([*alive, *news, *changed]):
             self._told |= states
@@ -48,17 +50,17 @@ class SystemdNotifier:
             if alive:
                 self._turned.clear()
 
-    def _states(self) -> set[str]:
+    def _states(self, names: frozenset[str]) -> set[str]:
         """The first launches were ordered in the very first rounds, so that is when the ramp is under way."""
-        if self._groups - self._views.keys():
+        if names - self._views.keys():
             return set()
         stops = all(view.desired.stop is not Stop.NO for view in self._views.values())
         return {"READY=1", "STOPPING=1"} if stops else {"READY=1"}
 
-    def _all_turn(self) -> bool:
+    def _all_turn(self, names: frozenset[str]) -> bool:
         """Whether each group has decided since systemd was told last, and none is frozen."""
         frozen = any(view.violations for view in self._views.values())
-        return not frozen and self._groups <= self._turned | self._over
+        return not frozen and names <= self._turned | self._over
 
     def _status_now(self) -> str:
         ready = sum(view.ready_count() for view in self._views.values())

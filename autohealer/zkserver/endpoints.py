@@ -79,11 +79,12 @@ class Pair(NamedTuple):
 
 
 class Endpoint(NamedTuple):
-    """One socket: whose it is, whether a process has it open, and its state as in `TcpState`."""
+    """One socket: whose it is, whether a process has it open, its state as in `TcpState`, and its inode (0: none)."""
 
     uid: int
     is_open: bool
     state: int
+    inode: int = 0
 
 
 def address_of(host: str, port: int) -> Address:
@@ -235,7 +236,7 @@ def _endpoint_in(answer: bytes, kind: int) -> Endpoint | None:
         raise OSError(-number, os.strerror(-number))
     _, state, _, _ = _STATE.unpack_from(answer, _STATE_AT)
     _, _, _, uid, inode = _QUEUES.unpack_from(answer, _QUEUES_AT)
-    return Endpoint(uid, inode != 0, state)
+    return Endpoint(uid, inode != 0, state, inode)
 
 
 # --- the tables -------------------------------------------------------------------------------
@@ -263,7 +264,10 @@ def _rows(lines: Iterable[bytes], ip_bytes: int) -> Iterator[tuple[Pair, Endpoin
         if len(words) < 10:
             continue
         near, far = _address_in(words[1], ip_bytes), _address_in(words[2], ip_bytes)
-        yield Pair(near, far), Endpoint(int(words[7]), words[9] != b"0", int(words[3], 16))
+        yield (
+            Pair(near, far),
+            Endpoint(int(words[7]), words[9] != b"0", int(words[3], 16), int(words[9])),
+        )
 
 
 def _address_in(word: bytes, ip_bytes: int) -> Address:

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from autohealer.contract import ENV_GENERATION, ENV_GROUP, ENV_SLOT, ENV_TOKEN
-from autohealer.core.model import Incarnation, Policy
+from autohealer.core.model import Incarnation
+from autohealer.core.policy import Policy
 from tests.chaos.report import Heal, heals_of
 from tests.chaos.sightings import ENV_ARENA
 from tests.chaos.witness import Witness

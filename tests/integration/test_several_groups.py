@@ -6,6 +6,7 @@ import os
 import pwd
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -315,22 +316,23 @@ def test_several_groups_answer_one_by_one(zookeeper: ZooKeeperUnderTest, tmp_pat
         assert fleet.stop() == 0
 
 
-def test_workers_of_an_earlier_configuration_are_told_of(
+def test_workers_of_an_earlier_configuration_are_replaced_one_by_one(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path
 ) -> None:
-    """The old program would go on serving, and nobody know."""
+    """The old program would go on serving, or the group be down while it is exchanged."""
     with Fleet(tmp_path, zookeeper.connection, PLAIN) as fleet:
         before = fleet.whole("loop")["loop"]
         fleet.kill()
         fleet.file.write_text(fleet.file.read_text() + 'env = { COLOUR = "green" }\n')
         fleet.start()
-        status = eventually(lambda: fleet.of("loop"), within_s=WITHIN_S)
-        assert ready_pids(status) == before
-        assert "slots 0, 1 run what an earlier daemon was told to" in status.notes[0]
-        assert [line["group"] for line in fleet.log("workers_outdated")] == ["loop"]
-        for pid in before.values():
-            os.kill(pid, signal.SIGKILL)
-        now = fleet.whole("loop")["loop"]
-        assert not set(now.values()) & set(before.values())
-        assert psutil.Process(now[0]).environ()["COLOUR"] == "green"
+        now = eventually(lambda: _all_new(fleet.whole("loop")["loop"], before), within_s=WITHIN_S)
+        assert {psutil.Process(pid).environ()["COLOUR"] for pid in now.values()} == {"green"}
+        ends = {line["slot"]: str(line["timestamp"]) for line in fleet.log("worker_exited")}
+        starts = {line["slot"]: str(line["timestamp"]) for line in fleet.log("worker_started")}
+        assert ends[0] < starts[0] < ends[1] < starts[1]
         assert fleet.stop() == 0
+
+
+def _all_new(now: Mapping[int, int], before: Mapping[int, int]) -> Mapping[int, int] | None:
+    """Who is ready, once none of them is one of those before."""
+    return None if set(now.values()) & set(before.values()) else now

@@ -121,7 +121,7 @@ def test_hup_without_a_terminal_changes_nothing_and_is_named(daemon: Daemon) -> 
         (line,) = eventually(
             lambda: said(daemon, signal.SIGHUP), within_s=WITHIN_S, view=daemon.view
         )
-        assert "no configuration is read again" in str(line["then"])
+        assert "there is no configuration to be read again" in str(line["then"])
         assert daemon.becomes_whole() == before
 
 

@@ -22,6 +22,7 @@ from kazoo.client import KazooClient
 from autohealer.contract import WORKERS_PATH, WorkerRecord, ZnodeName
 from autohealer.coordination.registry import Registry
 from autohealer.coordination.session import Session
+from autohealer.core.children import Child
 from autohealer.core.events import Event, StoreChanged, WorkersListed
 from autohealer.core.model import Incarnation
 from autohealer.daemon import ports
@@ -64,6 +65,10 @@ class Stage(ABC):
     @abstractmethod
     def children(self) -> set[str]:
         """What is there."""
+
+    @abstractmethod
+    def child(self, label: str) -> Child:
+        """Which one has a name now."""
 
     async def lists(self, *ours: Incarnation, strange: frozenset[str] = frozenset()) -> None:
         """Wait until the last list is this one."""
@@ -125,6 +130,10 @@ class FakeStage(Stage):
         """The keys."""
         return set(self.fake.children)
 
+    def child(self, label: str) -> Child:
+        """As it was made."""
+        return self.fake.store.made[label]
+
 
 class RealStage(Stage):
     """A ZooKeeper, seen by a client of the test's own."""
@@ -159,6 +168,11 @@ class RealStage(Stage):
         """Ask the server."""
         exists = self.client.exists(WORKERS_PATH)
         return set(self.client.get_children(WORKERS_PATH)) if exists else set()
+
+    def child(self, label: str) -> Child:
+        """Ask the server."""
+        stat = self.client.exists(f"{WORKERS_PATH}/{label}")
+        return Child(label, stat.czxid, stat.ephemeralOwner)
 
 
 @asynccontextmanager

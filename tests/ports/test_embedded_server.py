@@ -6,11 +6,12 @@ import asyncio
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from autohealer.embedded.facts import Event, Listener, Say
 from autohealer.embedded.folder import ServerFolder
 from autohealer.embedded.keeper import EmbeddedServer, ServerUnavailable
 from autohealer.embedded.leftovers import Leftovers
-from autohealer.embedded.probe import EMBEDDED_MARK, Seen, clients_of, who_listens
+from autohealer.embedded.probe import EMBEDDED_MARK, Seen, check_user, clients_of, who_listens
 from autohealer.processes.companion import ENV_COMPANION, Companion
 from autohealer.processes.reaper import Reaper
 from tests.support.daemon import exists
@@ -169,12 +170,16 @@ async def _say_hello(stranger: socket.socket, *, is_silent: bool) -> None:
 
 
 async def _say(listener: socket.socket, answer: bytes) -> None:
-    """Answer whoever comes."""
+    """Answer whoever comes, and is gone before or asks."""
     listener.setblocking(False)
+    loop = asyncio.get_running_loop()
     while True:
-        client, _ = await asyncio.get_running_loop().sock_accept(listener)
-        client.sendall(answer)
-        client.close()
+        client, _ = await loop.sock_accept(listener)
+        with client, suppress(ConnectionError):
+            client.sendall(answer)
+            client.shutdown(socket.SHUT_WR)
+            client.setblocking(False)
+            await loop.sock_recv(client, 64)  # closed with something unread, it would be a reset
 
 
 async def test_a_taken_port_is_one_sentence_where_nobody_depends_on_it(tmp_path: Path) -> None:
@@ -341,6 +346,18 @@ async def test_a_port_is_told_for_what_it_is(tmp_path: Path) -> None:
         assert (await who_listens(port)).listener is Listener.STRANGER
         answering.cancel()
         assert (await who_listens(port)).listener is Listener.SILENT
+
+
+def test_a_server_that_dies_before_it_is_looked_at_is_no_stranger() -> None:
+    """A server killed in the midst of a look at it would be told of as a program that is not ZooKeeper."""
+    with socket.create_server((HOST, 0)) as server:
+        asking = socket.create_connection(server.getsockname())
+        dying, _ = server.accept()
+    with asking:
+        dying.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        dying.close()  # a reset, as the kernel sends for a killed process
+        with pytest.raises(ConnectionResetError):
+            check_user(asking)
 
 
 async def test_a_port_of_another_user_is_foreign_whatever_it_says(tmp_path: Path) -> None:

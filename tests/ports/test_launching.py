@@ -13,6 +13,7 @@ from autohealer.core.events import SpawnFailed, WorkerExited, WorkerSpawned
 from autohealer.core.model import Incarnation
 from autohealer.processes.ledger import Ledger
 from autohealer.processes.local import LocalProcesses
+from autohealer.processes.tree import is_in_tree
 from tests.ports.process_stages import Manner, Opens, real_stage
 from tests.ports.test_processes import no_descriptors
 
@@ -60,9 +61,11 @@ async def test_whose_a_process_is_can_be_told(tmp_path: Path) -> None:
         own = {pid} | {child.pid for child in psutil.Process(pid).children(recursive=True)}
         assert len(own) > 1
         assert isinstance(stage.processes, LocalProcesses)
-        assert all(stage.processes.is_of(NAME, pid) for pid in own)
-        assert not any(stage.processes.is_of(NAME, pid) for pid in (0, 1, os.getpid()))
-        assert not stage.processes.is_of(Incarnation(4, 1), pid)
+        leader = stage.processes.leader_of(NAME)
+        assert leader is not None
+        assert all(is_in_tree(leader, pid) for pid in own)
+        assert not any(is_in_tree(leader, pid) for pid in (1, os.getpid()))
+        assert stage.processes.leader_of(Incarnation(4, 1)) is None
 
 
 async def test_a_program_that_is_missing_is_told(opened: Opens) -> None:

@@ -179,7 +179,7 @@ async def beside(folder: Path, directory: str = "") -> AsyncIterator[Beside]:
     )
     output = OutputFiles(folder / "output", 1 << 20, pytest.fail)
     launcher = Launcher(launch, dict(os.environ), "web", b"secret", output)
-    running = Beside(launcher, reaper)
+    running = Beside(lambda: launcher, reaper)
     try:
         yield running
     finally:

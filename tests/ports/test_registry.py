@@ -101,6 +101,16 @@ async def test_discard_deletes_just_that_one(opened: Opens) -> None:
         assert stage.children() == {label_of(3, 17)}
 
 
+async def test_a_child_is_deleted_only_if_it_is_that_very_one(opened: Opens) -> None:
+    """The child of a dead worker went, another was made under its name, and the living one's would be deleted."""
+    async with opened(("worker_1", "worker_2")) as stage:
+        await stage.lists(strange=frozenset({"worker_1", "worker_2"}))
+        for label in ("worker_1", "worker_2"):
+            child = stage.child(label)
+            stage.registry.discard(NAME, child._replace(czxid=child.czxid - (label == "worker_1")))
+        await stage.lists(strange=frozenset({"worker_1"}))
+
+
 async def test_discarding_what_is_gone_is_harmless(opened: Opens) -> None:
     """A registration that expired by itself in the meantime would crash the daemon."""
     async with opened() as stage:

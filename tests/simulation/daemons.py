@@ -13,12 +13,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from autohealer.core.events import ReplicasSet, StoreChanged, WorkersListed
-from autohealer.core.model import Budget, Incarnation, Policy, Store, View
+from autohealer.core.children import Child
+from autohealer.core.events import ReplicasSet, SpecSet, StoreChanged, WorkersListed
+from autohealer.core.model import Budget, Desired, Incarnation, Store, View
+from autohealer.core.policy import Policy
 from autohealer.daemon.executor import Executor
 from autohealer.daemon.loop import Loop
 from autohealer.daemon.mailbox import Mailbox
 from tests.simulation.agency import AgentPort
+from tests.simulation.anonymity import SimulatedBinder
 from tests.simulation.asking import Asker
 from tests.support.fakes import FakeProcesses, FakeRegistry
 from tests.support.history import DaemonStarted, Discarded, StoreIs
@@ -33,9 +36,15 @@ if TYPE_CHECKING:
 
 LATE_S = (0.0, 0.0, 0.0, 0.001, 0.03)
 """How late a fact about a process may come."""
+AFTER_S = 1e-9
+"""Between two facts in a row."""
 AT_ONCE_S = 0.01
 ROUNDS_AT_ONCE_MAX = 1000
 """More rounds than this within that time are a loop that keeps a processor busy for nothing."""
+
+
+NOBODY = Incarnation(-1, 0)
+"""Whose the registration of a foreigner is."""
 
 
 class DaemonKilled(Exception):  # noqa: N818 - it is what happened
@@ -102,12 +111,13 @@ class _Processes(FakeProcesses):
 
     def _soon(self, fact: Event) -> None:
         loop = asyncio.get_running_loop()
-        late_s = 0.0 if self._starting else self._late_s(fact)
-        self._told_at = max(self._told_at, loop.time() + late_s)
-        if self._told_at <= loop.time():
+        at = loop.time() + (0.0 if self._starting else self._late_s(fact))
+        if max(at, self._told_at) <= loop.time():
             super()._soon(fact)
-        else:
-            loop.call_at(self._told_at, self._post, fact)
+            return
+        # Of two timers for one instant the second may go off first.
+        self._told_at = at if at > self._told_at else self._told_at + AFTER_S
+        loop.call_at(self._told_at, self._post, fact)
 
     def _late_s(self, fact: Event) -> float:
         return self._world.luck.one_of(LATE_S, "late", type(fact), getattr(fact, "name", None))
@@ -121,11 +131,12 @@ class _Registry(FakeRegistry):
         self._fuse = fuse
         self._world = world
 
-    def discard(self, name: Incarnation) -> None:
+    def discard(self, name: Incarnation, child: Child | None = None) -> None:
         """Delete."""
         self._fuse.burn()
-        self._world.tell(Discarded(self._world.now, name))
-        super().discard(name)
+        whose = name if child is None else self._world.name_of(child.label)
+        self._world.tell(Discarded(self._world.now, whose or NOBODY))
+        super().discard(name, child)
 
 
 class _Post:
@@ -154,7 +165,7 @@ class SimulatedDaemon:
         self,
         world: World,
         policy: Policy,
-        replicas: int,
+        desired: Desired,
         generation_base: int,
         observers: Sequence[Observer],
         killed: Callable[[], None],
@@ -169,17 +180,24 @@ class SimulatedDaemon:
         self.registry = _Registry(self.post, world, self.fuse, self._clock)
         self.agent = None if world.agent is None else AgentPort(world, world.agent, self.fuse.burn)
         self.asker = Asker(world, self.post)
+        self.binder = (
+            None
+            if world.names is None
+            else SimulatedBinder(world, world.names, self.processes, self.registry)
+        )
         self.executor = Executor(
-            self.processes, self.registry, self.post, self.mailbox.fail, self.agent
+            self.processes, self.registry, self.post, self.mailbox.fail, self.agent, self.binder
         )
         self.view = View(
             policy=policy,
             budget=Budget(tokens=float(policy.budget_burst)),
             generation_base=generation_base,
             now=world.now,
+            desired=Desired(revision=desired.revision),
         )
+        self.processes.revision = desired.revision
         world.changed = self.registry.changed
-        self.mailbox.put(ReplicasSet(replicas))
+        self.mailbox.put(ReplicasSet(desired.replicas))
         world.tell(DaemonStarted(world.now))
         self._look_around()
         loop = Loop(
@@ -205,13 +223,23 @@ class SimulatedDaemon:
         """Adopt and connect, in either order, as far as a store answers: both are known before the first decision."""
         if not self._world.store_up:
             self._world.tell(StoreIs(self._world.now, up=False))
-            self.processes.adopt_all()
+            self._adopt()
         elif self._world.luck.share("adopts first", self.view.generation_base) < 0.5:
-            self.processes.adopt_all()
+            self._adopt()
             self.registry.connect()
         else:
             self.registry.connect()
-            self.processes.adopt_all()
+            self._adopt()
+
+    def _adopt(self) -> None:
+        self.processes.adopt_all()
+        for fact in () if self.binder is None else self.binder.recalled():
+            asyncio.get_running_loop().call_soon(self.post, fact)
+
+    def respecify(self, revision: str) -> None:
+        """Launch another revision from now on, and want it."""
+        self.processes.revision = revision
+        self.mailbox.put(SpecSet(revision, self.view.policy))
 
     def repeat_list(self) -> None:
         """The last list comes a second time."""
@@ -231,6 +259,8 @@ class SimulatedDaemon:
         self.post.is_open = False
         if self.agent is not None:
             self.agent.close()
+        if self.binder is not None:
+            self.binder.close()
         self._world.changed = lambda: None
 
     def _count_rounds(self, _facts: Sequence[Event], plan: Plan, _view: View) -> None:

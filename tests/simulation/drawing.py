@@ -14,7 +14,8 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
 
-from autohealer.core.model import Exit, Registrar
+from autohealer.core.model import Exit
+from autohealer.core.policy import Registrar
 from tests.simulation.ailing import CannotServe, Sicken
 from tests.simulation.faults import (
     Crash,
@@ -33,6 +34,7 @@ from tests.simulation.surroundings import (
     CutDaemon,
     CutPlanShort,
     Detach,
+    ForeignChild,
     ForkFailure,
     KillDaemon,
     LateLists,
@@ -41,6 +43,7 @@ from tests.simulation.surroundings import (
     NameTaken,
     Outage,
     RepeatList,
+    Respecify,
     Return,
     Scale,
     StrangeRegistration,
@@ -79,8 +82,13 @@ BACK_S = (0.0, 0.1, 1.0, POLICY.settle_s, 20.0)
 AGENT_SHARE = 0.15
 ASKED_SHARE = 0.6
 """Of these."""
+ANONYMOUS_SHARE = 0.15
 OF_REGISTRANTS = (Freeze, IllBirths, Overlooked, Unprovable, NameTaken)
 """Troubles of what registers itself, or is found by its registration."""
+OF_NAMES = (Overlooked, Unprovable, NameTaken, ReusePid)
+"""Troubles of what registers by the name it was given."""
+ANONYMOUS_MAX = 5
+"""They are launched one at a time, and each may take as long as registering may."""
 
 SHORT_LIVED = Temper(registers_after_s=None, dies_after_s=0.2)
 
@@ -247,6 +255,7 @@ KINDS: dict[str, tuple[int, Draw]] = {
     "list fails": (1, lambda deck: ListFails(deck.lasts_s(*LASTS_S))),
     "wipe registry": (1, lambda _deck: WipeRegistry()),
     "scale": (3, lambda deck: Scale(deck.size())),
+    "respecify": (3, lambda _deck: Respecify()),
     "detach": (2, lambda deck: Detach(deck.rng.choice((0.1, 1.0, 6.0)))),
 }
 """Each kind with how often it comes compared with the others, where a story has them all."""
@@ -270,7 +279,32 @@ def drawn(seed: int) -> Script:
         again_after_s=rng.uniform(0.0, 3.0),
         luck=seed,
     )
-    return _for_an_agent(script, deck) if rng.random() < AGENT_SHARE else script
+    share = rng.random()
+    if share < AGENT_SHARE:
+        return _for_an_agent(script, deck)
+    return _anonymous(script, deck) if share < AGENT_SHARE + ANONYMOUS_SHARE else script
+
+
+def _anonymous(script: Script, deck: Deck) -> Script:
+    """A like story of programs that choose their names, with foreigners who do, and without what befalls others."""
+    few = min(script.replicas, ANONYMOUS_MAX)
+    troubles = [_of_few(at) for at in script.troubles if not isinstance(at.trouble, OF_NAMES)]
+    for _ in range(deck.rng.randint(0, 4)):
+        at_s = deck.rng.choice([at.at_s for at in troubles] or [5.0]) + deck.rng.choice((0.0, 0.1))
+        foreign = ForeignChild(
+            deck.maybe(0.7), deck.rng.uniform(0.0, 0.4), deck.rng.uniform(0.5, 30.0)
+        )
+        troubles.append(At(at_s, foreign))
+    troubles.sort(key=lambda at: at.at_s)
+    return replace(script, replicas=few, troubles=tuple(troubles), registrar=Registrar.ANONYMOUS)
+
+
+def _of_few(at: At) -> At:
+    match at.trouble:
+        case Scale(replicas):
+            return At(at.at_s, Scale(min(replicas, ANONYMOUS_MAX)))
+        case _:
+            return at
 
 
 def _for_an_agent(script: Script, deck: Deck) -> Script:

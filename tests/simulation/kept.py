@@ -6,11 +6,13 @@ or written by hand to what was seen.
 
 from __future__ import annotations
 
+from autohealer.core.policy import Registrar
 from tests.simulation.faults import Crash, Freeze, IllBirths, LoseSessions, Overlooked, Unprovable
 from tests.simulation.script import At, Ending, Script
 from tests.simulation.surroundings import (
     CutDaemon,
     Detach,
+    ForeignChild,
     ForkFailure,
     KillDaemon,
     LateLists,
@@ -25,6 +27,16 @@ from tests.simulation.surroundings import (
 from tests.simulation.world import Temper
 
 KEPT: dict[str, Script] = {
+    "what one that died unseen had registered was bound to one that was launched in an outage": Script(
+        replicas=2,
+        registrar=Registrar.ANONYMOUS,
+        troubles=(
+            At(0.0, LoseWatch(14.0)),
+            At(2.0, Outage(11.0)),
+            At(2.0, ForeignChild((0,), 0.0, 0.0)),
+            At(8.0, Freeze((0,))),
+        ),
+    ),
     "the oracle took two frozen ones for the rest of a mass loss whose list was cut off on its way": Script(
         replicas=9,
         troubles=(
@@ -245,6 +257,46 @@ KEPT: dict[str, Script] = {
             At(0.0, Scale(9)),
             At(10.0, Scale(2)),
             At(10.02, Detach(0.1)),
+        ),
+    ),
+    "two facts for one instant came in the wrong order, and a slot was never filled again": Script(
+        replicas=3,
+        again_after_s=0.6192718429546634,
+        troubles=(
+            At(0.0, Overlooked(0, 0.0)),
+            At(
+                0.0,
+                IllBirths(
+                    (
+                        Temper(registers_after_s=0.0, tree=2, lingers=True),
+                        Temper(tree=2, lingers=True),
+                    ),
+                    (3, 6, 8, 4),
+                ),
+            ),
+            At(12.0, Overlooked(7, 20.0)),
+            At(
+                12.0,
+                IllBirths(
+                    (
+                        Temper(tree=2),
+                        Temper(registers_after_s=None, dies_after_s=0.8090750517214051),
+                        Temper(tree=2, lingers=True),
+                    ),
+                    (6, 0),
+                ),
+            ),
+            At(
+                32.0,
+                IllBirths(
+                    (
+                        Temper(tree=2, lingers=True),
+                        Temper(tree=2, lingers=True),
+                        Temper(dies_after_s=4.742763902073432, ignores_term=True, tree=1),
+                    ),
+                    (7, 5, 8, 3, 1, 2, 6),
+                ),
+            ),
         ),
     ),
 }

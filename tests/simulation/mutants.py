@@ -7,9 +7,12 @@ off with each, so that the oracle has to see by itself what comes of the bug.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from autohealer.core import (
+    adoption,
+    binding,
     brake,
     epidemic,
     evolve,
@@ -23,6 +26,7 @@ from autohealer.core import (
 )
 from autohealer.core.actions import Action, Discard, Drain, Plan
 from autohealer.core.brake import release_if_whole, review_losses
+from autohealer.core.children import Awaited, Child
 from autohealer.core.events import WorkerAdopted
 from autohealer.core.firstfill import Gate
 from autohealer.core.health import Health
@@ -37,11 +41,12 @@ from autohealer.core.model import (
     Incarnation,
     Occupant,
     Phase,
-    Policy,
     Slot,
+    Stop,
     Store,
     View,
 )
+from autohealer.core.policy import Policy
 from autohealer.core.reconcile import _registry_work as registry_work
 from autohealer.core.restarts import after_death
 from autohealer.core.slots import put
@@ -51,6 +56,7 @@ from autohealer.daemon.ports import Gone, Unreadable
 from tests.unit.core.test_mutants import MUTANTS as OF_THE_CORE
 from tests.unit.core.test_mutants import Patch
 
+ADOPTED = adoption.adopted
 EXITED = evolve._exited
 ENDING = reconcile._ending
 LAUNCH_ORDERED = evolve._launch_ordered
@@ -231,6 +237,18 @@ def _holds_nothing(slot: Slot | None) -> Incarnation | None:
     return None
 
 
+def _exchanges_all(view: View) -> int | None:
+    """Replaces who is outdated whatever becomes of the others."""
+    return min(view.outdated, default=None) if view.desired.stop is Stop.NO else None
+
+
+def _takes_for_current(
+    view: View, name: Incarnation, pid: int, age_s: float, revision: str
+) -> None:
+    """Believes that whatever an earlier daemon left runs what is wanted now."""
+    ADOPTED(view, name, pid, age_s, view.desired.revision)
+
+
 def _registers_once(view: View, asked_at: float) -> None:
     """Takes a registration that was ordered for one that is there."""
 
@@ -248,6 +266,21 @@ def _stays_ready(view: View, slot: Slot, occupant: Occupant, phase: Phase) -> No
 
 def _never_counts_the_sick(view: View) -> None:
     """Takes each sick worker for the only one."""
+
+
+def _takes_foreigners(view: View, awaited: Awaited) -> Iterator[Child]:
+    """Takes any new child for one's, whoever is proven to have made it."""
+    bound = view.room.nursery.bound
+    return (
+        sight.child
+        for sight in view.bindings.sights.values()
+        if sight.child.label not in bound and sight.child.czxid > awaited.floor
+    )
+
+
+def _waits_for_no_turn(view: View, places: int) -> int:
+    """Launches as many as there are places for."""
+    return places
 
 
 MUTANTS: dict[str, list[Patch]] = {
@@ -308,6 +341,10 @@ MUTANTS: dict[str, list[Patch]] = {
         (registrations, "_review_registering", _registers_once),
         (registrations, "held_registration", _holds_nothing),
     ],
+    "exchanges all that is outdated": [(reconcile, "next_outdated", _exchanges_all)],
+    "adopts what is outdated as current": [(adoption, "adopted", _takes_for_current)],
+    "binds a foreign child": [(binding, "_candidates", _takes_foreigners)],
+    "launches two at a time": [(reconcile, "in_turn", _waits_for_no_turn)],
     "adopts without proof": [(Executor, "_inspect", _adopts_without_proof)],
 }
 

@@ -15,7 +15,7 @@ from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
-from autohealer.core.model import Registrar
+from autohealer.core.policy import Registrar
 
 if TYPE_CHECKING:
     from tests.simulation.stage import Stage

@@ -15,10 +15,20 @@ from typing import TYPE_CHECKING
 
 from autohealer.core.events import DetachRequested, ReplicasSet, StopRequested
 from autohealer.core.health import NO_CHECKS, Check, HealthRules
-from autohealer.core.model import Policy, Registrar, Store
+from autohealer.core.model import Desired, Store
+from autohealer.core.policy import Policy, Registrar
 from tests.simulation.daemons import DaemonKilled, SimulatedDaemon
 from tests.simulation.world import KNOWN_WITHIN_S, SESSION_S, World
-from tests.support.history import DaemonEnded, Farewell, Fault, Harm, Relief, StopAsked, Wanted
+from tests.support.history import (
+    DaemonEnded,
+    Farewell,
+    Fault,
+    Harm,
+    Relief,
+    Respecified,
+    StopAsked,
+    Wanted,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,6 +66,7 @@ class Stage:
         self.world = World(luck, registrar, asked=asked)
         self._policy = replace(POLICY, registrar=registrar, health=ASKED if asked else NO_CHECKS)
         self.replicas = replicas
+        self._revisions = 0
         self.daemon: SimulatedDaemon | None = None
         self.is_cut = False
         self.farewell = Farewell.CRASHED
@@ -64,6 +75,11 @@ class Stage:
         self._daemons = 0
         self._back_s = 0.0
         self.world.tell(Wanted(self.world.now, replicas))
+        self.world.tell(Respecified(self.world.now, self._revision))
+
+    @property
+    def _revision(self) -> str:
+        return f"revision {self._revisions}"
 
     @property
     def now(self) -> float:
@@ -93,7 +109,7 @@ class Stage:
         daemon = SimulatedDaemon(
             self.world,
             self._policy,
-            self.replicas,
+            Desired(self.replicas, self._revision),
             GENERATIONS_APART * self._daemons,
             self._observers,
             self._daemon_killed,
@@ -144,6 +160,13 @@ class Stage:
         self.world.tell(Wanted(self.now, replicas))
         if self.daemon is not None:
             self.daemon.mailbox.put(ReplicasSet(replicas))
+
+    def respecify(self) -> None:
+        """Another program is wanted; the next daemon knows of it, if none runs."""
+        self._revisions += 1
+        self.world.tell(Respecified(self.now, self._revision))
+        if self.daemon is not None:
+            self.daemon.respecify(self._revision)
 
     def stop(self, *, force: bool = False) -> None:
         """Everything shall be gone."""

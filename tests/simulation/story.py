@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from autohealer.core.policy import Registrar
 from autohealer.daemon.ports import Observer
 from tests.simulation.drawing import LAG_MAX_S, LASTS_S
 from tests.simulation.luck import Luck
 from tests.simulation.script import Ending, Script, in_python
 from tests.simulation.stage import POLICY, Stage
-from tests.simulation.surroundings import Scale
+from tests.simulation.surroundings import Respecify, Scale
 from tests.simulation.world import KNOWN_WITHIN_S, REJOINS_WITHIN_S, SESSION_S
 from tests.support.history import Closed, Record
 from tests.support.ledgers import Rules
@@ -27,6 +28,8 @@ from tests.support.virtual_time import pass_time, run_virtually
 QUIET_S = 40.0
 FACT_LATE_S = 0.031
 """A fact about a process comes within this (see `daemons.LATE_S`)."""
+RENEWED_S = POLICY.min_ready_s + 1.0
+"""From the launch of one that behaves until it has served."""
 STOPPED_S = 100.0
 """A stop is over by then, whatever resists."""
 
@@ -59,7 +62,9 @@ class _Story:
     def __init__(self, script: Script, observers: Sequence[Observer], tell: Tell) -> None:
         self._script = script
         self._tell = tell
-        self._bound_s = recovery_bound_s(_replicas_max(script))
+        self._bound_s = recovery_bound_s(
+            _replicas_max(script), script.registrar, renews=_renews(script)
+        )
         self._stage = Stage(
             Luck(script.luck), script.replicas, observers, script.registrar, asked=script.asked
         )
@@ -79,7 +84,10 @@ class _Story:
         if stage.daemon is not None:
             stage.daemon.die()
         history = tuple(stage.world.history)
-        violations = (*stage.accidents, *violations_of(history, rules(self._bound_s)))
+        violations = (
+            *stage.accidents,
+            *violations_of(history, rules(self._bound_s, script.registrar)),
+        )
         names = Counter(type(at.trouble).__name__ for at in script.troubles)
         return Outcome(script, violations, names, history)
 
@@ -125,27 +133,41 @@ def _replicas_max(script: Script) -> int:
     return max(script.replicas, *scaled) if scaled else script.replicas
 
 
-def rules(bound_s: float) -> Rules:
-    """What every story is held to; `bound_s` is how long healing may take."""
+def _renews(script: Script) -> bool:
+    return any(isinstance(at.trouble, Respecify) for at in script.troubles)
+
+
+def rules(bound_s: float, registrar: Registrar = Registrar.SELF) -> Rules:
+    """What every story is held to; `bound_s` is how long healing may take.
+
+    Programs that choose their names wait for each other, so nothing is promised of when one is replaced.
+    """
+    is_anonymous = registrar is Registrar.ANONYMOUS
     return Rules(
         policy=POLICY,
         whole_within_s=bound_s,
         stop_within_s=POLICY.grace_s + 3 * POLICY.kill_retry_s,
-        prompt_s=FACT_LATE_S,
+        prompt_s=bound_s if is_anonymous else FACT_LATE_S,
+        one_at_a_time=is_anonymous,
         quiet_s=QUIET_S,
         sight_s=LAG_MAX_S,
         asked_within_s=KNOWN_WITHIN_S + LAG_MAX_S,
     )
 
 
-def recovery_bound_s(replicas: int) -> float:
+def recovery_bound_s(
+    replicas: int, registrar: Registrar = Registrar.SELF, *, renews: bool = False
+) -> float:
     """How long healing may take once troubles have stopped and newborns behave.
 
     A frozen worker's session ends; after a reconnect or a mass loss there is a settle time each; what never
     registered has its timeout, what failed its longest back-off, what is told to go its grace and two more kills;
     launches share one window (a second each at worst) and one budget; a resisting tree has been relieved by then.
+    Where one after another is replaced (`renews`), each may take its grace to end, and time to register and to serve.
+    Programs that choose their names wait besides, before each launch, until who lost its child has had its time.
     """
     policy = POLICY
+    turns = replicas if registrar is Registrar.ANONYMOUS else 0
     restarts_per_s = max(policy.budget_per_s, policy.budget_per_s_each * replicas)
     launches_s = (
         replicas * policy.probation_s + (2 * replicas + policy.budget_burst) / restarts_per_s
@@ -158,5 +180,7 @@ def recovery_bound_s(replicas: int) -> float:
         + policy.grace_s
         + 2 * policy.kill_retry_s
         + launches_s
+        + turns * policy.settle_s
         + 2 * REJOINS_WITHIN_S
+        + (replicas * (policy.grace_s + 2 * policy.kill_retry_s + RENEWED_S) if renews else 0.0)
     )

@@ -208,6 +208,31 @@ class StrangeRegistration:
 
 
 @dataclass(frozen=True, slots=True)
+class ForeignChild:
+    """Somebody else registers as workers do, while replacements of some that end are on their way, and goes again."""
+
+    crash: Whom
+    after_s: float
+    lasts_s: float
+
+    def strike(self, stage: Stage) -> None:
+        """End some, and have it come and go."""
+        stage.disturb("foreign child")
+        crash_now(stage, self.crash)
+        stage.world.later(self.after_s, partial(_come_and_go, stage, self.lasts_s))
+
+
+def _come_and_go(stage: Stage, lasts_s: float) -> None:
+    label = stage.world.register_foreigner()
+
+    def go() -> None:
+        if stage.world.store.delete(label):
+            stage.world.changed()
+
+    stage.world.later(lasts_s, go)
+
+
+@dataclass(frozen=True, slots=True)
 class NameTaken:
     """Somebody elsewhere registers under the name that comes next, goes, and comes back when it lies behind."""
 
@@ -293,6 +318,15 @@ class Scale:
     def strike(self, stage: Stage) -> None:
         """Ask for it."""
         stage.scale(self.replicas)
+
+
+@dataclass(frozen=True, slots=True)
+class Respecify:
+    """The operator wants another program."""
+
+    def strike(self, stage: Stage) -> None:
+        """Ask for it."""
+        stage.respecify()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ import pytest
 
 from autohealer import settings
 from autohealer.core import pacing
-from autohealer.core.model import Limits, Pace
+from autohealer.core.model import Pace
+from autohealer.core.policy import Limits
 from tests.simulation.ramp import Costs, Ramp
 from tests.support.virtual_time import pass_time, run_virtually
 

@@ -18,6 +18,7 @@ from autohealer.core.actions import (
     Plan,
     Register,
     Relist,
+    Remember,
     Spawn,
     Withdraw,
 )
@@ -80,6 +81,9 @@ def _action(action: Action) -> str:
             return f"Inspect {name if isinstance(name, str) else _short(name)}"
         case Relist(keys):
             return f"Relist for slots {', '.join(map(str, keys))}"
+        case Remember(bonds):
+            bound = (f"{_short(b.name)}: {b.child.label if b.child else '?'}" for b in bonds)
+            return f"Remember {', '.join(bound)}"
 
 
 def _record(record: Record) -> str:

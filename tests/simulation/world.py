@@ -17,8 +17,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from autohealer.contract import ZnodeName, encode_record, parse_znode_name
-from autohealer.core.model import Exit, Incarnation, Registrar
+from autohealer.core.model import Exit, Incarnation
+from autohealer.core.policy import Registrar
 from tests.simulation.agency import AgentSession
+from tests.simulation.anonymity import Sequences
 from tests.support.ailments import KNOWN_SICK, SICK, UNFIT
 from tests.support.fakehost import KILL, FakeHost, FakeProcess, HostWitness
 from tests.support.fakes import FakeStore
@@ -72,6 +74,7 @@ class World(HostWitness):
         self.luck = luck
         self.asked = asked
         self.agent = AgentSession(self) if registrar is Registrar.AGENT else None
+        self.names = Sequences() if registrar is Registrar.ANONYMOUS else None
         self.history: list[Record] = []
         self.host = FakeHost(witness=self)
         self.store = _WitnessedStore(self)
@@ -131,7 +134,7 @@ class World(HostWitness):
         """A daemon launched a worker."""
         temper = self.tempers.popleft() if self.tempers else self._good_temper(process.name)
         name = process.name
-        self.tell(Launched(self.now, name, process.pid))
+        self.tell(Launched(self.now, name, process.pid, process.revision))
         process.ignores_term, process.tree = temper.ignores_term, temper.tree
         process.lingers = temper.lingers
         if temper.resists_s:
@@ -292,7 +295,15 @@ class World(HostWitness):
 
     def is_registered(self, process: FakeProcess) -> bool:
         """Whether its znode is there, and not somebody else's under its name."""
-        return self.store.children.get(_label(process.name)) == self._data_of(process)
+        return self.store.children.get(self._label(process.name)) == self._data_of(process)
+
+    def _label(self, name: Incarnation) -> str:
+        """What an incarnation's registration is called."""
+        return _given(name) if self.names is None else self.names.label_of(name)
+
+    def name_of(self, label: str) -> Incarnation | None:
+        """Whose registration is called so; None where it is none of ours."""
+        return _name(label) if self.names is None else self.names.maker_of(label)
 
     def _data_of(self, process: FakeProcess) -> bytes:
         told = self._told.get(process.start)
@@ -309,15 +320,26 @@ class World(HostWitness):
             self._unregistered.add(process.name)
             return
         self._unregistered.discard(process.name)
-        self.store.delete(_label(process.name))
-        self.store.create(_label(process.name), self._data_of(process))
+        if self.names is None:
+            label, session = self._label(process.name), 0
+            self.store.delete(label)
+        else:
+            label, session = self.names.next_label(process.name)
+        self.store.create(label, self._data_of(process), session)
         self.changed()
+
+    def register_foreigner(self) -> str:
+        """Somebody else makes a child as workers do; what it is called."""
+        label, session = (self.names or Sequences()).next_label(None)
+        self.store.create(label, b"", session)
+        self.changed()
+        return label
 
     def register_for(self, name: Incarnation, data: bytes) -> bool:
         """Whether an agent made a znode for a worker that makes none, or has it already."""
-        held = self.store.children.get(_label(name))
+        held = self.store.children.get(_given(name))
         if held is None:
-            self.store.create(_label(name), data)
+            self.store.create(_given(name), data)
             self.changed()
         return held in {None, data}
 
@@ -326,7 +348,7 @@ class World(HostWitness):
         for process in self.host.running():
             if process.name == name:
                 process.overlooked = False
-        if self.store.delete(_label(name)):
+        if self.store.delete(self._label(name)):
             self.changed()
 
     def fall_silent(self, name: Incarnation) -> None:
@@ -396,21 +418,21 @@ class _WitnessedStore(FakeStore):
         super().__init__()
         self._world = world
 
-    def create(self, label: str, raw: bytes) -> None:
+    def create(self, label: str, raw: bytes, owner: int = 0) -> None:
         """A child appears."""
-        super().create(label, raw)
-        if (name := _name(label)) is not None:
+        super().create(label, raw, owner)
+        if (name := self._world.name_of(label)) is not None:
             self._world.tell(Registered(self._world.now, name))
 
     def delete(self, label: str) -> bool:
         """A child vanishes."""
         was_there = super().delete(label)
-        if was_there and (name := _name(label)) is not None:
+        if was_there and (name := self._world.name_of(label)) is not None:
             self._world.tell(Deregistered(self._world.now, name))
         return was_there
 
 
-def _label(name: Incarnation) -> str:
+def _given(name: Incarnation) -> str:
     return str(ZnodeName("web", name.slot, name.generation))
 
 

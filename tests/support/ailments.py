@@ -1,4 +1,4 @@
-"""Workers that ail or cannot serve: what a daemon that asks them may do, and has to (I11).
+"""Workers that ail or cannot serve: what a daemon that asks them may do, and has to (I12).
 
 Theory of operation. A worker is *sick* (it fails its liveness probe, or stands still) or *unfit* (it fails its
 readiness probe) from a fault on until its relief. Of many that ail together nobody may be ended for it for one settle
@@ -25,6 +25,7 @@ from tests.support.history import (
     Record,
     Registered,
     Relief,
+    Respecified,
     Signalled,
     StopAsked,
     StoreIs,
@@ -56,6 +57,8 @@ class _Judge:
     unfit: dict[Incarnation, float] = field(default_factory=dict)
     registered: set[Incarnation] = field(default_factory=set)
     many_since: float | None = None
+    respecified_at: float = NEVER
+    """Who was launched before is outdated, and may be ended for that."""
 
     def witness(self, record: Record) -> Iterator[str]:
         """What is wrong with it, or with what was until then."""
@@ -90,6 +93,8 @@ class _Judge:
                 self._count()
             case DaemonEnded() | StopAsked():
                 self.alone = True
+            case Respecified():
+                self.respecified_at = self.at
             case StoreIs(_, up):
                 if up is not self.store_up:
                     self.known_from = self.at
@@ -98,7 +103,7 @@ class _Judge:
                 pass
 
     def _said(self, sentence: str) -> str:
-        return f"I11 at {self.at:.3f}: {sentence}"
+        return f"I12 at {self.at:.3f}: {sentence}"
 
     def _fault(self, kind: str, name: Incarnation) -> None:
         if kind == UNFIT:
@@ -126,7 +131,8 @@ class _Judge:
 
     def _ended(self, name: Incarnation) -> Iterator[str]:
         """A daemon signals it: who is told to end is nobody to be asked any more."""
-        is_wanted = name.slot < self.replicas and not self.alone
+        is_current = self.born.get(name, NEVER) >= self.respecified_at
+        is_wanted = name.slot < self.replicas and not self.alone and is_current
         if name in self.sick and self.many_since is not None and is_wanted:
             since_s = self.at - self.many_since
             known = sum(self.at - it >= self.rules.asked_within_s for it in self.sick.values())

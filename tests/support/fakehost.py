@@ -61,6 +61,7 @@ class FakeProcess:
     born_at: float
     host: FakeHost = field(repr=False)
     proven: bool = True
+    revision: str = ""
     alive: bool = True
     frozen: bool = False
     sick: bool = False
@@ -117,7 +118,14 @@ class FakeHost:
     witness: HostWitness = field(default_factory=HostWitness)
     last_pid: int = 100
 
-    def run(self, name: Incarnation, *, proven: bool = True, pid: int | None = None) -> FakeProcess:
+    def run(
+        self,
+        name: Incarnation,
+        *,
+        proven: bool = True,
+        pid: int | None = None,
+        revision: str = "",
+    ) -> FakeProcess:
         """Start a process, as a daemon or (unproven) as somebody else, who may get a pid that was used before."""
         self.last_pid += 1
         process = FakeProcess(
@@ -127,6 +135,7 @@ class FakeHost:
             born_at=asyncio.get_running_loop().time(),
             host=self,
             proven=proven,
+            revision=revision,
             ignores_term=self.ignores_term,
             tree=self.tree,
         )

@@ -26,6 +26,7 @@ from autohealer.contract import (
     encode_record,
     parse_znode_name,
 )
+from autohealer.core.children import Child
 from autohealer.core.events import (
     Event,
     ListFailed,
@@ -61,6 +62,7 @@ class FakeProcesses:
         on_start: Callable[[FakeProcess], None] | None = None,
     ) -> None:
         self.host = FakeHost() if host is None else host
+        self.revision = ""
         self.spawned: list[Incarnation] = []
         self.signals: list[tuple[Incarnation, int]] = []
         self._post = post
@@ -77,10 +79,10 @@ class FakeProcesses:
         if self.host.broken:
             self._soon(SpawnFailed(name, self.host.broken, self._rng.random()))
             return
-        process = self.host.run(name)
+        process = self.host.run(name, revision=self.revision)
         self.spawned.append(name)
         self._hold(process)
-        self._soon(WorkerSpawned(name, process.pid))
+        self._soon(WorkerSpawned(name, process.pid, process.revision))
         if self._on_start is not None:
             self._on_start(process)
 
@@ -190,7 +192,7 @@ class FakeProcesses:
         process.held = process.overlooked = False
         self._hold(process)
         age_s = asyncio.get_running_loop().time() - process.born_at
-        self._soon(WorkerAdopted(process.name, process.pid, age_s))
+        self._soon(WorkerAdopted(process.name, process.pid, age_s, process.revision))
 
     def _hold(self, process: FakeProcess) -> None:
         process.holder = self
@@ -226,17 +228,23 @@ class FakeProcesses:
 
 
 class FakeStore:
-    """A ZooKeeper server: the children of `/workers`, whoever looks."""
+    """A ZooKeeper server: the children of `/workers`, whoever looks. `zxid` is that of the last change."""
 
     def __init__(self) -> None:
         self.children: dict[str, bytes] = {}
+        self.made: dict[str, Child] = {}
+        self.zxid = 1000
 
-    def create(self, label: str, raw: bytes) -> None:
-        """Have somebody create a child."""
+    def create(self, label: str, raw: bytes, owner: int = 0) -> None:
+        """Have somebody create a child, in the session `owner`."""
+        self.zxid += 1
         self.children[label] = raw
+        self.made[label] = Child(label, self.zxid, owner)
 
     def delete(self, label: str) -> bool:
         """Have a child go away; whether it was there."""
+        self.zxid += 1
+        self.made.pop(label, None)
         return self.children.pop(label, None) is not None
 
 
@@ -284,11 +292,15 @@ class FakeRegistry:
 
     # --- the port -----------------------------------------------------------------------------
 
-    def discard(self, name: Incarnation) -> None:
-        """Delete a registration, soon."""
-        if self._store is Store.CONNECTED:
-            self.discarded.append(name)
+    def discard(self, name: Incarnation, child: Child | None = None) -> None:
+        """Delete a registration, soon; a child only if it is that very one."""
+        if self._store is not Store.CONNECTED:
+            return
+        self.discarded.append(name)
+        if child is None:
             asyncio.get_running_loop().call_soon(self.vanish, name)
+        elif self.store.made.get(child.label) == child:
+            asyncio.get_running_loop().call_soon(self.vanish, child.label)
 
     def relist(self) -> None:
         """List the children anew, soon."""
@@ -374,7 +386,7 @@ class FakeRegistry:
             if name is not None and name.group == self._group
         )
         strange = frozenset(label for label, name in parsed.items() if name is None)
-        answer = WorkersListed(ours, strange, self._clock())
+        answer = WorkersListed(ours, strange, self._clock(), self.store.zxid)
         loop = asyncio.get_running_loop()
         if not self.lag_s and self._answer_at < loop.time():
             self._post(answer)

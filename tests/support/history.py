@@ -55,12 +55,21 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Respecified:
+    """The operator wants workers of this revision."""
+
+    at: float
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
 class Launched:
-    """A process of an incarnation was exec'd."""
+    """A process of an incarnation was exec'd, from the spec of this revision."""
 
     at: float
     name: Incarnation
     pid: int
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +202,7 @@ class Closed:
 
 Record = (
     Wanted
+    | Respecified
     | Launched
     | Found
     | Ended

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from autohealer.core.model import Incarnation, Policy
+from autohealer.core.model import Incarnation
+from autohealer.core.policy import Policy
 
 NEVER, ALWAYS = float("-inf"), float("inf")
 
@@ -23,7 +24,8 @@ class Rules:
 
     `quiet_s`: how long the group must have been whole at the end. `sight_s`: how long the daemon may take to see
     what is registered. `overlap_s`: how long two incarnations of a slot may seem to overlap to a witness that polls.
-    `clock_s`: how late a record may be. `asked_within_s`: how long it takes to ask a worker and to act upon it.
+    `clock_s`: how late a record may be. `one_at_a_time`: nobody is launched beside one that has never registered.
+    `asked_within_s`: how long it takes to ask a worker and to act upon it.
     """
 
     policy: Policy
@@ -35,6 +37,7 @@ class Rules:
     overlap_s: float = 0.0
     clock_s: float = 0.0
     asked_within_s: float = 0.0
+    one_at_a_time: bool = False
 
 
 @dataclass(slots=True)
@@ -51,6 +54,7 @@ class Life:
     name: Incarnation
     since: float
     found: bool
+    revision: str = ""
     alive: bool = True
     registered_at: float | None = None
     lost_at: float = NEVER
@@ -124,8 +128,12 @@ class Life:
 
 @dataclass(slots=True)
 class Census:
-    """Every incarnation there ever was, which of them fill which slot (trees count), and what is registered."""
+    """Every incarnation there ever was, which of them fill which slot (trees count), and what is registered.
 
+    `revision` is what is wanted of each.
+    """
+
+    revision: str = ""
     lives: dict[Incarnation, Life] = field(default_factory=dict)
     present: dict[int, list[Life]] = field(default_factory=dict)
     registered: set[Incarnation] = field(default_factory=set)
@@ -157,6 +165,14 @@ class Census:
             if life.alive and life.registered_at is None and not life.unprovable
         )
 
+    def newborn(self) -> list[Life]:
+        """Those alive that this daemon launched and that have never registered."""
+        return [
+            life
+            for life in self.all_present()
+            if life.alive and not life.found and not life.adopted and not life.was_registered
+        ]
+
     def had_surplus(self, slot: int) -> bool:
         """Whether more than one incarnation was found in a slot; one of them has to go, and may take its time."""
         return sum(life.found for name, life in self.lives.items() if name.slot == slot) > 1
@@ -170,6 +186,8 @@ class Census:
             lives = self.present.get(slot, [])
             if [life.alive and life.registered_at is not None for life in lives] != [True]:
                 yield f"slot {slot} holds {', '.join(map(str, lives)) or 'nobody'}"
+            elif lives[0].revision != self.revision:
+                yield f"slot {slot} holds {lives[0]} of revision {lives[0].revision!r}"
         yield from self.dead_registrations()
 
     def dead_registrations(self) -> Iterator[str]:

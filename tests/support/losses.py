@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from autohealer.core.model import Incarnation, Policy
+from autohealer.core.model import Incarnation
+from autohealer.core.policy import Policy
 from tests.support.ledgers import NEVER, Census, Life, Rules
 
 

@@ -11,8 +11,9 @@ I4  a healthy worker (no fault hit it, or it has registered again since) is neve
     after a mass loss nobody is ended before the hold is over, then only one by one
 I5  no signal to another process than the one meant or to one not proven to be ours; bystanders and their znodes live
 I6  a stop ends in time and leaves nothing but what is not proven to be ours; who is asked to end has its grace
-I11 see `ailments`: workers that are asked for their health
+I12 see `ailments`: workers that are asked for their health
 I7  restarts stay within the group's budget, and no generation is used twice
+I11 who is outdated is replaced one at a time, each ready before the next, and while every slot is filled
 
 The numbers are those of the invariants every coordinated supervisor is held to. I8 (ephemerals vanish exactly when
 they should) and I9 (order of watch events, growing zxids) are promises of a server, checked by the embedded
@@ -28,31 +29,9 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from autohealer.core.model import Incarnation
+from tests.support import history as tale
 from tests.support.ailments import KNOWN_SICK, violations_of_health
-from tests.support.history import (
-    NO_LIST,
-    UNPROVABLE,
-    BystanderEnded,
-    Closed,
-    DaemonEnded,
-    DaemonStarted,
-    Deregistered,
-    Discarded,
-    Emptied,
-    Ended,
-    Farewell,
-    Fault,
-    Found,
-    Harm,
-    Launched,
-    Record,
-    Registered,
-    Relief,
-    Signalled,
-    StopAsked,
-    StoreIs,
-    Wanted,
-)
+from tests.support.history import NO_LIST, UNPROVABLE, Farewell, Harm
 from tests.support.ledgers import (
     NEVER,
     Census,
@@ -61,15 +40,17 @@ from tests.support.ledgers import (
     Rules,
 )
 from tests.support.losses import MassLosses
+from tests.support.overlaps import Overlaps
+from tests.support.renewals import Renewals
 
 
-def violations_of(history: Iterable[Record], rules: Rules) -> list[str]:
+def violations_of(history: Iterable[tale.Record], rules: Rules) -> list[str]:
     """Every broken invariant, as `I4 at 12.345: slot 3 generation 7 …`; empty when all hold."""
     judge, records = _Judge(rules), tuple(history)
-    last: Record | None = None
+    last: tale.Record | None = None
     for last in records:
         judge.witness(last)
-    if not isinstance(last, Closed):
+    if not isinstance(last, tale.Closed):
         judge.violations.append("the history has no end: nothing can be said of what came last")
     return [*judge.violations, *violations_of_health(records, rules)]
 
@@ -83,7 +64,7 @@ class _Judge:
         self._at = NEVER
         self._replicas = 0
         self._census = Census()
-        self._overlaps: dict[Incarnation, tuple[Incarnation, float]] = {}
+        self._overlaps = Overlaps(rules.overlap_s)
         self._daemon_up = False
         self._stop_asked_at: float | None = None
         self._patience_s = 0.0
@@ -100,45 +81,49 @@ class _Judge:
         self._due: dict[int, float] = {}
         self._ledger = RestartLedger(rules.policy, slack_s=rules.clock_s)
         self._losses = MassLosses(rules, self._census)
+        self._renewals = Renewals(self._census, rules.prompt_s + rules.clock_s)
 
-    def witness(self, record: Record) -> None:  # noqa: C901, PLR0912 - one arm per record
+    def witness(self, record: tale.Record) -> None:  # noqa: C901, PLR0912 - one arm per record
         """Judge what was true until this record, then take it in."""
         self._at = max(self._at, record.at)
         self._judge_calm()
         match record:
-            case Wanted(_, replicas):
+            case tale.Wanted(_, replicas):
                 self._wanted(replicas)
-            case Launched(_, name):
-                self._launched(name)
-            case Found(_, name):
+            case tale.Respecified(_, revision):
+                self._census.revision = revision
+                self._disturb()
+            case tale.Launched(_, name, _, revision):
+                self._launched(name, revision)
+            case tale.Found(_, name):
                 self._arrive(Life(name, self._at, found=True))
-            case Ended(_, name, left):
+            case tale.Ended(_, name, left):
                 self._ended(self._census.lives[name], left)
-            case Emptied(_, name):
+            case tale.Emptied(_, name):
                 self._gone(self._census.lives[name])
-            case Registered(_, name):
+            case tale.Registered(_, name):
                 self._did_register(name)
-            case Deregistered(_, name):
+            case tale.Deregistered(_, name):
                 self._did_deregister(name)
-            case StoreIs(_, up):
+            case tale.StoreIs(_, up):
                 self._store_is(up)
-            case DaemonStarted():
+            case tale.DaemonStarted():
                 self._daemon_started()
-            case DaemonEnded(_, farewell):
+            case tale.DaemonEnded(_, farewell):
                 self._daemon_ended(farewell)
-            case StopAsked(_, force):
+            case tale.StopAsked(_, force):
                 self._stop_asked(force=force)
-            case Signalled(_, name, reached, kill):
+            case tale.Signalled(_, name, reached, kill):
                 self._was_signalled(name, reached, kill=kill)
-            case Discarded(_, name):
+            case tale.Discarded(_, name):
                 self._was_discarded(name)
-            case BystanderEnded(_, pid):
+            case tale.BystanderEnded(_, pid):
                 self._say("I5", f"the bystander with pid {pid} was ended")
-            case Fault(_, kind, harm, target):
+            case tale.Fault(_, kind, harm, target):
                 self._fault(kind, harm, target)
-            case Relief(_, kind, target):
+            case tale.Relief(_, kind, target):
                 self._relief(kind, target)
-            case Closed():
+            case tale.Closed():
                 self._closed()
             case _:
                 assert_never(record)
@@ -176,8 +161,8 @@ class _Judge:
         self._complained = False
 
     def _closed(self) -> None:
-        for new, (old, began) in self._overlaps.items():
-            self._judge_overlap(new, old, began)
+        for sentence in self._overlaps.close(self._at):
+            self._say("I1", sentence)
         if self._stop_asked_at is not None and not self._daemon_up:
             for sentence in self._census.dead_registrations():
                 self._say("I6", f"{sentence} after the stop")
@@ -187,7 +172,7 @@ class _Judge:
 
     # --- processes: I1, I2, I7 ------------------------------------------------------------------
 
-    def _launched(self, name: Incarnation) -> None:
+    def _launched(self, name: Incarnation, revision: str) -> None:
         if name in self._census.lives:
             self._say("I7", f"{name} was used before")
             return
@@ -197,27 +182,26 @@ class _Judge:
             self._say("I1", f"{name} is launched though no daemon runs")
         if not self._ledger.charge(name.slot, self._at):
             self._say("I7", f"the restart of slot {name.slot} is beyond the group's budget")
+        if self._rules.one_at_a_time and (unbound := self._census.newborn()):
+            self._say("I1", f"{name} is launched though {unbound[0]} has not registered yet")
         self._due.pop(name.slot, None)
-        self._arrive(Life(name, self._at, found=False))
+        self._arrive(Life(name, self._at, found=False, revision=revision))
 
     def _arrive(self, life: Life) -> None:
         others = self._census.present.get(life.name.slot, [])
         surplus = sum(o.found for o in others) if self._census.had_surplus(life.name.slot) else 0
         if not life.found and len(others) > surplus:
-            self._overlaps[life.name] = (others[-1].name, self._at)
+            self._overlaps.begin(life.name, others[-1].name, self._at)
             if not self._rules.overlap_s:
                 self._say("I1", f"{life.name} was launched beside {others[-1]}")
         self._census.add(life)
         self._losses.arrive(life, self._at)
 
-    def _judge_overlap(self, new: Incarnation, old: Incarnation, began: float) -> None:
-        if self._rules.overlap_s and self._at - began > self._rules.overlap_s:
-            self._say("I1", f"{new} was launched beside {old}")
-
     def _ended(self, life: Life, left: int) -> None:
         if not life.signalled and not life.doomed:
             self._judge_ending(life)
         life.alive = False
+        self._renewals.died(life, self._at)
         self._losses.leave(life, self._at, self._replicas)
         self._due.clear()  # deaths together may have to wait for each other
         if not left:
@@ -251,8 +235,8 @@ class _Judge:
             self._impaired = impaired
             self._disturb()
         self._census.remove(life)
-        for new in [n for n, (old, _) in self._overlaps.items() if life.name in {n, old}]:
-            self._judge_overlap(new, *self._overlaps.pop(new))
+        for sentence in self._overlaps.end(life.name, self._at):
+            self._say("I1", sentence)
 
     # --- endings: I3, I4, I5 --------------------------------------------------------------------
 
@@ -275,7 +259,11 @@ class _Judge:
         if self._stop_asked_at is not None or self._is_surplus(life) or KNOWN_SICK in life.ailments:
             self._losses.leave(life, self._at, self._replicas)
             return
-        if wrong := self._losses.end(life.name, self._at, self._replicas):
+        if self._is_outdated(life) and self._at <= life.lost_at + self._rules.sight_s:
+            self._losses.leave(
+                life, self._at, self._replicas
+            )  # that it is missing was not seen yet
+        elif wrong := self._losses.end(life.name, self._at, self._replicas):
             self._say("I4", f"{life.name} was ended {wrong}")
         if self._store_up is False and self._at > self._store_since + self._rules.clock_s:
             self._say("I3", f"{life.name} was ended while the store was away")
@@ -284,7 +272,18 @@ class _Judge:
         if not self._daemon_up:
             self._say("I4", f"{life.name} was ended though no daemon ran and no fault hit it")
         elif self._at >= life.well_from:
+            self._judge_ending_of_healthy(life)
+
+    def _judge_ending_of_healthy(self, life: Life) -> None:
+        """Only what is outdated may be ended, and only one at a time, each ready before the next."""
+        if not self._is_outdated(life):
             self._say("I4", f"{life.name} was healthy and was ended")
+            return
+        if wrong := self._renewals.next(life, self._at, self._replicas):
+            self._say("I11", f"{life.name} was ended for being outdated {wrong}")
+
+    def _is_outdated(self, life: Life) -> bool:
+        return life.revision != self._census.revision
 
     def _is_surplus(self, life: Life) -> bool:
         """Not wanted, or one of several found in its slot."""
@@ -385,6 +384,7 @@ class _Judge:
         for life in self._census.all_present():
             life.asked_at, life.adopted = NEVER, True  # a new daemon does not know of it
         self._ledger.open(self._at, self._census.visible_slots(), self._replicas)
+        self._renewals.begin()
         self._note_service()
         self._disturb()
 

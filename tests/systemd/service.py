@@ -67,6 +67,15 @@ class Service:
         instance = self.unit.removesuffix(".service").partition("@")[2] or "autohealer"
         _put(self.machine, f"etc/autohealer/{instance}.env").write_text("\n".join(kept + added))
 
+    @property
+    def file(self) -> Path:
+        """The configuration file, where the unit has one."""
+        return _put(self.machine, "etc/autohealer/autohealer.toml")
+
+    def configure_file(self, text: str) -> None:
+        """Write the configuration file anew."""
+        self.file.write_text(text)
+
     def systemctl(self, verb: str, *options: str) -> None:
         """Do something with the unit and wait for it."""
         self.machine.run("systemctl", verb, *options, self.unit)

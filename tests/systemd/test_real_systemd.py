@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
-from tests.support.systemd_machine import SystemdMachine, require_systemd_machine
+from tests.support.systemd_machine import PROJECT, SystemdMachine, require_systemd_machine
 from tests.systemd.service import REPLICAS, STATE_DIR, WITHIN_S, Service, install
 
 if TYPE_CHECKING:
@@ -33,6 +34,13 @@ def main(worker):
 run(main)
 """
 """A worker whose child leaves its session, its parents and its environment behind."""
+CONFIGURATION = """[daemon]
+zookeeper = "embedded:{port}"
+
+[group.flaky_worker]
+command = "flaky_worker --mean-life inf"
+replicas = {replicas}
+"""
 WITNESS = f"""[Unit]
 DefaultDependencies=no
 Requires=autohealer.service
@@ -142,6 +150,51 @@ def test_a_reload_takes_new_settings_and_leaves_the_workers_alone(running: Servi
     assert len(after) == REPLICAS + 1
     assert after.items() > before.items()
     assert running.shows("ActiveState") == "active"
+
+
+@pytest.fixture
+def configured(machine: SystemdMachine) -> Iterator[Service]:
+    """The unit with a configuration file, by the drop-in that its comments give; whole."""
+    comments = (PROJECT / "systemd/autohealer.service").read_text()
+    drop_in = machine.root / "etc/systemd/system/autohealer.service.d/up.conf"
+    drop_in.write_text(_drop_in_of(comments))
+    service = Service(machine, "autohealer.service", GROUP)
+    service.configure_file(CONFIGURATION.format(port=free_port(), replicas=REPLICAS))
+    machine.run("systemctl", "daemon-reload")
+    service.systemctl("start")
+    service.becomes_whole()
+    yield service
+    service.systemctl("stop")
+    eventually(lambda: not service.alive(), within_s=WITHIN_S, view=service.alive)
+    drop_in.unlink()
+    machine.run("systemctl", "daemon-reload")
+
+
+def _drop_in_of(comments: str) -> str:
+    """What the unit's comments say has to stand in the drop-in."""
+    lines = comments.partition("#   [Service]\n")[2].splitlines()
+    told = takewhile(lambda line: line.startswith("#   "), lines)
+    return "\n".join(("[Service]", *(line.removeprefix("#   ") for line in told))) + "\n"
+
+
+def test_a_reload_of_a_configuration_changes_what_changed(configured: Service) -> None:
+    """Everything on the machine would be restarted for one line of the file, or a mistake end it."""
+    before, daemon = configured.becomes_whole(), configured.main_pid
+    good = configured.file.read_text()
+    configured.configure_file(good.replace(f"replicas = {REPLICAS}", f"replicas = {REPLICAS + 1}"))
+    configured.systemctl("reload")
+    now = eventually(
+        lambda: it if len(it := configured.becomes_whole()) > REPLICAS else None, within_s=WITHIN_S
+    )
+    assert before.items() < now.items()
+    assert configured.main_pid == daemon
+    configured.configure_file("replicsa = 1\n" + good)
+    assert configured.machine.attempt("systemctl", "reload", configured.unit).returncode != 0
+    assert configured.becomes_whole() == now
+    told = configured.machine.run("autohealer", "status")
+    assert f"{GROUP}: {REPLICAS + 1}/{REPLICAS + 1} ready" in told, (
+        "it looks where the service keeps its state"
+    )
 
 
 def test_the_next_daemon_adopts_the_workers_of_one_that_was_killed(running: Service) -> None:

@@ -17,7 +17,8 @@ SLEEPS = ("time.sleep", "asyncio.sleep")
 
 PLACES: dict[tuple[str, ...], tuple[str, ...]] = {
     DAY_CLOCKS: (
-        "autohealer/assembly/keeper.py",  # generations are ordered over restarts; a status says when it was true
+        "autohealer/assembly/keeper.py",  # a status says when it was true
+        "autohealer/assembly/provision.py",  # generations are ordered over restarts
         "autohealer/telemetry/history.py",  # people read it by the time of day
         "autohealer/zkserver/shell.py",  # ZooKeeper's ctime and mtime are times of day
         "tests",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-from autohealer.core.model import Registrar
+from autohealer.core.policy import Registrar
 from autohealer.launchspec import LaunchSpec, ResourceLimits
 
 PLAIN = LaunchSpec(("/bin/sleep", "1"))

@@ -73,6 +73,7 @@ EVERY_TEXT = {
     "hold": replace(STATUS, holds=(HOSTILE,)),
     "phase": replace(STATUS, slots=(replace(SLOT, phase=HOSTILE),)),
     "registration": replace(STATUS, slots=(replace(SLOT, registration=HOSTILE),)),
+    "child": replace(STATUS, slots=(replace(SLOT, child=HOSTILE),)),
     "health": replace(STATUS, slots=(replace(SLOT, health=HOSTILE),)),
     "hint": replace(STATUS, slots=(replace(SLOT, hint=HOSTILE),)),
     "not_ready": replace(STATUS, slots=(replace(SLOT, not_ready=(HOSTILE,)),)),
@@ -102,7 +103,7 @@ def test_every_text_there_is_was_tried() -> None:
     """A text that a later version shows would go through unlooked at."""
     texts = [
         *(name for name, value in _fields(STATUS) if isinstance(value, str) and name != "at"),
-        *(name for name, value in _fields(SLOT) if isinstance(value, str)),
+        *(name for name, value in _fields(SLOT) if isinstance(value, str) and name != "revision"),
         *(name for name, _ in _fields(STATUS.strangers[0]) if name != "pid"),
         *("hold", "note", "not_ready"),
     ]
@@ -184,3 +185,9 @@ def test_the_summary_tells_for_how_long_the_daemon_has_been_up() -> None:
     assert "daemon pid 99 up 2.0h (0.1.0)" in shown(
         replace(STATUS, daemon_age_s=7200.0), on_terminal=False
     )
+
+
+def test_an_outdated_worker_is_told_of_as_such() -> None:
+    """After a reload nobody would see how far the replacing is."""
+    text = shown(replace(STATUS, slots=(replace(SLOT, outdated=True),)), on_terminal=False)
+    assert "ready, outdated 1.0s" in text

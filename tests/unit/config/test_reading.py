@@ -13,7 +13,7 @@ from autohealer.config import read
 from autohealer.config.finding import find
 from autohealer.config.schema import schema
 from autohealer.core.health import Check
-from autohealer.core.model import Registrar
+from autohealer.core.policy import Registrar
 from autohealer.healthspec import ExecTarget, HealthSpec, HttpTarget, ProbeSpec, TcpTarget
 from autohealer.launchspec import ResourceLimits
 from autohealer.settings import (

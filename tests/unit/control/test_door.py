@@ -16,7 +16,7 @@ from autohealer.control import complaints, door, socket_path
 from autohealer.control.client import fetch_status, parse_status
 from autohealer.control.server import ControlServer
 from tests.support.eventually import eventually_async
-from tests.unit.control.test_server import STATUS, answer, nobody_asks
+from tests.unit.control.test_server import NO_COMMANDS, STATUS, answer
 
 WITHIN_S = 20.0
 
@@ -28,7 +28,7 @@ async def serving(folder: Path, said: list[str]) -> AsyncIterator[ControlServer]
     async def ours() -> bool:
         return True
 
-    server = ControlServer(folder, answer, nobody_asks, nobody_asks, said.append)
+    server = ControlServer(folder, answer, NO_COMMANDS, said.append)
     task = asyncio.ensure_future(server.serve(ours))
     await eventually_async((folder / socket_path.SOCKET_NAME).exists, within_s=WITHIN_S)
     try:
@@ -271,7 +271,7 @@ def test_another_daemons_socket_is_left_alone(tmp_path: Path) -> None:
         return looks == 1
 
     async def scene() -> None:
-        server = ControlServer(tmp_path, answer, nobody_asks, nobody_asks, print)
+        server = ControlServer(tmp_path, answer, NO_COMMANDS, print)
         task = asyncio.ensure_future(server.serve(not_ours_any_more))
         await eventually_async(path.exists, within_s=WITHIN_S)
         theirs = socket_path.listen(tmp_path)

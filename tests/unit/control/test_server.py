@@ -6,14 +6,15 @@ import asyncio
 import http.client
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from autohealer.control import socket_path
-from autohealer.control.client import NoAnswer, detach, fetch_status, parse_status, stop
-from autohealer.control.records import StatusRecord
-from autohealer.control.server import ControlServer
+from autohealer.control.client import NoAnswer, detach, fetch_status, parse_status, reload, stop
+from autohealer.control.records import ReloadRecord, StatusRecord
+from autohealer.control.server import Commands, ControlServer
 from tests.support.daemon import exists
 from tests.support.statuses import STATUS as EMPTY
 
@@ -35,13 +36,22 @@ async def answer() -> StatusRecord:
     return STATUS
 
 
-def server_at(
-    folder: Path,
-    detach: Callable[[], None] | None = None,
-    stop: Callable[[], None] | None = None,
-) -> ControlServer:
+async def refuse(_only_tell: bool) -> ReloadRecord:
+    """No configuration is there to be read."""
+    return ReloadRecord(refusal="there is none")
+
+
+def nobody_asks() -> None:
+    """The answer to a request that must not come."""
+    raise AssertionError("nobody asked for an end")
+
+
+NO_COMMANDS = Commands(nobody_asks, nobody_asks, refuse)
+
+
+def server_at(folder: Path, commands: Commands = NO_COMMANDS) -> ControlServer:
     """A server that does not listen yet."""
-    return ControlServer(folder, answer, detach or nobody_asks, stop or nobody_asks, print)
+    return ControlServer(folder, answer, commands, print)
 
 
 def asked_of(folder: Path) -> StatusRecord:
@@ -119,7 +129,10 @@ def test_who_ends_a_daemon_waits_for_its_process_to_end(
         def end_it() -> None:
             asyncio.get_running_loop().call_later(LINGERS_S, stand_in.kill)
 
-        server = server_at(tmp_path, **{asked_for: end_it})
+        asked = end_it if asked_for == "detach" else nobody_asks
+        server = server_at(
+            tmp_path, Commands(asked, end_it if asked_for == "stop" else nobody_asks, refuse)
+        )
         await server.listen()
         try:
             await asyncio.to_thread(end, tmp_path, stand_in.pid)
@@ -129,11 +142,6 @@ def test_who_ends_a_daemon_waits_for_its_process_to_end(
             await stand_in.wait()
 
     assert asyncio.run(ask())
-
-
-def nobody_asks() -> None:
-    """The answer to a request that must not come."""
-    raise AssertionError("nobody asked to detach")
 
 
 def status_code_of(folder: Path, path: str) -> int:
@@ -147,3 +155,34 @@ def status_code_of(folder: Path, path: str) -> int:
         return response.status
     finally:
         connection.close()
+
+
+@pytest.mark.parametrize(
+    ("dry_run", "record"),
+    [
+        (True, ReloadRecord(("1 changed",))),
+        (False, ReloadRecord(("1 changed",))),
+        (False, ReloadRecord(refusal="bad.toml:1:1: no", mistakes=1)),
+        (False, ReloadRecord(refusal="there is no file")),
+    ],
+)
+def test_what_a_reload_comes_to_is_told(
+    tmp_path: Path, dry_run: bool, record: ReloadRecord
+) -> None:
+    """Somebody would take a refused reload for one that was done, or one that only tells do it."""
+    asked: list[bool] = []
+
+    async def reload_(only_tell: bool) -> ReloadRecord:
+        asked.append(only_tell)
+        return record
+
+    async def ask() -> ReloadRecord:
+        server = server_at(tmp_path, Commands(nobody_asks, nobody_asks, reload_))
+        await server.listen()
+        try:
+            return await asyncio.to_thread(partial(reload, tmp_path, dry_run=dry_run))
+        finally:
+            await server.stop()
+
+    assert asyncio.run(ask()) == record
+    assert asked == [dry_run]

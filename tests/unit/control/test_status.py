@@ -20,6 +20,7 @@ from autohealer.core.events import (
     RegistrationRead,
     ReplicasSet,
     SpawnFailed,
+    SpecSet,
     StopRequested,
     StoreChanged,
     Ticked,
@@ -32,7 +33,8 @@ from autohealer.core.events import (
 )
 from autohealer.core.evolve import evolve
 from autohealer.core.health import Check, Verdict
-from autohealer.core.model import Budget, Ending, Exit, Incarnation, Policy, Store, View
+from autohealer.core.model import Budget, Ending, Exit, Incarnation, Store, View
+from autohealer.core.policy import Policy
 from autohealer.core.strangers import Standing
 
 NAME = Incarnation(0, 1)
@@ -332,3 +334,15 @@ def test_failed_starts_count_until_a_worker_serves() -> None:
     died = WorkerExited(NAME, Exit(code=1), True, 0.0, PID)
     facts = (*LAUNCHED, died, again, listed)
     assert [slot_after(*facts, now=now).failures for now in (100.5, 101.0)] == [1, 0]
+
+
+def test_one_that_runs_another_revision_is_named() -> None:
+    """After a reload nobody would know who still runs the old program."""
+    launched = (*ORDERED, WorkerSpawned(NAME, PID, "old"), LIST)
+    view = view_after(SpecSet("old", Policy()), *launched)
+    assert [slot.outdated for slot in status_of(ABOUT, view, 100.0, Remarks(), ASLEEP).slots] == [
+        False
+    ]
+    evolve(view, SpecSet("new", Policy()))
+    (slot,) = status_of(ABOUT, view, 100.0, Remarks(), ASLEEP).slots
+    assert (slot.outdated, slot.revision) == (True, "old")

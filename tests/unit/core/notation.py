@@ -29,6 +29,7 @@ from autohealer.core.actions import (
     Plan,
     Register,
     Relist,
+    Remember,
     Spawn,
     Withdraw,
 )
@@ -49,16 +50,17 @@ from autohealer.core.evolve import evolve
 from autohealer.core.invariants import violations_of
 from autohealer.core.model import (
     Budget,
+    Desired,
     Ending,
     Exit,
     Incarnation,
     Phase,
-    Policy,
     Slot,
     Store,
     StoreRoom,
     View,
 )
+from autohealer.core.policy import Policy
 from autohealer.core.reconcile import reconcile
 
 BASE = 100
@@ -102,6 +104,7 @@ class Scene:
         group: str = "",
         room: StoreRoom | None = None,
         listed: bool = True,
+        revision: str = "",
     ) -> None:
         self.policy = policy or Policy()
         states = [_parsed(word) for word in slots.split()]
@@ -112,6 +115,7 @@ class Scene:
             room=room or StoreRoom(),
             generation_base=BASE,
             now=now_s - 3600.0,
+            desired=Desired(revision=revision),
         )
         self.mute = False
         self._listed: set[Incarnation] = set()
@@ -159,7 +163,7 @@ class Scene:
 
     def spawned(self, key: int) -> WorkerSpawned:
         """The process that was ordered for a slot runs."""
-        return WorkerSpawned(self.name(key), 1000 + key)
+        return WorkerSpawned(self.name(key), 1000 + key, self.view.desired.revision)
 
     def dies(
         self,
@@ -230,8 +234,16 @@ def _rendered(action: Action) -> str:
             return f"{type(action).__name__.lower()} {_short(name)}"
         case Inspect(name):
             return f"inspect {_short(name)}"
+        case Relist() | Remember():
+            return f"{type(action).__name__.lower()} {' '.join(_listed(action))}"
+
+
+def _listed(action: Relist | Remember) -> Iterator[str]:
+    match action:
         case Relist(keys):
-            return f"relist {' '.join(map(str, keys))}"
+            yield from map(str, keys)
+        case Remember(bonds):
+            yield from (f"{_short(b.name)}={b.child.label if b.child else '?'}" for b in bonds)
 
 
 def _short(name: Incarnation | str) -> str:
@@ -258,14 +270,14 @@ def _history(
         case "backoff" | "quarantined":
             yield from _failures(scene.policy, now_s, key, state, age_s or 0.0)
         case "starting":
-            yield from _launched(now_s - (age_s or 0.0), key, adopted)
+            yield from _launched(scene, now_s - (age_s or 0.0), key, adopted)
         case "ready":
             at = now_s - (age_s if age_s is not None else _STABLE_AGE_S)
-            yield from _launched(at, key, adopted)
+            yield from _launched(scene, at, key, adopted)
             yield at, _Enters(_nth(key, adopted))
         case _:
             at = now_s - _STABLE_AGE_S - (age_s or 0.0)
-            yield from _launched(at, key, adopted)
+            yield from _launched(scene, at, key, adopted)
             yield at, _Enters(_nth(key, adopted))
             yield now_s - (age_s or 0.0), _turn(key, state, adopted)
 
@@ -274,13 +286,13 @@ def _nth(key: int, adopted: bool) -> Incarnation:
     return Incarnation(key, BASE - 50 if adopted else BASE)
 
 
-def _launched(at: float, key: int, adopted: bool) -> Iterator[Timed]:
-    name = _nth(key, adopted)
+def _launched(scene: Scene, at: float, key: int, adopted: bool) -> Iterator[Timed]:
+    name, revision = _nth(key, adopted), scene.view.desired.revision
     if adopted:
-        yield at, WorkerAdopted(name, 1000 + key, 5.0)
+        yield at, WorkerAdopted(name, 1000 + key, 5.0, revision)
         return
     yield at, Decided(Plan((Spawn(key, name, "first start"),)))
-    yield at, WorkerSpawned(name, 1000 + key)
+    yield at, WorkerSpawned(name, 1000 + key, revision)
 
 
 def _turn(key: int, state: str, adopted: bool) -> Event | _Leaves:

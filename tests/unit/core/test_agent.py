@@ -7,7 +7,8 @@ from dataclasses import replace
 from autohealer.core.actions import Plan, Register, Withdraw
 from autohealer.core.events import StopRequested, StoreChanged, WorkerAdopted, WorkersListed
 from autohealer.core.invariants import violations_of
-from autohealer.core.model import Incarnation, Phase, Policy, Registrar, Store
+from autohealer.core.model import Incarnation, Phase, Store
+from autohealer.core.policy import Policy, Registrar
 from tests.unit.core.notation import BASE, Scene
 
 IT = Incarnation(0, BASE)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from autohealer.core.backoff import backoff_s, restart_pause_s
 from autohealer.core.events import WorkerAdopted
-from autohealer.core.model import Incarnation, Phase, Policy
+from autohealer.core.model import Incarnation, Phase
+from autohealer.core.policy import Policy
 from tests.unit.core.notation import Scene
 
 POLICY = Policy()

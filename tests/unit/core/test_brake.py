@@ -6,7 +6,8 @@ import pytest
 
 from autohealer.core.brake import loss_limit
 from autohealer.core.events import RegistryWiped, StoreChanged, WorkerAdopted
-from autohealer.core.model import Incarnation, Policy, Store
+from autohealer.core.model import Incarnation, Store
+from autohealer.core.policy import Policy
 from autohealer.core.reasons import of_mass_loss
 from autohealer.core.reconcile import next_wake
 from tests.unit.core.notation import Scene

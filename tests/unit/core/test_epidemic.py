@@ -9,7 +9,8 @@ from autohealer.core.actions import Drain, Plan
 from autohealer.core.events import HealthReported
 from autohealer.core.health import Check, HealthRules, Verdict
 from autohealer.core.invariants import violations_of
-from autohealer.core.model import Ending, Incarnation, Phase, Policy, Registrar, StoreRoom
+from autohealer.core.model import Ending, Incarnation, Phase, StoreRoom
+from autohealer.core.policy import Policy, Registrar
 from tests.unit.core.notation import BASE, Scene
 
 SPREAD_S = 2.0

@@ -19,7 +19,8 @@ from autohealer.core.events import (
 )
 from autohealer.core.evolve import evolve
 from autohealer.core.invariants import violations_of
-from autohealer.core.model import Budget, Exit, Incarnation, Policy, Store
+from autohealer.core.model import Budget, Exit, Incarnation, Store
+from autohealer.core.policy import Policy
 from autohealer.core.reconcile import next_wake, reconcile
 from autohealer.core.strangers import Standing
 from tests.unit.core.notation import NOW_S, Scene

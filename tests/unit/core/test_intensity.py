@@ -15,7 +15,8 @@ from autohealer.core.intensity import (
     refilled,
     seconds_to_token,
 )
-from autohealer.core.model import Budget, Phase, Policy
+from autohealer.core.model import Budget, Phase
+from autohealer.core.policy import Policy
 from tests.unit.core.notation import Scene
 
 POLICY = Policy(intensity=3, intensity_period_s=10.0)

@@ -10,7 +10,8 @@ from autohealer.core.actions import Action, Discard, Drain, Inspect, Kill, Plan,
 from autohealer.core.events import Decided, InvariantBroken, ReplicasSet
 from autohealer.core.evolve import evolve
 from autohealer.core.invariants import violations_of
-from autohealer.core.model import Ending, Incarnation, Occupant, Phase, Policy, Slot
+from autohealer.core.model import Ending, Incarnation, Occupant, Phase, Slot
+from autohealer.core.policy import Policy
 from autohealer.core.reconcile import reconcile
 from autohealer.core.slots import put
 from tests.unit.core.notation import BASE, Scene

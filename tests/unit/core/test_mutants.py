@@ -24,17 +24,8 @@ from autohealer.core import (
 )
 from autohealer.core.actions import Action, Discard, Spawn
 from autohealer.core.intensity import Rate
-from autohealer.core.model import (
-    NEVER,
-    Budget,
-    Incarnation,
-    Occupant,
-    Pace,
-    Phase,
-    Policy,
-    Slot,
-    View,
-)
+from autohealer.core.model import NEVER, Budget, Incarnation, Occupant, Pace, Phase, Slot, View
+from autohealer.core.policy import Policy
 from tests.unit.core.test_properties import WEIGHTED
 from tests.unit.core.world import Broken, begin, heal, tell
 
@@ -180,7 +171,7 @@ MUTANTS: dict[str, list[Patch]] = {
     "restarts without killing": [(reconcile, "is_launchable", _restarts_without_killing)],
     "counts the dead as live": [(evolve, "_vacate", _counts_the_dead_as_live)],
     "never discards": [(reconcile, "_registry_work", _never_discards)],
-    "takes strangers for the dead": [(registrations, "_appeared", _discards_what_is_absent)],
+    "takes strangers for the dead": [(registrations, "appeared", _discards_what_is_absent)],
     "never wakes": [(reconcile, "next_wake", _gives_up_quietly)],
     "never escalates": [(reconcile, "_escalation", _believes_drain_is_death)],
 }

@@ -6,8 +6,9 @@ import pytest
 
 from autohealer.core.events import ReplicasSet, StopRequested, Ticked
 from autohealer.core.evolve import evolve
-from autohealer.core.model import NEVER, Limits, Pace, Phase, Policy
+from autohealer.core.model import NEVER, Pace, Phase
 from autohealer.core.pacing import allowance, failed, pardoned, reviewed, through
+from autohealer.core.policy import Limits, Policy
 from autohealer.core.reconcile import next_wake
 from tests.unit.core.notation import Scene
 

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from autohealer.core.events import HealthReported, StoreChanged, WorkerAdopted
+from autohealer.core.events import (
+    HealthReported,
+    SpecSet,
+    StoreChanged,
+    WorkerAdopted,
+    WorkerSpawned,
+)
 from autohealer.core.health import Check, HealthRules, Verdict
-from autohealer.core.model import Incarnation, Phase, Policy, Registrar, Store
+from autohealer.core.model import Ending, Incarnation, Phase, Store
+from autohealer.core.policy import Policy, Registrar
 from autohealer.core.readiness import lacking
 from tests.unit.core.notation import BASE, Scene
 
@@ -152,3 +159,24 @@ def test_a_late_answer_about_who_is_told_to_end_means_nothing() -> None:
     scene.decide(_says(Check.READINESS, Verdict.UNREADY), _says(Check.READINESS, Verdict.WELL))
     assert scene.view.slots[0].phase is Phase.DRAINING
     assert scene.decide(_says(Check.READINESS, Verdict.WELL, Incarnation(5, 5))) == []
+
+
+def test_an_outdated_worker_that_never_gets_ready_is_replaced_by_what_mends_it() -> None:
+    """After a bad release the good one would wait for ever for what the bad one never does."""
+    policy = _policy(Check.READINESS)
+    scene = _launched(Check.READINESS)
+    scene.after(0.1, WorkerSpawned(IT, 9, "bad"))
+    (drain,) = scene.after(60.0, SpecSet("another", policy))
+    assert drain.startswith("drain 0: ")
+    assert scene.view.slots[0].ending is Ending.OUTDATED
+
+
+def test_what_is_not_asked_any_more_keeps_nobody_from_being_ready() -> None:
+    """A probe taken out of the file would keep workers unready until they are restarted."""
+    scene = _ready(_launched(Check.READINESS))
+    scene.after(5.0, _says(Check.READINESS, Verdict.UNREADY))
+    assert scene.after(1.0, SpecSet("", _policy())) == ["register 0.100"]
+    assert _phase(scene) == "ready"
+    starting = _launched(Check.STARTUP)
+    starting.after(0.1, starting.spawned(0))
+    assert starting.after(1.0, SpecSet("", _policy())) == ["register 0.100"]

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from autohealer.core import reasons
-from autohealer.core.model import Budget, Exit, Incarnation, Occupant, Policy, Slot, View
+from autohealer.core.model import Budget, Exit, Incarnation, Occupant, Slot, View
+from autohealer.core.policy import Policy
 from autohealer.core.strangers import Standing, Stranger
 from tests.unit.core.notation import Scene
 

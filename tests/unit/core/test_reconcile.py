@@ -13,7 +13,8 @@ from autohealer.core.events import (
     WorkerAdopted,
     WorkersListed,
 )
-from autohealer.core.model import Incarnation, Phase, Policy, Store
+from autohealer.core.model import Incarnation, Phase, Store
+from autohealer.core.policy import Policy
 from autohealer.core.reconcile import next_wake, reconcile
 from autohealer.core.strangers import Standing
 from tests.unit.core.notation import BASE, Scene

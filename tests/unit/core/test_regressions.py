@@ -17,7 +17,8 @@ from autohealer.core.events import (
 )
 from autohealer.core.evolve import evolve
 from autohealer.core.membership import absence_deadline
-from autohealer.core.model import Budget, Incarnation, Phase, Policy, Store, View
+from autohealer.core.model import Budget, Incarnation, Phase, Store, View
+from autohealer.core.policy import Policy
 from autohealer.core.reconcile import next_wake
 from tests.unit.core.notation import Scene
 

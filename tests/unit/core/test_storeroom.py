@@ -17,7 +17,8 @@ from autohealer.core.events import (
     WorkersListed,
 )
 from autohealer.core.evolve import evolve
-from autohealer.core.model import Budget, Incarnation, Policy, Store, StoreRoom, View
+from autohealer.core.model import Budget, Incarnation, Store, StoreRoom, View
+from autohealer.core.policy import Policy
 from autohealer.core.reasons import of_mass_loss
 from autohealer.core.reconcile import next_wake
 from tests.unit.core.notation import NOW_S, Scene

@@ -8,8 +8,11 @@ from typing import get_args
 import pytest
 
 from autohealer.core import evolve as evolve_module
-from autohealer.core.actions import Discard, Drain, Inspect, Kill, Plan, Relist, Spawn
+from autohealer.core.actions import Discard, Drain, Inspect, Kill, Plan, Relist, Remember, Spawn
+from autohealer.core.children import Bond, Child, Sight
 from autohealer.core.events import (
+    BondRemembered,
+    ChildExamined,
     Decided,
     DetachRequested,
     Event,
@@ -22,6 +25,7 @@ from autohealer.core.events import (
     ReplicasSet,
     SessionTimeoutGranted,
     SpawnFailed,
+    SpecSet,
     StopRequested,
     StoreChanged,
     Ticked,
@@ -35,7 +39,8 @@ from autohealer.core.events import (
 )
 from autohealer.core.evolve import evolve
 from autohealer.core.health import Check, Verdict
-from autohealer.core.model import Ending, Exit, Incarnation, Phase, Policy, Store
+from autohealer.core.model import Ending, Exit, Incarnation, Phase, Store
+from autohealer.core.policy import Policy
 from autohealer.core.strangers import Standing
 from tests.unit.core.notation import BASE, Scene
 
@@ -56,6 +61,7 @@ POLICY = Policy(quarantine_failures=2, intensity=1, restart_pauses=1)
 
 OTHER, BETTER = Incarnation(0, 3), Incarnation(0, 10**9)
 GONE = Exit(signal=9)
+CHILD = Child("worker_7", 7, 1)
 
 Fact = Callable[[Scene], Event]
 Rows = dict[str, dict[str, str]]
@@ -197,7 +203,9 @@ def _me(scene: Scene) -> Incarnation:
     return slot.occupant.name if slot.occupant else Incarnation(0, slot.generation or BASE)
 
 
-def _ordered(scene: Scene, *actions: Spawn | Drain | Kill | Discard | Inspect | Relist) -> Event:
+def _ordered(
+    scene: Scene, *actions: Spawn | Drain | Kill | Discard | Inspect | Relist | Remember
+) -> Event:
     return Decided(Plan(actions))
 
 
@@ -209,6 +217,8 @@ def _adopted_after_listed(scene: Scene) -> Event:
 FACTS: dict[str, list[Fact]] = {
     "Ticked": [lambda s: Ticked(s.view.now + 3600.0)],
     "ReplicasSet": [lambda _: ReplicasSet(0), lambda _: ReplicasSet(3)],
+    "SpecSet:same": [lambda s: SpecSet("", s.policy)],
+    "SpecSet:another": [lambda s: SpecSet("another", s.policy)],
     "StopRequested": [lambda _: StopRequested(), lambda _: StopRequested(force=True)],
     "DetachRequested": [lambda _: DetachRequested()],
     "WorkerAdopted:it": [lambda s: WorkerAdopted(_me(s), 9, 5.0)],
@@ -239,13 +249,15 @@ FACTS: dict[str, list[Fact]] = {
     "RegistryWiped": [lambda _: RegistryWiped()],
     "RegistrationRead": [lambda s: RegistrationRead(_me(s), Standing.ORPHAN)],
     "RegistrantDead": [lambda s: RegistrantDead(_me(s))],
+    "ChildExamined": [lambda _: ChildExamined(Sight(CHILD), Standing.UNKNOWN)],
+    "BondRemembered": [lambda s: BondRemembered(Bond(_me(s), 0, 0, CHILD), is_dead=False)],
     "InvariantBroken": [lambda _: InvariantBroken(("why",))],
     "Decided:Spawn": [lambda s: _ordered(s, Spawn(0, Incarnation(0, 10**6), "why"))],
     "Decided:Drain": [lambda s: _ordered(s, Drain(0, _me(s), "why", Ending.SURPLUS))],
     "Decided:Kill": [lambda s: _ordered(s, Kill(0, _me(s), "why", Ending.REGISTRATION_LOST))],
     "Decided:others": [
         lambda _: Decided(Plan()),
-        lambda s: _ordered(s, Discard(OTHER), Inspect("odd"), Relist(())),
+        lambda s: _ordered(s, Discard(OTHER), Inspect("odd"), Relist(()), Remember(())),
     ],
 }
 

@@ -35,7 +35,8 @@ from autohealer.core.events import (
     WorkersListed,
     WorkerSpawned,
 )
-from autohealer.core.model import Budget, Exit, Incarnation, Phase, Policy, Stop, Store, View
+from autohealer.core.model import Budget, Exit, Incarnation, Phase, Stop, Store, View
+from autohealer.core.policy import Policy
 from autohealer.core.strangers import Standing
 
 BASE = 1000

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from autohealer.core.events import Event, ReplicasSet, StoreChanged
-from autohealer.core.model import Budget, Exit, Incarnation, Phase, Policy, StoreRoom, View
+from autohealer.core.model import Budget, Exit, Incarnation, Phase, StoreRoom, View
+from autohealer.core.policy import Policy
 from autohealer.daemon.executor import Executor
 from autohealer.daemon.loop import Loop
 from autohealer.daemon.mailbox import Mailbox

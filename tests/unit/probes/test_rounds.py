@@ -9,7 +9,8 @@ from collections.abc import Callable
 from autohealer.core.actions import Kill, Plan
 from autohealer.core.events import Event, HealthReported, WorkerAdopted, WorkerExited, WorkerSpawned
 from autohealer.core.health import Check, Verdict
-from autohealer.core.model import Budget, Ending, Exit, Incarnation, Policy, View
+from autohealer.core.model import Budget, Ending, Exit, Incarnation, View
+from autohealer.core.policy import Policy
 from autohealer.healthspec import ExecTarget, HealthSpec, ProbeSpec
 from autohealer.probes.asking import Ran
 from autohealer.probes.rounds import AT_ONCE, Rounds

@@ -12,7 +12,8 @@ import pytest
 from autohealer.core import events
 from autohealer.core.actions import Drain, Kill, Plan, Spawn
 from autohealer.core.evolve import evolve
-from autohealer.core.model import Budget, Ending, Exit, Incarnation, Policy, Store, View
+from autohealer.core.model import Budget, Ending, Exit, Incarnation, Store, View
+from autohealer.core.policy import Policy
 from autohealer.telemetry.history import HISTORY_NAME, LAST_MOMENT_S, Entry, History, read_history
 
 NAME = Incarnation(3, 17)

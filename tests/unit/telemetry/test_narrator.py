@@ -11,9 +11,11 @@ import structlog
 
 from autohealer.core import events
 from autohealer.core.actions import Drain, Kill, Plan, Spawn
+from autohealer.core.children import Bond, Child, Sight
 from autohealer.core.evolve import evolve
 from autohealer.core.health import Check, Verdict
-from autohealer.core.model import Budget, Ending, Exit, Incarnation, Policy, Store, View
+from autohealer.core.model import Budget, Ending, Exit, Incarnation, Store, View
+from autohealer.core.policy import Policy
 from autohealer.core.reconcile import reconcile
 from autohealer.core.strangers import Standing
 from autohealer.telemetry.formats import LogFormat
@@ -22,10 +24,12 @@ from autohealer.telemetry.narrator import Narrator
 
 NAME = Incarnation(3, 17)
 PID = 4711
+CHILD = Child("worker_7", 7, 1)
 
 ONE_OF_EACH: dict[type, tuple[events.Event, str | None]] = {
     events.Ticked: (events.Ticked(1.0), None),
     events.ReplicasSet: (events.ReplicasSet(4), None),
+    events.SpecSet: (events.SpecSet("another", Policy()), None),
     events.StopRequested: (events.StopRequested(), "stopping"),
     events.DetachRequested: (events.DetachRequested(), None),
     events.WorkerAdopted: (events.WorkerAdopted(NAME, PID, 5.0), "worker_adopted"),
@@ -58,6 +62,8 @@ ONE_OF_EACH: dict[type, tuple[events.Event, str | None]] = {
         "unknown_registration",
     ),
     events.RegistrantDead: (events.RegistrantDead(NAME), "stale_registration_deleted"),
+    events.ChildExamined: (events.ChildExamined(Sight(CHILD), Standing.UNKNOWN), None),
+    events.BondRemembered: (events.BondRemembered(Bond(NAME, 1, 1, CHILD), is_dead=False), None),
     events.InvariantBroken: (events.InvariantBroken(("wrong",)), "invariant_broken"),
     events.Decided: (events.Decided(Plan()), None),
 }

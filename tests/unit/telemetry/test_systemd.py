@@ -13,7 +13,8 @@ import pytest
 from autohealer.core.actions import Plan
 from autohealer.core.events import InvariantBroken, ReplicasSet, StopRequested
 from autohealer.core.evolve import evolve
-from autohealer.core.model import Budget, Policy, View
+from autohealer.core.model import Budget, View
+from autohealer.core.policy import Policy
 from autohealer.telemetry.systemd import SystemdNotifier, watchdog_heartbeat_s
 
 MANY = 5000
@@ -39,7 +40,7 @@ def view() -> View:
 
 def notifier_of(receiver: socket.socket) -> SystemdNotifier:
     """A notifier that reaches this socket."""
-    return SystemdNotifier(receiver.getsockname(), [""])
+    return SystemdNotifier(receiver.getsockname(), lambda: [""])
 
 
 def told(receiver: socket.socket) -> list[str]:
@@ -84,7 +85,7 @@ def test_a_frozen_decider_does_not_look_alive(systemd: socket.socket, view: View
 
 def test_without_systemd_nothing_is_sent(view: View) -> None:
     """Outside systemd the daemon would crash at its first round."""
-    SystemdNotifier(None, [""])([], Plan(), view)
+    SystemdNotifier(None, lambda: [""])([], Plan(), view)
 
 
 def test_an_abstract_address_is_understood(view: View) -> None:
@@ -92,20 +93,20 @@ def test_an_abstract_address_is_understood(view: View) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(f"\0autohealer-test-{os.getpid()}")
         receiver.setblocking(False)
-        SystemdNotifier(f"@autohealer-test-{os.getpid()}", [""])([], Plan(), view)
+        SystemdNotifier(f"@autohealer-test-{os.getpid()}", lambda: [""])([], Plan(), view)
         assert "READY=1" in told(receiver)
 
 
 def test_a_systemd_that_is_away_does_no_harm(tmp_path: Path, view: View) -> None:
     """`systemctl daemon-reexec` would end the daemon."""
-    SystemdNotifier(str(tmp_path / "missing"), [""])([], Plan(), view)
+    SystemdNotifier(str(tmp_path / "missing"), lambda: [""])([], Plan(), view)
 
 
 @pytest.mark.parametrize("line", ["READY=1", "STOPPING=1"])
 def test_what_could_not_be_told_is_told_again(tmp_path: Path, view: View, line: str) -> None:
     """A start while systemd is re-executed would be timed out and killed."""
     path = tmp_path / "notify"
-    notify = SystemdNotifier(str(path), [""])
+    notify = SystemdNotifier(str(path), lambda: [""])
     evolve(view, StopRequested())
     notify([], Plan(), view)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
@@ -163,7 +164,7 @@ def _view_of(group: str) -> View:
 
 def test_of_several_groups_all_must_turn(systemd: socket.socket) -> None:
     """One group's loop would hang for ever, because another's kept the watchdog fed."""
-    notify = SystemdNotifier(systemd.getsockname(), ["web", "queue"])
+    notify = SystemdNotifier(systemd.getsockname(), lambda: ["web", "queue"])
     web, queue = _view_of("web"), _view_of("queue")
     notify([], Plan(), web)
     assert "READY=1" not in told(systemd)
@@ -178,7 +179,7 @@ def test_of_several_groups_all_must_turn(systemd: socket.socket) -> None:
 
 def test_one_frozen_group_lets_systemd_restart_the_daemon(systemd: socket.socket) -> None:
     """A group that acts no more would be left as it is because the others go on."""
-    notify = SystemdNotifier(systemd.getsockname(), ["web", "queue"])
+    notify = SystemdNotifier(systemd.getsockname(), lambda: ["web", "queue"])
     web, queue = _view_of("web"), _view_of("queue")
     notify([], Plan(), web)
     notify([], Plan(), queue)
@@ -191,7 +192,7 @@ def test_one_frozen_group_lets_systemd_restart_the_daemon(systemd: socket.socket
 
 def test_a_group_that_hangs_while_all_stop_does_not_look_alive(systemd: socket.socket) -> None:
     """A stop would wait for a loop that turns no more, and the watchdog be fed by the others."""
-    notify = SystemdNotifier(systemd.getsockname(), ["web", "queue"])
+    notify = SystemdNotifier(systemd.getsockname(), lambda: ["web", "queue"])
     web, queue = _view_of("web"), _view_of("queue")
     for view in (web, queue):
         notify([], Plan(), view)

@@ -1,0 +1,199 @@
+"""What a reload would change: every difference of two configurations, with what it does to workers.
+
+Theory of operation. Groups are told apart by their names. Of each key it is known whether a launch depends on it, so
+that those who run are replaced, or not, so that it is changed in place; a test holds the keys here to the settings
+there are. Values of the environment may be secrets, so only names are told of it.
+
+Must never know: how anything is carried out. What all groups share is not changed by a reload, only told of.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from autohealer.config.units import duration
+from autohealer.healthspec import ProbeSpec, texts_of
+from autohealer.launchspec import LaunchSpec
+from autohealer.printable import printable
+from autohealer.settings import DaemonSettings, GroupSettings
+
+VALUE_CHARS = 40
+IN_PLACE = "in place"
+AT_NEXT_START = "with the next start of the daemon (detach, then up)"
+
+Tell = Callable[[GroupSettings], str]
+
+
+def _launch(tell: Callable[[LaunchSpec], object]) -> Tell:
+    def told(group: GroupSettings) -> str:
+        value = tell(group.launch)
+        return "" if value is None else str(value)
+
+    return told
+
+
+def _probe(spec: ProbeSpec | None) -> str:
+    """Everything about a probe, so that any change of it is told."""
+    if spec is None:
+        return ""
+    times = ", ".join(duration(it) for it in (spec.delay_s, spec.period_s, spec.timeout_s))
+    return f"{' '.join(texts_of(spec.target))} ({times}; {spec.failures}, {spec.successes})"
+
+
+_OF_LAUNCH: dict[str, Tell] = {
+    "command": _launch(lambda it: shlex.join(it.argv)),
+    "register": _launch(lambda it: it.registrar.value),
+    "directory": _launch(lambda it: it.directory),
+    "user": _launch(lambda it: it.user),
+    "group": _launch(lambda it: it.group),
+    "umask": _launch(lambda it: None if it.umask is None else f"{it.umask:03o}"),
+    "port": _launch(lambda it: it.port),
+    "limits.nofile": _launch(lambda it: it.limits.nofile),
+    "limits.nproc": _launch(lambda it: it.limits.nproc),
+    "limits.core": _launch(lambda it: it.limits.core_bytes),
+    "limits.memlock": _launch(lambda it: it.limits.memlock_bytes),
+    "limits.stack": _launch(lambda it: it.limits.stack_bytes),
+    "limits.address_space": _launch(lambda it: it.limits.address_space_bytes),
+    "limits.nice": _launch(lambda it: it.nice),
+    "limits.oom_score_adj": _launch(lambda it: it.oom_score_adj),
+    "notify": _launch(lambda it: "true" if it.notify else None),
+    "watchdog": _launch(lambda it: None if it.watchdog_s is None else duration(it.watchdog_s)),
+}
+_IN_PLACE: dict[str, Tell] = {
+    "registration_timeout": lambda it: duration(it.registration_timeout_s),
+    "grace": lambda it: duration(it.grace_s),
+    "min_ready": lambda it: duration(it.min_ready_s),
+    "restart.initial": lambda it: duration(it.backoff_initial_s),
+    "restart.max": lambda it: duration(it.backoff_max_s),
+    "stop_signal": lambda it: it.stop_signal.name.removeprefix("SIG"),
+    "after": lambda it: ", ".join(it.after),
+    "startup": lambda it: _probe(it.health.startup),
+    "readiness": lambda it: _probe(it.health.readiness),
+    "liveness": lambda it: _probe(it.health.liveness),
+    "output.max_size": lambda it: f"{it.output_bytes} bytes",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One difference, and what it does: `~` changed, `+` new, `-` removed, `!` not to be changed by a reload."""
+
+    mark: str
+    group: str
+    key: str
+    change: str
+    effect: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadPlan:
+    """What is to be done, and how it is told."""
+
+    rows: tuple[Row, ...]
+    changed: tuple[GroupSettings, ...]
+    new: tuple[GroupSettings, ...]
+    removed: tuple[str, ...]
+    unchanged: int
+
+    def lines(self, *, is_done: bool) -> list[str]:
+        """A line for each difference, in columns, below them a sum."""
+        cells = [(row.group, row.key, row.change) for row in self.rows]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        told = [
+            f"  {row.mark} "
+            + "  ".join(f"{cell:{width}}" for cell, width in zip(cell_row, widths, strict=True))
+            + f"  {row.effect}"
+            for row, cell_row in zip(self.rows, cells, strict=True)
+        ]
+        counts = (
+            f"{len(self.changed)} changed, {len(self.new)} new, {len(self.removed)} removed, "
+            f"{self.unchanged} unchanged."
+        )
+        return [*told, counts if is_done else f"{counts} Nothing was done (--dry-run)."]
+
+
+def plan_of(before: DaemonSettings, after: DaemonSettings) -> ReloadPlan:
+    """What leads from one to the other."""
+    old = {group.name: group for group in before.groups}
+    new = {group.name: group for group in after.groups}
+    rows: list[Row] = []
+    changed = []
+    for name, group in new.items():
+        if name not in old:
+            rows.append(Row("+", name, _count(group.replicas), "", "started"))
+        elif differences := list(_differences(old[name], group)):
+            rows += differences
+            changed.append(group)
+    removed = tuple(name for name in old if name not in new)
+    rows += [Row("-", name, _count(old[name].replicas), "", "drained") for name in removed]
+    rows += _of_daemon(before, after)
+    return ReloadPlan(
+        tuple(rows),
+        tuple(changed),
+        tuple(group for name, group in new.items() if name not in old),
+        removed,
+        len(old) - len(removed) - len(changed),
+    )
+
+
+def _differences(old: GroupSettings, new: GroupSettings) -> Iterator[Row]:
+    name = new.name
+    if old.replicas != new.replicas:
+        change, more = f"{old.replicas} -> {new.replicas}", new.replicas - old.replicas
+        effect = f"{more} started" if more > 0 else f"{-more} drained"
+        yield Row("~", name, "replicas", change, f"{effect}, nobody else touched")
+    replaced = f"{min(old.replicas, new.replicas)} replaced, one at a time"
+    for key, tell in _OF_LAUNCH.items():
+        if tell(old) != tell(new):
+            yield Row("~", name, key, _change(tell(old), tell(new)), replaced)
+    if change := _of_environment(old.launch, new.launch):
+        yield Row("~", name, "env", change, replaced)
+    if old.session_timeout_s != new.session_timeout_s:
+        change = _change(duration(old.session_timeout_s), duration(new.session_timeout_s))
+        yield Row("~", name, "session_timeout", change, "for those launched from now on")
+    for key, tell in _IN_PLACE.items():
+        if tell(old) != tell(new):
+            yield Row("~", name, key, _change(tell(old), tell(new)), IN_PLACE)
+
+
+def _of_environment(old: LaunchSpec, new: LaunchSpec) -> str:
+    """Which names have come, gone or another value."""
+    was, now = dict(old.environment), dict(new.environment)
+    names = [*was, *(name for name in now if name not in was)]
+    marks = [_mark(was.get(name), now.get(name)) + printable(name) for name in names]
+    return ", ".join(it for it in marks if not it.startswith("="))
+
+
+def _mark(was: str | None, now: str | None) -> str:
+    if was is None:
+        return "+"
+    if now is None:
+        return "-"
+    return "=" if was == now else "~"
+
+
+def _of_daemon(before: DaemonSettings, after: DaemonSettings) -> Iterator[Row]:
+    shared: Sequence[tuple[str, object, object]] = (
+        ("zookeeper", before.target, after.target),
+        ("zookeeper_open", before.zookeeper_open, after.zookeeper_open),
+        ("zookeeper_auth and zookeeper_tls_*", before.credentials, after.credentials),
+    )
+    for key, old, new in shared:
+        if old != new:
+            yield Row("!", "[daemon]", key, "differs", AT_NEXT_START)
+
+
+def _change(old: str, new: str) -> str:
+    return f"{_short(old)} -> {_short(new)}"
+
+
+def _short(value: str) -> str:
+    """A value on a line of its own words; the end of a long one tells more than its middle."""
+    shown = printable(value) or "none"
+    return shown if len(shown) <= VALUE_CHARS else f"{shown[:12]}…{shown[13 - VALUE_CHARS :]}"
+
+
+def _count(replicas: int) -> str:
+    return f"{replicas} worker{'s' * (replicas != 1)}"

@@ -1,0 +1,131 @@
+"""What a reload would change is told before it is done, every difference and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from signal import Signals
+
+import pytest
+
+from autohealer.config.plan import AT_NEXT_START, plan_of
+from autohealer.core.policy import Registrar
+from autohealer.healthspec import HealthSpec, ProbeSpec, TcpTarget
+from autohealer.launchspec import LaunchSpec, ResourceLimits
+from autohealer.settings import (
+    AutoTarget,
+    DaemonSettings,
+    EmbeddedTarget,
+    GroupSettings,
+)
+
+WEB = GroupSettings("web", 4, LaunchSpec(("/bin/web", "serve")))
+QUEUE = GroupSettings("queue", 10, LaunchSpec(("/bin/queue",)))
+
+
+def daemon(*groups: GroupSettings) -> DaemonSettings:
+    """A daemon that keeps these."""
+    return DaemonSettings(Path("/state"), AutoTarget(), groups)
+
+
+def test_a_plan_is_told_in_columns() -> None:
+    """Nobody would see at a glance what a reload is going to do."""
+    after = daemon(
+        replace(WEB, replicas=6, launch=replace(WEB.launch, argv=("/bin/web", "run"))),
+        replace(QUEUE, grace_s=20.0),
+        GroupSettings("mail", 3, LaunchSpec(("/bin/mail",))),
+    )
+    before = daemon(WEB, QUEUE, GroupSettings("old", 1, LaunchSpec(("/bin/old",))))
+    assert plan_of(before, after).lines(is_done=False) == [
+        "  ~ web    replicas   4 -> 6                          2 started, nobody else touched",
+        "  ~ web    command    /bin/web serve -> /bin/web run  4 replaced, one at a time",
+        "  ~ queue  grace      10s -> 20s                      in place",
+        "  + mail   3 workers                                  started",
+        "  - old    1 worker                                   drained",
+        "2 changed, 1 new, 1 removed, 0 unchanged. Nothing was done (--dry-run).",
+    ]
+
+
+def test_nothing_changes_for_the_same_file() -> None:
+    """A reload out of habit would replace workers."""
+    plan = plan_of(daemon(WEB, QUEUE), daemon(WEB, QUEUE))
+    assert plan.lines(is_done=True) == ["0 changed, 0 new, 0 removed, 2 unchanged."]
+
+
+ANOTHER_LAUNCH = {
+    "argv": replace(WEB.launch, argv=("/bin/other",)),
+    "registrar": replace(WEB.launch, registrar=Registrar.AGENT),
+    "environment": replace(WEB.launch, environment=(("A", "b"),)),
+    "directory": replace(WEB.launch, directory="/tmp"),
+    "user": replace(WEB.launch, user="web"),
+    "group": replace(WEB.launch, group="web"),
+    "umask": replace(WEB.launch, umask=0o27),
+    "port": replace(WEB.launch, port=8000),
+    "limits": replace(WEB.launch, limits=ResourceLimits(nofile=10)),
+    "nice": replace(WEB.launch, nice=5),
+    "oom_score_adj": replace(WEB.launch, oom_score_adj=100),
+    "notify": replace(WEB.launch, notify=True),
+    "watchdog_s": replace(WEB.launch, watchdog_s=9.0),
+}
+ANOTHER_SETTING = {
+    "replicas": replace(WEB, replicas=5),
+    "session_timeout_s": replace(WEB, session_timeout_s=9.0),
+    "registration_timeout_s": replace(WEB, registration_timeout_s=9.0),
+    "grace_s": replace(WEB, grace_s=9.0),
+    "min_ready_s": replace(WEB, min_ready_s=9.0),
+    "backoff_initial_s": replace(WEB, backoff_initial_s=9.0),
+    "backoff_max_s": replace(WEB, backoff_max_s=9.0),
+    "stop_signal": replace(WEB, stop_signal=Signals.SIGINT),
+    "after": replace(WEB, after=("queue",)),
+    "output_bytes": replace(WEB, output_bytes=9),
+    "health": replace(WEB, health=HealthSpec(readiness=ProbeSpec(TcpTarget("x:1")))),
+}
+TOLD_AT_THE_START = {"name", "launch", "python_why", "registrar_why"}
+"""What names a group, is looked into by itself, or only explains."""
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(LaunchSpec)])
+def test_whatever_a_launch_depends_on_is_told_and_replaces_workers(field: str) -> None:
+    """Workers would be replaced and the plan have said that nothing changes."""
+    launch = ANOTHER_LAUNCH[field]
+    plan = plan_of(daemon(WEB), daemon(replace(WEB, launch=launch)))
+    (row,) = plan.rows
+    assert row.effect == "4 replaced, one at a time"
+    assert launch.revision != WEB.launch.revision
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(ResourceLimits)])
+def test_every_limit_is_told(field: str) -> None:
+    """The same, for limits."""
+    launch = replace(WEB.launch, limits=replace(WEB.launch.limits, **{field: 7}))
+    assert len(plan_of(daemon(WEB), daemon(replace(WEB, launch=launch))).rows) == 1
+
+
+@pytest.mark.parametrize(
+    "field", [it.name for it in fields(GroupSettings) if it.name not in TOLD_AT_THE_START]
+)
+def test_whatever_else_is_set_is_told_and_replaces_nobody(field: str) -> None:
+    """A setting would change behind the operator's back, or a worker be replaced for it."""
+    plan = plan_of(daemon(WEB), daemon(ANOTHER_SETTING[field]))
+    (row,) = plan.rows
+    assert "replaced" not in row.effect
+
+
+def test_the_environment_is_told_by_its_names() -> None:
+    """Passwords would be printed."""
+
+    def with_environment(**pairs: str) -> GroupSettings:
+        return replace(WEB, launch=replace(WEB.launch, environment=tuple(pairs.items())))
+
+    before = with_environment(KEY="secret", GONE="x", SAME="y")
+    (row,) = plan_of(
+        daemon(before), daemon(with_environment(KEY="secret2", SAME="y", NEW="z"))
+    ).rows
+    assert (row.key, row.change) == ("env", "~KEY, -GONE, +NEW")
+
+
+def test_what_a_reload_cannot_change_is_told() -> None:
+    """Somebody would wait for workers to move to another ZooKeeper."""
+    after = replace(daemon(WEB), target=EmbeddedTarget(2999))
+    (row,) = plan_of(daemon(WEB), after).rows
+    assert (row.mark, row.key, row.effect) == ("!", "zookeeper", AT_NEXT_START)
