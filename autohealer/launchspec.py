@@ -53,7 +53,8 @@ class LaunchSpec:
     daemon's own; `umask` 0 to 0o777. Slot n is given port `port` + n. In `argv` and in the values of `environment`
     `{slot}`, `{group}`, `{host}`, `{generation}` and, where there is one, `{port}` stand for the worker's own. `output`
     is what it is given to write to: "" a file, "pipe" or "null". `venv` is the absolute path of a virtual environment
-    that its commands come from, "" where none was named.
+    that its commands come from, "" where none was named. `notify`: it is to say when it is ready; `watchdog_s`: it has
+    to say so often that it lives.
     """
 
     argv: tuple[str, ...]
@@ -70,6 +71,8 @@ class LaunchSpec:
     oom_score_adj: int | None = None
     output: str = ""
     venv: str = ""
+    notify: bool = False
+    watchdog_s: float | None = None
 
     @property
     def revision(self) -> str:

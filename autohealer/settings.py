@@ -16,6 +16,7 @@ from pathlib import Path
 from signal import Signals
 
 from autohealer.contract import DEFAULT_SESSION_TIMEOUT_S, is_group_name
+from autohealer.core.health import Check, HealthRules
 from autohealer.core.policy import Policy, Restart
 from autohealer.credentials import (
     NO_CREDENTIALS,
@@ -24,6 +25,7 @@ from autohealer.credentials import (
     Scheme,
     read_credentials,
 )
+from autohealer.healthspec import NO_PROBES, HealthSpec
 from autohealer.launchspec import LaunchSpec
 from autohealer.outputspec import AS_ALWAYS, OutputSpec
 
@@ -128,6 +130,8 @@ class GroupSettings:
     after: tuple[str, ...] = ()
     """The groups that are to have been whole before this one begins, and that are stopped after it."""
     output: OutputSpec = AS_ALWAYS
+    health: HealthSpec = NO_PROBES
+    """What its workers are asked."""
 
     def policy(self, cores: int = 1) -> Policy:
         """The rules of restarting these settings imply on a machine of so many processors.
@@ -144,6 +148,7 @@ class GroupSettings:
             endings_max=4 * endings,
             registrar=self.launch.registrar,
             restart=self.restart,
+            health=self._health_rules(),
             registration_timeout_s=self.registration_timeout_s,
             rejoin_grace_s=rejoin_grace_s(self.session_timeout_s),
             settle_s=settle_s(self.session_timeout_s),
@@ -156,6 +161,12 @@ class GroupSettings:
             budget_per_s=1.0,
             budget_per_s_each=1.0,
         )
+
+    def _health_rules(self) -> HealthRules:
+        checks = {check for check, _ in self.health.probes()}
+        checks |= {Check.NOTIFY} if self.launch.notify else set()
+        checks |= {Check.WATCHDOG} if self.launch.watchdog_s is not None else set()
+        return HealthRules(frozenset(checks), self.health.spread_s(self.launch.watchdog_s))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from autohealer.assembly.binder import GroupBinder
 from autohealer.assembly.claiming import claimed
 from autohealer.assembly.completed import Completed
 from autohealer.assembly.errors import PlatformError
+from autohealer.assembly.health import HealthCare
 from autohealer.assembly.notes import told_of_clipped
 from autohealer.assembly.outputs import GroupOutput
 from autohealer.assembly.provision import (
@@ -92,7 +93,7 @@ class Keeper:
         )
         self._holds: tuple[str, ...] = ()
         self._adopted = 0
-        self._has_run = self._is_blind = False
+        self._has_run = self._has_begun = self._is_blind = False
         self._began_at = time.monotonic()
         self._processors = Processors()
         self._view = first_view(settings, shared.neighbours.room, self._processors.cores)
@@ -101,6 +102,7 @@ class Keeper:
         shared.neighbours.join(settings.name, self._mailbox)
         self._registry = shared.registry.subscribe(settings.name, self.post)
         self._processes = self._open_processes()
+        self._health = HealthCare(settings, self._processes, shared, self.post, hold.folder)
         self._agency = self._open_agency()
         self._binder = self._open_binder()
         self._history = self._open_history()
@@ -113,7 +115,6 @@ class Keeper:
         self._python = python_behind(settings.launch.argv)
         self._clipped = self._waits = ""
         self._granted_s: float | None = None
-        self._has_begun = False
         self._agents_work: asyncio.Task[None] | None = None
         self._turned_away = TurnedAway(
             shared.session.client.hosts,
@@ -280,6 +281,7 @@ class Keeper:
         self._settings = settings
         self._shared.granted.subscribe(settings.session_timeout_s, self._sessions_last)
         self._processes.respecify(settings.launch, self._environment(), settings.stop_signal)
+        self._health.apply(settings)
         self._outputs.change(settings)
         self._python = python_behind(settings.launch.argv)
         if self._agency is None and (agency := self._open_agency()) is not None:
@@ -337,6 +339,7 @@ class Keeper:
             undo.callback(self._completed.close)
             undo.push_async_callback(self._registry.flush, FLUSH_S)
             undo.callback(self._turned_away.close)
+            undo.callback(self._health.close)
             undo.push_async_callback(self._end_binder)
             undo.push_async_callback(self._end_output)
             await self._outputs.start()
@@ -380,6 +383,7 @@ class Keeper:
                 self._completed,
                 self._remember_holds,
                 self._turned_away,
+                self._health.observe,
                 self._shared.neighbours.observe,
                 *observers,
             ),
@@ -433,7 +437,7 @@ class Keeper:
             self._shared.connection,
             self._began_at,
         )
-        remarks = Remarks(holds=lambda: self._holds, notes=self._notes, hint=self._hint)
+        remarks = Remarks(lambda: self._holds, self._notes, self._hint, self._health.says)
         record = await gather_status(about, self._view, time.monotonic, remarks, examine)
         return replace(record, at=datetime.now(UTC).isoformat(timespec="milliseconds"))
 

@@ -29,15 +29,31 @@ from autohealer.cli.group_options import (
     User,
     durations_given,
 )
-from autohealer.cli.options import ConfigFile, LogFormatOption, StateDir, state_dir_of
+from autohealer.cli.options import (
+    ConfigFile,
+    LogFormatOption,
+    StateDir,
+    ZooKeeper,
+    ZooKeeperAuth,
+    ZooKeeperOpen,
+    ZooKeeperTlsCa,
+    ZooKeeperTlsCert,
+    ZooKeeperTlsKey,
+    state_dir_of,
+)
+from autohealer.cli.probing import (
+    Liveness,
+    Notify,
+    Readiness,
+    Startup,
+    Watchdog,
+    notify_said,
+    probes_said,
+)
 from autohealer.cli.streams import OutputLost, finish_output, mend_streams, say
 from autohealer.cli.terminal import help_width, table_width, wants_colors
 from autohealer.contract import (
     DEFAULT_SESSION_TIMEOUT_S,
-    ENV_ZOOKEEPER_AUTH,
-    ENV_ZOOKEEPER_TLS_CA,
-    ENV_ZOOKEEPER_TLS_CERT,
-    ENV_ZOOKEEPER_TLS_KEY,
 )
 from autohealer.printable import printable, printable_json
 from autohealer.registering import RegisterBy
@@ -121,53 +137,12 @@ def run(
         list[str] | None,
         typer.Argument(metavar="ARGS", help="Passed on to every worker as they are."),
     ] = None,
-    zookeeper: Annotated[
-        str,
-        typer.Option(
-            envvar="AUTOHEALER_ZOOKEEPER",
-            help="auto: the ZooKeeper on 127.0.0.1:2181 if one answers, else an embedded server there; "
-            "embedded[:PORT]; or HOST:PORT,HOST:PORT[/chroot].",
-        ),
-    ] = "auto",
-    zookeeper_auth: Annotated[
-        str | None,
-        typer.Option(
-            envvar=ENV_ZOOKEEPER_AUTH,
-            metavar="FILE",
-            help="Who we are to ZooKeeper: a file, readable for nobody else, with a line digest:USER:PASSWORD or "
-            "sasl:USER:PASSWORD. Registrations are then this user's alone.",
-        ),
-    ] = None,
-    zookeeper_tls_ca: Annotated[
-        str | None,
-        typer.Option(
-            envvar=ENV_ZOOKEEPER_TLS_CA,
-            metavar="FILE",
-            help="Speak TLS; ZooKeeper's certificate has to be signed by one in this file (PEM).",
-        ),
-    ] = None,
-    zookeeper_tls_cert: Annotated[
-        str | None,
-        typer.Option(
-            envvar=ENV_ZOOKEEPER_TLS_CERT, metavar="FILE", help="Our own certificate (PEM)."
-        ),
-    ] = None,
-    zookeeper_tls_key: Annotated[
-        str | None,
-        typer.Option(
-            envvar=ENV_ZOOKEEPER_TLS_KEY,
-            metavar="FILE",
-            help="Its key (PEM), readable for nobody else. [default: in the same file]",
-        ),
-    ] = None,
-    zookeeper_open: Annotated[
-        bool,
-        typer.Option(
-            "--zookeeper-open",
-            help="Let every user of this machine use the embedded server, which lets them end every worker. "
-            "[default: only this user and root]",
-        ),
-    ] = False,
+    zookeeper: ZooKeeper = "auto",
+    zookeeper_auth: ZooKeeperAuth = None,
+    zookeeper_tls_ca: ZooKeeperTlsCa = None,
+    zookeeper_tls_cert: ZooKeeperTlsCert = None,
+    zookeeper_tls_key: ZooKeeperTlsKey = None,
+    zookeeper_open: ZooKeeperOpen = False,
     group: Annotated[
         str | None,
         typer.Option(help="Name of the group, seen in /workers. [default: the program's name]"),
@@ -177,6 +152,11 @@ def run(
     registration_timeout: RegistrationTimeout = REGISTRATION_TIMEOUT_S,
     grace: Grace = GRACE_S,
     min_ready: MinReady = None,
+    startup: Startup = None,
+    readiness: Readiness = None,
+    liveness: Liveness = None,
+    notify: Notify = False,
+    watchdog: Watchdog = None,
     directory: Directory = None,
     env: Env = None,
     env_file: EnvFile = None,
@@ -206,6 +186,7 @@ def run(
             registration_timeout=registration_timeout,
             grace=grace,
         ),
+        **(probes_said(startup, readiness, liveness) | notify_said(notify, watchdog)),
         "min_ready": min_ready,
         "directory": directory,
         "env": env,

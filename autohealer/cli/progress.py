@@ -66,7 +66,10 @@ def _together(lines: Mapping[str, str]) -> str:
 
 def _line_of(view: View) -> str:
     parts = [f"{view.ready_count()}/{view.desired.replicas} registered"]
-    unsettled = (Phase.STARTING, Phase.DRAINING, Phase.BACKOFF, Phase.QUARANTINED, Phase.DONE)
+    unsettled = (
+        *(Phase.STARTING, Phase.UNREADY, Phase.DRAINING),
+        *(Phase.BACKOFF, Phase.QUARANTINED, Phase.DONE),
+    )
     parts += [f"{view.counts[phase]} {phase.value}" for phase in unsettled if view.counts[phase]]
     if view.desired.stop is not Stop.NO:
         parts.append("stopping (Ctrl-C again to kill at once)")

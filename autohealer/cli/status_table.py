@@ -32,7 +32,15 @@ _STYLES = {
     "ready": "green",
     **dict.fromkeys(("backoff", "quarantined", "held"), "red"),
     **dict.fromkeys(
-        ("starting", "draining", "up, not ready", "ready, outdated", "starting, outdated"), "yellow"
+        (
+            "starting",
+            "draining",
+            "up, not ready",
+            "unready",
+            "ready, outdated",
+            "starting, outdated",
+        ),
+        "yellow",
     ),
 }
 _WELL = frozenset({"running", "sleeping", "idle"})
@@ -162,7 +170,10 @@ def _process(slot: SlotRecord) -> str:
 def _reason(slot: SlotRecord) -> str:
     wait = "" if slot.next_try_s is None else f"; next try in {_duration(slot.next_try_s)}"
     hint = f"; {slot.hint}" if slot.hint else ""
-    return f"{slot.reason}{wait}{hint}"
+    lacking = f"; not ready: {', '.join(slot.not_ready)}" if slot.not_ready else ""
+    ailing = f"; to be restarted: {slot.ailing}" if slot.ailing else ""
+    says = f"; says: {slot.says}" if slot.says else ""
+    return f"{slot.reason}{wait}{hint}{lacking}{ailing}{says}"
 
 
 def _since(age_s: float | None) -> str:

@@ -26,7 +26,7 @@ def program_of(wish: Wish, folder: Path | None, venv: Path | None) -> Program:
     Where the group's folder or environment is lost, the program is not looked for.
     """
     try:
-        words = _words(wish.form.command)
+        words = words_of(wish.form.command)
         if (folder is None and wish.form.directory) or (venv is None and wish.form.venv):
             return Program(())
         found = resolve_program(words[0], folder or Path(), venv)
@@ -36,8 +36,8 @@ def program_of(wish: Wish, folder: Path | None, venv: Path | None) -> Program:
     return Program((*found.argv, *words[1:]), found.why)
 
 
-def _words(command: str | list[str]) -> list[str]:
-    """Raises `ValueError` with a sentence."""
+def words_of(command: str | list[str]) -> list[str]:
+    """A command's words. Raises `ValueError` with a sentence."""
     words = _split(command) if isinstance(command, str) else command
     if not words or not words[0]:
         raise ValueError("this is empty: say what to run")

@@ -157,6 +157,48 @@ class Output(Form):
     ] = None
 
 
+class Probe(Form):
+    """A question asked of each worker again and again: exactly one of http, tcp and exec."""
+
+    http: Annotated[
+        str | None,
+        Field(description="GET this address, or this path of port {port}; 200 to 399 is well."),
+    ] = None
+    tcp: Annotated[
+        str | None, Field(description="Connect to HOST:PORT, or to this port of this machine.")
+    ] = None
+    exec: Annotated[
+        Words | None,
+        Field(description="Run this as the worker is run; well where it ends with code 0."),
+    ] = None
+    delay: Annotated[
+        float | None,
+        BeforeValidator(units.seconds("0s", "1d")),
+        _DURATION,
+        Field(description="From the start to the first time. Default: 0s."),
+    ] = None
+    period: Annotated[
+        float | None,
+        BeforeValidator(units.seconds("50ms", "1d")),
+        _DURATION,
+        Field(description="From one time to the next. Default: 10s."),
+    ] = None
+    timeout: Annotated[
+        float | None,
+        BeforeValidator(units.seconds("10ms", "1h")),
+        _DURATION,
+        Field(description="What takes longer has failed. Default: 1s."),
+    ] = None
+    failures: Annotated[
+        Whole | None,
+        Field(ge=1, le=1_000_000, description="So many in a row make it fail. Default: 3."),
+    ] = None
+    successes: Annotated[
+        Whole | None,
+        Field(ge=1, le=1_000_000, description="So many in a row make it well again. Default: 1."),
+    ] = None
+
+
 class Common(Form):
     """What a group may say itself or have from `[defaults]`."""
 
@@ -250,6 +292,28 @@ class Group(Common):
         Field(
             ge=1, le=PORT_MAX, description="{port} and $PORT are this plus the number of the slot."
         ),
+    ] = None
+    startup: Annotated[
+        Probe | None,
+        Field(description="Asked until it goes well once; one that fails it is restarted."),
+    ] = None
+    readiness: Annotated[
+        Probe | None,
+        Field(description="A worker is ready, and registered by the daemon, while this goes well."),
+    ] = None
+    liveness: Annotated[
+        Probe | None, Field(description="A worker that fails this is restarted.")
+    ] = None
+    notify: Annotated[
+        bool | None,
+        BeforeValidator(units.truth),
+        Field(description="Ready once it says READY=1 (sd_notify) at $NOTIFY_SOCKET."),
+    ] = None
+    watchdog: Annotated[
+        float | None,
+        BeforeValidator(units.seconds("100ms", "1d")),
+        _DURATION,
+        Field(description="It has to say WATCHDOG=1 at least this often, else it is restarted."),
     ] = None
     after: Annotated[
         list[str] | None, Field(description="Groups that have to be ready before this one starts.")

@@ -109,7 +109,15 @@ def _table(said: Said, sets: Sequence[str]) -> tuple[dict[str, object], dict[Key
     return table, labels
 
 
-_OPTIONS = {"output.to": "output", "restart.policy": "restart"}
+_OPTIONS = {
+    "output.to": "output",
+    "restart.policy": "restart",
+    **{
+        f"{table}.{kind}": table
+        for table in ("startup", "readiness", "liveness")
+        for kind in ("http", "tcp", "exec")
+    },
+}
 """Keys whose options have other names."""
 
 

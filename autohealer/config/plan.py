@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from autohealer.config.units import duration
+from autohealer.healthspec import ProbeSpec, texts_of
 from autohealer.launchspec import LaunchSpec
 from autohealer.printable import printable
 from autohealer.settings import DaemonSettings, GroupSettings
@@ -31,6 +32,14 @@ def _launch(tell: Callable[[LaunchSpec], object]) -> Tell:
         return "" if value is None else str(value)
 
     return told
+
+
+def _probe(spec: ProbeSpec | None) -> str:
+    """Everything about a probe, so that any change of it is told."""
+    if spec is None:
+        return ""
+    times = ", ".join(duration(it) for it in (spec.delay_s, spec.period_s, spec.timeout_s))
+    return f"{' '.join(texts_of(spec.target))} ({times}; {spec.failures}, {spec.successes})"
 
 
 _OF_LAUNCH: dict[str, Tell] = {
@@ -53,6 +62,8 @@ _OF_LAUNCH: dict[str, Tell] = {
     "limits.cpu_max": _launch(lambda it: it.tree_limits.cpu_max),
     "limits.nice": _launch(lambda it: it.nice),
     "limits.oom_score_adj": _launch(lambda it: it.oom_score_adj),
+    "notify": _launch(lambda it: "true" if it.notify else None),
+    "watchdog": _launch(lambda it: None if it.watchdog_s is None else duration(it.watchdog_s)),
 }
 _IN_PLACE: dict[str, Tell] = {
     "registration_timeout": lambda it: duration(it.registration_timeout_s),
@@ -63,6 +74,9 @@ _IN_PLACE: dict[str, Tell] = {
     "restart.max": lambda it: duration(it.backoff_max_s),
     "stop_signal": lambda it: it.stop_signal.name.removeprefix("SIG"),
     "after": lambda it: ", ".join(it.after),
+    "startup": lambda it: _probe(it.health.startup),
+    "readiness": lambda it: _probe(it.health.readiness),
+    "liveness": lambda it: _probe(it.health.liveness),
     "output.to": lambda it: "" if it.output.to is None else it.output.to.value,
     "output.max_size": lambda it: f"{it.output.max_bytes} bytes",
     "output.keep": lambda it: str(it.output.keep),

@@ -5,6 +5,7 @@ Must never know: other groups.
 
 from __future__ import annotations
 
+from pathlib import Path
 from signal import Signals
 from typing import TypedDict
 
@@ -20,6 +21,7 @@ from autohealer.config.machine import (
     venv_of,
 )
 from autohealer.config.outputs import output_of
+from autohealer.config.probing import health_of
 from autohealer.config.relations import replicas_of
 from autohealer.config.units import duration
 from autohealer.config.wishes import Wish
@@ -32,8 +34,9 @@ from autohealer.settings import GroupSettings
 def group_settings(wish: Wish) -> GroupSettings:
     """Everything about a group; what is wrong is noted, and what comes back is of no use then."""
     form = wish.form
+    folder = folder_of(wish)
     output = output_of(wish)
-    launch, python_why, registrar_why = _launch(wish, output)
+    launch, python_why, registrar_why = _launch(wish, folder, output)
     settings = GroupSettings(
         name=wish.name,
         replicas=replicas_of(wish),
@@ -41,6 +44,7 @@ def group_settings(wish: Wish) -> GroupSettings:
         python_why=python_why,
         registrar_why=registrar_why,
         output=output,
+        health=health_of(wish, folder),
         **_said(form),
     )
     if settings.backoff_max_s < settings.backoff_initial_s:
@@ -52,10 +56,9 @@ def group_settings(wish: Wish) -> GroupSettings:
     return settings
 
 
-def _launch(wish: Wish, output: OutputSpec) -> tuple[LaunchSpec, str, str]:
+def _launch(wish: Wish, folder: Path | None, output: OutputSpec) -> tuple[LaunchSpec, str, str]:
     """How it is launched, why by another Python than ours, and why that one registers who does."""
     form = wish.form
-    folder = folder_of(wish)
     venv = venv_of(wish)
     program = program_of(wish, folder, venv)
     environment = environment_of(wish)
@@ -77,6 +80,8 @@ def _launch(wish: Wish, output: OutputSpec) -> tuple[LaunchSpec, str, str]:
         oom_score_adj=ranks.oom_score_adj,
         output=output.way,
         venv=str(venv or ""),
+        notify=form.notify or False,
+        watchdog_s=form.watchdog,
     )
     return spec, program.why, why
 

@@ -13,7 +13,9 @@ class SlotRecord:
     `registration` is present, absent or unknown; `health` is what the process was doing when asked. `hint` is what may
     be done about the last death, where that was recognised and nothing is ready since. `revision` names what the worker
     was launched from, `outdated` says that another one is wanted by now. `child` is the
-    child of `/workers` that is its registration, where the program chose that name.
+    child of `/workers` that is its registration, where the program chose that name. `not_ready` are the conditions that
+    keep a live worker from being ready, each in words, `ailing` what it is to be ended for, if anything; `says` is what
+    it last said of itself (STATUS=).
     """
 
     slot: int
@@ -38,6 +40,9 @@ class SlotRecord:
     revision: str = ""
     outdated: bool = False
     child: str = ""
+    not_ready: tuple[str, ...] = ()
+    ailing: str = ""
+    says: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from autohealer.control.records import SlotRecord, StatusRecord, StrangerRecord
+from autohealer.core.ailing import LIVING
 from autohealer.core.binding import child_of
 from autohealer.core.membership import presence_of, presence_since
-from autohealer.core.model import NEVER, Phase, Presence, Slot, Stop, View
+from autohealer.core.model import NEVER, Incarnation, Phase, Presence, Slot, Stop, View
+from autohealer.core.readiness import ailing_of, lacking
 from autohealer.core.reasons import of_holdouts
 from autohealer.printable import encodable
 
@@ -51,12 +53,13 @@ class Remarks:
     """What the daemon says beyond its view, as of when it is asked.
 
     `holds` is what the last plan held back, `notes` what else the operator should know, `hint` what may be done about
-    the last death in a slot, or "".
+    the last death in a slot, or "", `says` what a worker said of itself.
     """
 
     holds: Callable[[], tuple[str, ...]] = tuple
     notes: Callable[[], tuple[str, ...]] = tuple
     hint: Callable[[int], str] = lambda _slot: ""
+    says: Callable[[Incarnation], str] = lambda _name: ""
 
 
 SLOTS_PER_SLICE = 100
@@ -167,10 +170,21 @@ def _slot_record(
         reason=encodable(of_holdouts(slot.reason, slot.holdouts)),
         next_try_s=_next_try_s(slot, now),
         hint="" if slot.phase is Phase.READY else encodable(remarks.hint(slot.key)),
+        not_ready=_not_ready(slot, view, health),
+        ailing=encodable(ailing_of(slot)),
+        says=encodable(remarks.says(occupant.name)) if occupant else "",
         revision=encodable(occupant.revision) if occupant else "",
         outdated=slot.key in view.outdated,
         child="" if child is None else encodable(child.label),
     )
+
+
+def _not_ready(slot: Slot, view: View, health: Health | None) -> tuple[str, ...]:
+    """What keeps a live worker from being ready; last what the kernel says of it."""
+    missing = tuple(map(encodable, lacking(slot, view)))
+    if health is None or health.state not in NOT_SERVING or slot.phase not in LIVING:
+        return missing
+    return (*missing, f"its process is {health.state}")
 
 
 def _is_failing(slot: Slot, view: View, now: float) -> bool:

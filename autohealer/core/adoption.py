@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from autohealer.core import held, storeroom
 from autohealer.core.brake import review_losses
+from autohealer.core.health import Health
 from autohealer.core.model import Incarnation, Occupant, Phase, Slot, View
 from autohealer.core.policy import Registrar
 from autohealer.core.slots import note_own, put, slot_for
@@ -27,7 +28,8 @@ def adopted(view: View, name: Incarnation, pid: int, age_s: float, revision: str
     slot = slot_for(view, name.slot)
     slot = replace(slot, generation=max(slot.generation, name.generation))
     listed = name in view.listed
-    serves = listed or view.policy.registrar is Registrar.AGENT
+    health = Health(view.policy.health.checks)
+    is_up = listed or view.policy.registrar is Registrar.AGENT
     newcomer = Occupant(
         name=name,
         pid=pid,
@@ -38,7 +40,8 @@ def adopted(view: View, name: Incarnation, pid: int, age_s: float, revision: str
         set_aside=True,
         listed=listed,
         listed_changed=view.now,
-        ready_at=view.now if serves else None,
+        ready_at=view.now if is_up and health.is_fit else None,
+        health=health,
     )
     if slot.occupant is None or slot.phase is Phase.HELD:
         put(view, _filled(slot, newcomer, view.now))

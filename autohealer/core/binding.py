@@ -29,7 +29,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from autohealer.core import registrations
+from autohealer.core import registrations, storeroom
 from autohealer.core.brake import review_losses
 from autohealer.core.children import FOREVER, NOTHING_IS_NEWER, Awaited, Bond, Child, Sight
 from autohealer.core.events import BondRemembered, ChildExamined
@@ -100,6 +100,7 @@ def remembered(view: View, bond: Bond, *, is_dead: bool) -> None:
 
 def wiped(view: View) -> None:
     """`/workers` was made anew: names in it may be used a second time."""
+    storeroom.registry_wiped(view)
     bindings = view.bindings
     bindings.doubtful |= {bond.child.label for bond in bindings.bonds.values() if bond.child}
     bindings.sights.clear()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from autohealer.core.actions import Plan
 from autohealer.core.children import Bond, Sight
+from autohealer.core.health import Check, Verdict
 from autohealer.core.model import NEVER, Exit, Incarnation, Store
 from autohealer.core.policy import Policy
 from autohealer.core.strangers import Standing
@@ -132,6 +133,19 @@ class TreeResists:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthReported:
+    """A check of a live incarnation is answered otherwise than before; `why` says in words what is wrong.
+
+    It is said once for each change, and may be said again.
+    """
+
+    name: Incarnation
+    check: Check
+    verdict: Verdict
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class StoreChanged:
     """The daemon's own ZooKeeper session changed state, for the `number`-th time where several groups hear of it."""
 
@@ -225,6 +239,19 @@ class Decided:
     plan: Plan
 
 
+StoreEvent = (
+    StoreChanged
+    | SessionTimeoutGranted
+    | WorkersListed
+    | ListFailed
+    | RegistryWiped
+    | RegistrationRead
+    | RegistrantDead
+    | ChildExamined
+    | BondRemembered
+)
+"""What ZooKeeper tells, and what is known of who registered."""
+
 Event = (
     Ticked
     | ReplicasSet
@@ -239,6 +266,7 @@ Event = (
     | WorkerWasDone
     | TreeEmptied
     | TreeResists
+    | HealthReported
     | StoreChanged
     | SessionTimeoutGranted
     | WorkersListed

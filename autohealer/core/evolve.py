@@ -9,40 +9,43 @@ What becomes of a slot, by its phase and the fact about what fills it. The lette
 `-` is given up, `o` is done, `x` is an order that the invariants stop. Of several letters it depends on how the slot
 fared before.
 
-    fact                    vacant      starting    ready       draining    backoff     quarantined held        done
-    Ticked                  .           .           .           .           .           .           .           .
-    ReplicasSet             v-          .           .           .           b-          q-          .           o-
-    SpecSet:same            .           .           .           .           .           .           .           v
-    SpecSet:another         .           .           .           .           v           v           .           v
-    StopRequested           -           .           .           .           -           -           .           -
-    DetachRequested         .           .           .           .           .           .           .           .
-    WorkerAdopted:it        s           .           .           .           sr          sr          s           sr
-    WorkerAdopted:lesser    s           .           .           .           s           s           s           s
-    WorkerAdopted:better    r           r           .           r           r           r           r           r
-    WorkerWasDone           o           .           .           .           o           o           .           .
-    WorkerHeld              h           .           .           .           h           h           .           h
-    WorkerSpawned           .           .           .           .           .           .           .           .
-    SpawnFailed             .           bq          vbq         vbq-        .           .           .           .
-    WorkerExited:all        .           bq          vbq         vbq-        .           .           v-          .
-    WorkerExited:well       .           o           o           vo-         .           .           v-          .
-    WorkerExited:leader     .           d           d           .           .           .           .           .
-    TreeEmptied             .           bq          vbq         vbq-        .           .           v-          .
-    TreeResists             .           .           .           .           .           .           .           .
-    StoreChanged            .           .           .           .           .           .           .           .
-    SessionTimeoutGranted   .           .           .           .           .           .           .           .
-    WorkersListed:with      .           r           .           .           vbq         vbq         .           .
-    WorkersListed:without   .           .           .           .           .           .           .           .
-    ListFailed              .           .           .           .           .           .           .           .
-    RegistryWiped           .           .           .           .           .           .           .           .
-    RegistrationRead        .           .           .           .           .           .           .           .
-    RegistrantDead          .           .           .           .           .           .           .           .
-    ChildExamined           .           .           .           .           .           .           .           .
-    BondRemembered          .           .           .           .           .           .           .           .
-    InvariantBroken         .           .           .           .           .           .           .           .
-    Decided:Spawn           s           x           x           x           s           s           x           x
-    Decided:Drain           x           d           d           .           x           x           x           x
-    Decided:Kill            x           d           d           .           x           x           x           x
-    Decided:others          .           .           .           .           .           .           .           .
+    fact                      vacant  starting ready   unready draining backoff quarantined held    done
+    Ticked                    .       .        .       .       .        .       .           .       .
+    ReplicasSet               v-      .        .       .       .        b-      q-          .       o-
+    SpecSet:same              .       .        .       r       .        .       .           .       v
+    SpecSet:another           .       .        .       r       .        v       v           .       v
+    StopRequested             -       .        .       .       .        -       -           .       -
+    DetachRequested           .       .        .       .       .        .       .           .       .
+    WorkerAdopted:it          s       .        .       .       .        sr      sr          s       sr
+    WorkerAdopted:lesser      s       .        .       .       .        s       s           s       s
+    WorkerAdopted:better      r       r        .       r       r        r       r           r       r
+    WorkerWasDone             o       .        .       .       .        o       o           .       .
+    WorkerHeld                h       .        .       .       .        h       h           .       h
+    WorkerSpawned             .       .        .       .       .        .       .           .       .
+    SpawnFailed               .       bq       vbq     vbq     vbq-     .       .           .       .
+    WorkerExited:all          .       bq       vbq     vbq     vbq-     .       .           v-      .
+    WorkerExited:well         .       o        o       o       vo-      .       .           v-      .
+    WorkerExited:leader       .       d        d       d       .        .       .           .       .
+    TreeEmptied               .       bq       vbq     vbq     vbq-     .       .           v-      .
+    TreeResists               .       .        .       .       .        .       .           .       .
+    HealthReported:well       .       .        .       r       .        .       .           .       .
+    HealthReported:unready    .       .        u       .       .        .       .           .       .
+    HealthReported:unhealthy  .       .        .       .       .        .       .           .       .
+    StoreChanged              .       .        .       .       .        .       .           .       .
+    SessionTimeoutGranted     .       .        .       .       .        .       .           .       .
+    WorkersListed:with        .       r        .       .       .        vbq     vbq         .       .
+    WorkersListed:without     .       .        .       .       .        .       .           .       .
+    ListFailed                .       .        .       .       .        .       .           .       .
+    RegistryWiped             .       .        .       .       .        .       .           .       .
+    RegistrationRead          .       .        .       .       .        .       .           .       .
+    RegistrantDead            .       .        .       .       .        .       .           .       .
+    ChildExamined             .       .        .       .       .        .       .           .       .
+    BondRemembered            .       .        .       .       .        .       .           .       .
+    InvariantBroken           .       .        .       .       .        .       .           .       .
+    Decided:Spawn             s       x        x       x       x        s       s           x       x
+    Decided:Drain             x       d        d       d       .        x       x           x       x
+    Decided:Kill              x       d        d       d       .        x       x           x       x
+    Decided:others            .       .        .       .       .        .       .           .       .
 
 Must never know: clocks, I/O, randomness, what will be decided. Nothing here orders anything.
 """
@@ -58,31 +61,19 @@ from autohealer.core import (
     binding,
     completion,
     crowd,
+    epidemic,
     events,
     held,
+    ordering,
+    readiness,
     reasons,
     registrations,
     storeroom,
 )
-from autohealer.core.actions import (
-    Action,
-    Discard,
-    Drain,
-    Inspect,
-    Kill,
-    Plan,
-    Register,
-    Relist,
-    Remember,
-    Spawn,
-    Withdraw,
-)
-from autohealer.core.brake import note_death, note_loss, stop_counting
-from autohealer.core.intensity import rate_of, refilled, resized
+from autohealer.core.brake import note_death, stop_counting
+from autohealer.core.intensity import rate_of, resized
 from autohealer.core.model import (
-    Budget,
     Death,
-    Ending,
     Exit,
     Incarnation,
     Obituary,
@@ -93,28 +84,25 @@ from autohealer.core.model import (
     View,
 )
 from autohealer.core.pacing import failed
-from autohealer.core.policy import Registrar
 from autohealer.core.replacing import spec_set
 from autohealer.core.restarts import after_death
 from autohealer.core.slots import (
     disown,
-    drop_stale_alarms,
     forget,
-    is_launchable,
     is_own,
-    is_to_leave,
-    note_own,
     occupied_by,
     put,
-    renew_alarms,
     slot_for,
 )
-from autohealer.core.strangers import Standing, Stranger
-from autohealer.core.turns import is_anonymous, stop_awaiting
+from autohealer.core.strangers import Stranger
+from autohealer.core.turns import stop_awaiting
 
 
 def evolve(view: View, event: events.Event) -> None:  # noqa: C901, PLR0912 - one arm per fact
     """Change `view` to what it is after `event`."""
+    if isinstance(event, events.StoreEvent):
+        _told_by_store(view, event)
+        return
     match event:
         case events.Ticked(now, idle):
             _ticked(view, now, idle)
@@ -142,6 +130,18 @@ def evolve(view: View, event: events.Event) -> None:  # noqa: C901, PLR0912 - on
             _tree_emptied(view, name, jitter)
         case events.TreeResists(name, holdouts):
             _tree_resists(view, name, holdouts)
+        case events.HealthReported(name, check, verdict, why):
+            readiness.reported(view, name, check, verdict, why)
+        case events.InvariantBroken(violations):
+            _frozen(view, violations)
+        case events.Decided(plan):
+            ordering.decided(view, plan)
+        case _:
+            assert_never(event)
+
+
+def _told_by_store(view: View, event: events.StoreEvent) -> None:
+    match event:
         case events.StoreChanged(store, number):
             storeroom.store_changed(view, store, number)
         case events.SessionTimeoutGranted(settle_s, rejoin_grace_s):
@@ -151,17 +151,13 @@ def evolve(view: View, event: events.Event) -> None:  # noqa: C901, PLR0912 - on
         case events.ListFailed(why):
             storeroom.list_failed(view, why)
         case events.RegistryWiped():
-            _registry_wiped(view)
+            binding.wiped(view)
         case events.RegistrationRead(name, standing, pid, host):
             registrations.registration_read(view, name, Stranger(str(name), standing, pid, host))
         case events.RegistrantDead(name):
             registrations.registrant_dead(view, name)
         case events.ChildExamined() | events.BondRemembered() as news:
             binding.heard(view, news)
-        case events.InvariantBroken(violations):
-            _frozen(view, violations)
-        case events.Decided(plan):
-            _decided(view, plan)
         case _:
             assert_never(event)
 
@@ -178,12 +174,8 @@ def _ticked(view: View, now: float, idle: float | None) -> None:
         if slot is not None and slot.deadline == at:
             put(view, slot)
     crowd.review(view, idle)
+    epidemic.release_if_over(view)
     binding.look_again(view)
-
-
-def _registry_wiped(view: View) -> None:
-    storeroom.registry_wiped(view)
-    binding.wiped(view)
 
 
 def _replicas_set(view: View, replicas: int) -> None:
@@ -235,11 +227,7 @@ def _spawned(view: View, name: Incarnation, pid: int, revision: str) -> None:
     slot, occupant = occupied_by(view, name)
     if slot is None or occupant is None:
         return
-    occupant = replace(occupant, pid=pid, since=view.now, revision=revision)
-    if slot.phase is Phase.STARTING and occupant.registrar is Registrar.AGENT:
-        registrations.became_ready(view, slot, occupant)
-    else:
-        put(view, replace(slot, occupant=occupant))
+    readiness.review(view, slot, replace(occupant, pid=pid, since=view.now, revision=revision))
 
 
 def _spawn_failed(view: View, name: Incarnation, error: str, jitter: float) -> None:
@@ -345,106 +333,3 @@ def _left_registered(view: View, name: Incarnation) -> None:
         registrations.mark_leftover(view, name)
     else:
         registrations.look_into(view, name)
-
-
-# --- the plan ---------------------------------------------------------------------------------
-
-
-def _decided(view: View, plan: Plan) -> None:
-    # Who is not ended now, on the list that was asked for it, is ended on a newer one if at all.
-    view.suspects = {key: at for key, at in view.suspects.items() if view.listed_at < at}
-    for action in plan.actions:
-        _ordered(view, action)
-    for key in plan.deferred:
-        if not is_launchable(view.slots[key], view):
-            view.contradictions.append(f"slot {key} waits to be launched and may not be")
-        (view.waiting_again if view.slots[key].generation else view.waiting).setdefault(key)
-    for key in plan.staying:
-        if not is_to_leave(view.slots[key], view):
-            view.contradictions.append(f"slot {key} waits to be asked to end and may not be")
-        view.staying.setdefault(key)
-    renew_alarms(view)
-    view.touched.clear()
-    drop_stale_alarms(view)
-
-
-def _ordered(view: View, action: Action) -> None:  # noqa: C901, PLR0912 - one arm per action
-    match action:
-        case Spawn(key, name, reason):
-            _launch_ordered(view, view.slots[key], name, reason)
-        case Drain(key, _, reason, ending):
-            if ending is Ending.OUTDATED:
-                view.renewed = key
-            _end_ordered(view, key, reason, view.policy.grace_s, ending, killing=False)
-        case Kill(key, _, reason, ending):
-            _end_ordered(view, key, reason, view.policy.kill_retry_s, ending, killing=True)
-        case Register(name):
-            view.to_register.discard(name)
-            if name not in view.to_withdraw:  # the same plan may end it
-                view.registering[name] = view.now
-        case Withdraw(name):
-            view.to_withdraw.discard(name)
-        case Discard(name):
-            view.to_discard.discard(name)
-        case Remember():
-            view.bindings.is_changed = False
-        case Inspect(name):
-            view.to_inspect.discard(name)
-            if name not in view.key_of:
-                view.strangers[name] = Stranger(str(name), Standing.UNREAD)
-        case Relist(keys):
-            view.bindings.relisted_at = view.now
-            view.suspects.update(dict.fromkeys(keys, view.now))
-        case _:
-            assert_never(action)
-
-
-def _launch_ordered(view: View, slot: Slot, name: Incarnation, reason: str) -> None:
-    note_own(view, name)
-    if is_anonymous(view):
-        binding.launched(view, name)
-    again = view.replaced_last = slot.generation != 0
-    if again:
-        budget = refilled(view.budget, view.now, rate_of(view.policy, view.desired.replicas))
-        view.budget = Budget(budget.tokens - 1.0, budget.at)
-    put(
-        view,
-        replace(
-            slot,
-            phase=Phase.STARTING,
-            phase_since=view.now,
-            occupant=Occupant(name, None, view.now, view.policy.registrar),
-            generation=name.generation,
-            restarts=slot.restarts + again,
-            unregistered_death=None,
-            reason=reason,
-        ),
-    )
-
-
-def _on_its_way(slot: Slot) -> Occupant | None:
-    """Who is asked to end takes a place among those who are, whatever became of its launch."""
-    if slot.phase is Phase.DRAINING or slot.occupant is None:
-        return slot.occupant
-    return replace(slot.occupant, set_aside=False)
-
-
-def _end_ordered(
-    view: View, key: int, reason: str, patience_s: float, ending: Ending | None, *, killing: bool
-) -> None:
-    slot = view.slots[key]
-    if ending is Ending.REGISTRATION_LOST and slot.phase is not Phase.DRAINING:
-        note_loss(view, key)
-    put(
-        view,
-        replace(
-            slot,
-            phase=Phase.DRAINING,
-            phase_since=view.now if slot.phase is not Phase.DRAINING else slot.phase_since,
-            deadline=view.now + patience_s,
-            killing=killing,
-            ending=ending,
-            occupant=_on_its_way(slot),
-            reason=reason,
-        ),
-    )

@@ -22,6 +22,7 @@ from autohealer.core.actions import (
     Spawn,
     Withdraw,
 )
+from autohealer.core.ailing import ENDINGS_OF_HEALTH, ailment_of
 from autohealer.core.membership import is_confirmed
 from autohealer.core.model import Ending, Incarnation, Phase, Store, View
 from autohealer.core.slots import held_registration
@@ -73,6 +74,8 @@ def _of_action(view: View, action: Action) -> Iterator[str]:  # noqa: C901, PLR0
         case Drain(key, name, _, ending) | Kill(key, name, _, ending):
             if ending in _ENDINGS_OF_ABSENCE and view.slots[key].phase is not Phase.DRAINING:
                 yield from _of_absence(view, key, name)
+            if ending in ENDINGS_OF_HEALTH and view.slots[key].phase is not Phase.DRAINING:
+                yield from _of_health(view, key, name)
             if view.slots[key].phase is Phase.HELD:
                 yield f"{name} is to be ended but cannot be proven to be ours"
             if view.key_of.get(name) != key:
@@ -116,6 +119,14 @@ def _of_absence(view: View, key: int, name: Incarnation) -> Iterator[str]:
         yield f"{name} is to be ended on the strength of an old list"
     if key in view.missing and view.brake.on and view.now < view.brake.hold_until:
         yield f"{name} is to be ended although the mass-loss brake holds"
+
+
+def _of_health(view: View, key: int, name: Incarnation) -> Iterator[str]:
+    epidemic = view.room.epidemic
+    if ailment_of(view.slots[key]) is None:
+        yield f"{name} is to be ended for its health, and nothing is wrong with it"
+    if epidemic.on and view.now < epidemic.hold_until:
+        yield f"{name} is to be ended although many ail together"
 
 
 def _of_spawn(view: View, key: int, name: Incarnation) -> Iterator[str]:

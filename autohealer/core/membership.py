@@ -35,7 +35,9 @@ def is_missed(slot: Slot) -> bool:
     occupant = slot.occupant
     if occupant is None or occupant.listed or occupant.registrar is Registrar.AGENT:
         return False
-    return slot.phase is Phase.READY or (slot.phase is Phase.STARTING and occupant.adopted)
+    if slot.phase is Phase.STARTING:
+        return occupant.listed_changed != NEVER
+    return slot.phase in {Phase.READY, Phase.UNREADY}
 
 
 def absence_deadline(slot: Slot, view: View) -> float | None:
@@ -61,7 +63,7 @@ def _loss_deadline(occupant: Occupant, view: View) -> float:
 
 def _youth_ends(slot: Slot, occupant: Occupant, view: View) -> float:
     """Until when one that was never seen registered may still be about to."""
-    if slot.phase is Phase.READY:
+    if slot.phase is not Phase.STARTING or not occupant.adopted:
         return NEVER
     return occupant.since + view.policy.registration_timeout_s
 

@@ -15,6 +15,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from autohealer.core.children import Bindings, Nursery
+from autohealer.core.health import NOTHING_ASKED, Epidemic, Health
 from autohealer.core.policy import Limits, Policy, Registrar
 from autohealer.core.strangers import Stranger
 
@@ -35,12 +36,14 @@ class Incarnation(NamedTuple):
 class Phase(Enum):
     """Where a slot stands.
 
-    `held` is filled by a live process that cannot be proven to be ours; `done` is not filled again, by the policy.
+    Of `unready` tells `readiness`. `held` is filled by a live process that cannot be proven to be ours; `done` is not
+    filled again, by the policy.
     """
 
     VACANT = "vacant"
     STARTING = "starting"
     READY = "ready"
+    UNREADY = "unready"
     DRAINING = "draining"
     BACKOFF = "backoff"
     QUARANTINED = "quarantined"
@@ -81,6 +84,9 @@ class Ending(Enum):
     OUTDATED = "outdated"
     NEVER_REGISTERED = "never_registered"
     REGISTRATION_LOST = "registration_lost"
+    UNHEALTHY = "unhealthy"
+    WATCHDOG = "watchdog"
+    FROZEN = "frozen"
 
     @property
     def is_blameless(self) -> bool:
@@ -129,6 +135,7 @@ class Occupant:
     listed_changed: float = NEVER
     ready_at: float | None = None
     set_aside: bool = False
+    health: Health = NOTHING_ASKED
     exit: Exit | None = None
 
     def served_s(self, now: float) -> float | None:
@@ -263,6 +270,7 @@ class StoreRoom:
     ever_connected: bool = False
     trust_from: float = NEVER
     brake: Brake = field(default_factory=Brake)
+    epidemic: Epidemic = field(default_factory=Epidemic)
     missing: set[Place] = field(default_factory=set)
     vanished_at: float = NEVER
     replicas: dict[str, int] = field(default_factory=dict)
@@ -282,18 +290,19 @@ class View:
     that the last launch was one of the second. `launches` are those launched and not registered, `endings` those
     that were asked to end. `outdated` are the slots whose incarnation runs another revision than is wanted,
     `renewed` is the one that was replaced for that last. `alarms` is a heap of (deadline, key) with stale entries
-    skipped, `missing` the slots whose registration is expected and was not in the last list, `suspects` those of
-    them that are to be ended unless a list asked for since then shows them. `connection` is the change of the
-    session this view knows of, `listed_under` that of the newest list, `listed_at` when that was asked for,
-    `list_failed` why there is none, in words, and since when; `held_looked_at` is when the registrations of what
-    holds slots were looked into last. `leftovers` are registrations of own incarnations that are proven dead,
-    `to_discard` those of them not yet ordered away. `to_register` are those for whom a registration is to be held
-    from now on, `to_withdraw` those for whom not; `registering` are those for whom that was ordered and no list has
-    shown it yet, and when. `retired` keeps the newest generation of slots given up, so that none is used twice when
-    they are wanted again; `own` the newest generations that this daemon launched or adopted, by slot. `claims` are
-    unfamiliar registrations that are being looked into, and since when; `gone` are the newest that ended as
-    nobody's own. `obituaries` are the deaths of this round, for those who tell of them; the next round begins
-    without. `contradictions` are slots that could not be as they were put, in words: faults of the rules.
+    skipped, `missing` the slots whose registration is expected and was not in the last list, `ailing` those to be
+    ended for their health, `suspects` those missing that are to be ended unless a list asked for since then shows
+    them. `connection` is the change of the session this view knows of, `listed_under` that of the newest list,
+    `listed_at` when that was asked for, `list_failed` why there is none, in words, and since when; `held_looked_at`
+    is when the registrations of what holds slots were looked into last. `leftovers` are registrations of own
+    incarnations that are proven dead, `to_discard` those of them not yet ordered away. `to_register` are those for
+    whom a registration is to be held from now on, `to_withdraw` those for whom not; `registering` are those for
+    whom that was ordered and no list has shown it yet, and when. `retired` keeps the newest generation of slots
+    given up, so that none is used twice when they are wanted again; `own` the newest generations that this daemon
+    launched or adopted, by slot. `claims` are unfamiliar registrations that are being looked into, and since when;
+    `gone` are the newest that ended as nobody's own. `obituaries` are the deaths of this round, for those who tell
+    of them; the next round begins without. `contradictions` are slots that could not be as they were put, in words:
+    faults of the rules.
     """
 
     policy: Policy
@@ -318,6 +327,7 @@ class View:
     renewed: int | None = None
     missing: set[int] = field(default_factory=set)
     suspects: dict[int, float] = field(default_factory=dict)
+    ailing: set[int] = field(default_factory=set)
     connection: int = 0
     listed_under: int = NO_CONNECTION
     list_failed: str = ""

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from autohealer.core.health import NO_CHECKS, HealthRules
+
 
 class Registrar(Enum):
     """Who registers a worker: itself, or the daemon; or itself under a name of its own, knowing nothing of us."""
@@ -48,6 +50,7 @@ class Policy:
 
     registrar: Registrar = Registrar.SELF
     restart: Restart = Restart.ALWAYS
+    health: HealthRules = NO_CHECKS
     registration_timeout_s: float = 30.0
     rejoin_grace_s: float = 0.5
     settle_s: float = 5.0

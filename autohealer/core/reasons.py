@@ -29,7 +29,7 @@ def of_death(occupant: Occupant, exit_: Exit, view: View) -> str:
     """How and when an incarnation died, and whether it had served."""
     served_s = occupant.served_s(view.now)
     if served_s is None:
-        had_been = "not registered"
+        had_been = "never ready" if occupant.listed else "not registered"
     elif served_s < view.policy.min_ready_s:
         had_been = f"was ready for {served_s:.2f} s only"
     else:
@@ -142,7 +142,7 @@ def of_lost_registration(occupant: Occupant, now: float) -> str:
     gone_s = now - occupant.listed_changed
     gone = (
         f"not registered since it was adopted {gone_s:.1f} s ago"
-        if occupant.ready_at is None
+        if occupant.ready_at is None and occupant.adopted
         else f"registration gone for {gone_s:.1f} s"
     )
     return f"{gone} while the process lives (frozen, or its session was lost)"
@@ -167,6 +167,23 @@ def of_mass_loss_hold(view: View) -> str:
     return (
         f"mass loss of registrations: no worker is ended for it until {view.policy.settle_s:g} s have passed, "
         "then one, and more only as replacements register"
+    )
+
+
+def of_epidemic(view: View) -> str:
+    """What set the brake of health off, with its numbers."""
+    wanted = sum(view.room.replicas.values())
+    return (
+        f"{view.room.epidemic.count} of {wanted} workers fail their health checks together: "
+        "a fault of something they all depend on is likelier than as many sick workers"
+    )
+
+
+def of_epidemic_hold(view: View) -> str:
+    """What the brake of health holds back, in the same words for as long as it is on."""
+    return (
+        f"many workers fail their health checks together: none is ended for it until {view.policy.settle_s:g} s have "
+        "passed, then one, and more only as replacements prove to be well"
     )
 
 

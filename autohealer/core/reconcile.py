@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
 
-from autohealer.core import reasons
+from autohealer.core import epidemic, reasons
 from autohealer.core.actions import (
     Action,
     Discard,
@@ -34,6 +34,7 @@ from autohealer.core.actions import (
     Spawn,
     Withdraw,
 )
+from autohealer.core.ailing import ailment_of, ending_for
 from autohealer.core.binding import child_of
 from autohealer.core.brake import next_turn, replaceable_under_brake
 from autohealer.core.children import FOREVER
@@ -69,6 +70,7 @@ def reconcile(view: View, *, every_slot: bool = False) -> Plan:
     keys = sorted(view.slots if every_slot else view.touched)
     endings = [a for key in keys if (a := _ending(view.slots[key], view)) is not None]
     endings += _verdicts(keys, view)
+    endings += _of_sick(view, endings)
     launches = _launches(view, [key for key in keys if is_launchable(view.slots[key], view)])
     farewells = _farewells(view, [key for key in keys if is_to_leave(view.slots[key], view)])
     return Plan(
@@ -108,6 +110,8 @@ def next_wake(view: View) -> float | None:
         return None
     due = [view.alarms[0][0]] if view.alarms else []
     if (turn := next_turn(view)) is not None:
+        due.append(turn)
+    if (turn := epidemic.next_turn(view)) is not None:
         due.append(turn)
     if view.now < view.trust_from:
         due.append(view.trust_from)  # what the status says is held back is so no more
@@ -181,6 +185,21 @@ def _of_absentee(slot: Slot, view: View) -> Kill:
         return Kill(slot.key, slot.occupant.name, why, Ending.REGISTRATION_LOST)
     why = reasons.of_no_registration(slot.occupant, view)
     return Kill(slot.key, slot.occupant.name, why, Ending.NEVER_REGISTERED)
+
+
+def _of_sick(view: View, others: Collection[Action]) -> list[Action]:
+    """End those whose health calls for it and whose turn it is; who stands still can only be killed."""
+    ended = {action.key for action in others if isinstance(action, Drain | Kill)}
+    orders: list[Action] = []
+    for key in epidemic.due(view):
+        slot = view.slots[key]
+        ailment = ailment_of(slot)
+        if key in ended or slot.occupant is None or ailment is None:
+            continue
+        ending = ending_for(ailment)
+        order = Kill if ending is Ending.FROZEN else Drain
+        orders.append(order(key, slot.occupant.name, ailment.why, ending))
+    return orders
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,7 +365,8 @@ def _silent_from(view: View) -> float | None:
 
 
 def _brake_holds(view: View) -> tuple[str, ...]:
-    return (reasons.of_mass_loss_hold(view),) if view.brake.on else ()
+    lost = (reasons.of_mass_loss_hold(view),) if view.brake.on else ()
+    return (*lost, reasons.of_epidemic_hold(view)) if view.room.epidemic.on else lost
 
 
 def _held_holds(view: View) -> tuple[str, ...]:

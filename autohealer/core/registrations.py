@@ -12,18 +12,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from autohealer.core import reasons
-from autohealer.core.brake import (
-    note_registered,
-    note_vanished,
-    release_if_whole,
-    review_losses,
-)
-from autohealer.core.crowd import note_through
+from autohealer.core.brake import note_vanished, release_if_whole, review_losses
 from autohealer.core.firstfill import drop_old_claims
 from autohealer.core.membership import is_missed
 from autohealer.core.model import Death, Incarnation, Occupant, Phase, Slot, Store, View
 from autohealer.core.pacing import pardoned
-from autohealer.core.policy import Registrar
+from autohealer.core.readiness import review
 from autohealer.core.restarts import after_death
 from autohealer.core.slots import held_registration, is_own, occupied_by, put
 from autohealer.core.strangers import Standing, Stranger
@@ -84,18 +78,7 @@ def _registered(view: View, slot: Slot, occupant: Occupant) -> None:
     occupant = replace(occupant, listed=True, listed_changed=view.now)
     if slot.phase is Phase.HELD:
         view.to_inspect.add(occupant.name)
-    if slot.phase is Phase.STARTING and occupant.registrar is not Registrar.AGENT:
-        became_ready(view, slot, occupant)
-    else:
-        put(view, replace(slot, occupant=occupant))
-
-
-def became_ready(view: View, slot: Slot, occupant: Occupant) -> None:
-    """What was starting serves now."""
-    note_through(view, view.launches, slot)
-    note_registered(view, slot.key)
-    ready = replace(occupant, set_aside=False, ready_at=view.now)
-    put(view, replace(slot, phase=Phase.READY, phase_since=view.now, occupant=ready))
+    review(view, slot, occupant)
 
 
 def _note_gone(view: View, names: frozenset[Incarnation]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from heapq import heappop, heappush
 
+from autohealer.core.ailing import LIVING, ailment_deadline, ailment_of
 from autohealer.core.membership import absence_deadline, is_missed
 from autohealer.core.model import Incarnation, Occupant, Phase, Slot, View
 from autohealer.core.policy import Registrar
@@ -142,6 +143,10 @@ def _index(view: View, slot: Slot) -> None:
         view.missing.add(slot.key)
         if not view.violations:
             view.room.missing.add(view.place(slot.key))
+    if ailment_of(slot) is not None:
+        view.ailing.add(slot.key)
+        if not view.violations:
+            view.room.epidemic.ailing.add(view.place(slot.key))
     if slot.occupant.set_aside:
         return
     if slot.phase is Phase.STARTING:
@@ -157,6 +162,8 @@ def _unindex(view: View, slot: Slot) -> None:
     view.outdated.discard(slot.key)
     view.missing.discard(slot.key)
     view.room.missing.discard(view.place(slot.key))
+    view.ailing.discard(slot.key)
+    view.room.epidemic.ailing.discard(view.place(slot.key))
     view.suspects.pop(slot.key, None)
     if slot.occupant is not None and view.key_of.get(slot.occupant.name) == slot.key:
         del view.key_of[slot.occupant.name]
@@ -177,9 +184,7 @@ def _contradictions_of(slot: Slot) -> Iterator[str]:
         yield f"slot {slot.key} is {phase.value} and told to end"
     if occupant is None:
         return
-    if phase in {Phase.STARTING, Phase.READY} and (occupant.ready_at is None) is (
-        phase is Phase.READY
-    ):
+    if phase in LIVING and (occupant.ready_at is None) is not (phase is Phase.STARTING):
         yield f"slot {slot.key} is {phase.value} and its worker was ready at {occupant.ready_at}"
     name = occupant.name
     if slot.key >= 0 and (name.slot != slot.key or name.generation > slot.generation):
@@ -190,7 +195,8 @@ def _deadline_of(view: View, slot: Slot) -> float | None:
     """The one instant a slot waits for, given its phase."""
     if slot.phase in _TIMED:
         return slot.deadline
-    return absence_deadline(slot, view)
+    due = (absence_deadline(slot, view), ailment_deadline(slot, view))
+    return min((at for at in due if at is not None), default=None)
 
 
 def renew_alarms(view: View) -> None:

@@ -25,7 +25,7 @@ from autohealer.core.actions import (
     Withdraw,
 )
 from autohealer.core.events import RegistrantDead, RegistrationRead
-from autohealer.core.model import Incarnation
+from autohealer.core.model import Ending, Incarnation
 from autohealer.core.strangers import Standing
 from autohealer.daemon.ports import Agent, Binder, Gone, Post, Processes, Registry, Unreadable
 
@@ -77,6 +77,8 @@ class Executor:
         match action:
             case Spawn(_, name):
                 self._processes.spawn(name)
+            case Drain(_, name, _, Ending.WATCHDOG):
+                self._processes.abort(name)
             case Drain(_, name):
                 self._processes.terminate(name)
             case Kill(_, name):

@@ -36,6 +36,9 @@ class Processes(Protocol):
     def terminate(self, name: Incarnation) -> None:
         """Ask the whole process group to end; a no-op for what is gone."""
 
+    def abort(self, name: Incarnation) -> None:
+        """Ask it to end, leaving behind what it was about (a core, a traceback); a no-op for what is gone."""
+
     def kill(self, name: Incarnation) -> None:
         """End everything the incarnation is and started; a no-op for what is gone."""
 

@@ -25,6 +25,11 @@ def held_back(argv: Sequence[str]) -> list[str]:
     return ["/bin/sh", "-c", 'kill -STOP "$$"; exec "$@"', "sh", *argv]
 
 
+def knowing_its_pid(argv: Sequence[str]) -> list[str]:
+    """A command that is told its own pid as the one that has to ping, and then becomes another."""
+    return ["/bin/sh", "-c", 'WATCHDOG_PID=$$; export WATCHDOG_PID; exec "$@"', "sh", *argv]
+
+
 @contextmanager
 def before_it_begins(pid: int) -> Iterator[None]:
     """A block in which a child that was held back stands still; afterwards it goes on. Holds up the calling thread."""

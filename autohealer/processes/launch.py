@@ -7,9 +7,8 @@ spec says, what it has to know to register, and its proof.
 from __future__ import annotations
 
 import os
-import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pwd import getpwuid
 
 from autohealer.contract import (
@@ -26,8 +25,9 @@ from autohealer.contract import (
 )
 from autohealer.core.model import Incarnation
 from autohealer.core.policy import Registrar
+from autohealer.healthspec import filled
 from autohealer.launchspec import LaunchSpec, ResourceLimits
-from autohealer.processes.allowance import before_it_begins, held_back, limit, rank
+from autohealer.processes.allowance import before_it_begins, held_back, knowing_its_pid, limit, rank
 from autohealer.processes.guise import Account, account_of, guise
 from autohealer.processes.identity import ENV_LAUNCHED, ticks_now, token_of
 from autohealer.processes.output import Output
@@ -43,7 +43,11 @@ _DAEMONS_OWN = (
 )
 """What systemd told the daemon about itself is no business of its workers."""
 
-_PLACEHOLDER = re.compile(r"\{(slot|group|host|generation|port)\}")
+_ITS_OWN = (ENV_TOKEN, ENV_ZNODE, ENV_LAUNCHED, *_DAEMONS_OWN)
+"""What says which process a worker is is for nobody beside it."""
+
+ENV_PROBE = "AUTOHEALER_PROBE"
+"""Marks what a command beside a worker starts, so that it can be found."""
 
 
 class Launcher:
@@ -72,6 +76,8 @@ class Launcher:
             ENV_KEEPER: keeper_id(secret),
             ENV_REVISION: self.revision,
         }
+        self.also_told: Callable[[Incarnation], Mapping[str, str]] = lambda _name: {}
+        """On the launching thread: what else a worker finds in its environment. May raise `OSError`."""
         self._group = group
         self._secret = secret
         self._output = output
@@ -79,10 +85,12 @@ class Launcher:
     def launch(self, name: Incarnation) -> int:
         """On the launching thread: exec an incarnation in a session of its own; its pid. Raises `OSError`."""
         spec = self._spec
-        values = self._values_for(name)
-        argv = [_filled(word, values) for word in spec.argv]
-        environment = self._environment_for(name, values)
+        values = self.values_for(name)
+        argv = [filled(word, values) for word in spec.argv]
+        environment = self._environment_for(name, values) | dict(self.also_told(name))
         output = self._output.open(name.slot)
+        if spec.watchdog_s is not None:
+            argv = knowing_its_pid(argv)
         with guise(self._account, spec.umask):
             words = held_back(argv) if self._is_held_back else argv
             pid = spawn_detached(words, environment, output, spec.directory)
@@ -94,6 +102,14 @@ class Launcher:
                 os.kill(pid, signal.SIGKILL)  # nobody has reaped it: it is collected as a stray
                 raise
         return pid
+
+    def launch_beside(self, name: Incarnation, argv: Sequence[str], output: int, mark: str) -> int:
+        """On a thread: exec a command as an incarnation is, and as nothing of it; its pid. Raises `OSError`."""
+        environment = self._environment_for(name, self.values_for(name))
+        own = {key: value for key, value in environment.items() if key not in _ITS_OWN}
+        with guise(self._account, self._spec.umask):
+            taken = os.dup(output)
+            return spawn_detached(argv, own | {ENV_PROBE: mark}, taken, self._spec.directory)
 
     def _allow(self, pid: int) -> None:
         spec = self._spec
@@ -107,7 +123,7 @@ class Launcher:
                 limit(pid, spec.limits)
         rank(pid, spec.nice, spec.oom_score_adj)
 
-    def _values_for(self, name: Incarnation) -> dict[str, str]:
+    def values_for(self, name: Incarnation) -> dict[str, str]:
         """What the placeholders stand for."""
         port = {} if self._spec.port is None else {"port": str(self._spec.port + name.slot)}
         return port | {
@@ -126,7 +142,7 @@ class Launcher:
         return (
             self._environment
             | ({"PORT": values["port"]} if "port" in values else {})
-            | {key: _filled(value, values) for key, value in self._spec.environment}
+            | {key: filled(value, values) for key, value in self._spec.environment}
             | self._of_daemon
             | {
                 ENV_SLOT: str(name.slot),
@@ -159,8 +175,3 @@ def _of_user(account: Account | None) -> dict[str, str]:
         "LOGNAME": entry.pw_name,
         "SHELL": entry.pw_shell,
     }
-
-
-def _filled(text: str, values: Mapping[str, str]) -> str:
-    """A text with its placeholders replaced; one that has no value stays as it is."""
-    return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), text)

@@ -54,20 +54,16 @@ from autohealer.processes.launching import Launching, Order, Outcome
 from autohealer.processes.ledger import Launch, Ledger
 from autohealer.processes.oom import OutOfMemory
 from autohealer.processes.output import Output
-from autohealer.processes.procfs import own_pid_namespace, stat_of
+from autohealer.processes.procfs import own_pid_namespace
 from autohealer.processes.reaper import Reaper, Watched
 from autohealer.processes.remnants import Ended, Remnant, Remnants
-from autohealer.processes.tree import Leader, signal_group
+from autohealer.processes.tree import Leader, is_stopped, signal_group
 
 SIGHTING_S = 0.5
 """How old a look at all processes may be that tells what dead registrants have left."""
 
-LEDGER_CLOSE_S = 1.0
-"""How long the end waits for the last notes to be written."""
-
-
-LAUNCH_CLOSE_S = 1.0
-"""How long the end waits for a launch that was begun, so that it is noted."""
+LAUNCH_CLOSE_S = LEDGER_CLOSE_S = 1.0
+"""How long the end waits for a launch that was begun, so that it is noted, and for the last notes to be written."""
 
 
 @dataclass(slots=True)
@@ -109,7 +105,7 @@ class LocalProcesses:
         self._rng = rng
         self._cgroups = cgroups
         self._stop_signal = stop_signal
-        self._launcher = Launcher(spec, environment, group, secret, output)
+        self.launcher = Launcher(spec, environment, group, secret, output)
         self._launching = Launching(asyncio.get_running_loop())
         self._pending: dict[Incarnation, _Pending] = {}
         self._census = Census(reaper.is_watched)
@@ -128,7 +124,7 @@ class LocalProcesses:
     def spawn(self, name: Incarnation) -> None:
         """Have an incarnation exec'd in a session of its own, behind those that were ordered before."""
         self._reaper.expect_child()
-        launcher = self._launcher
+        launcher = self.launcher
         order = self._launching.order(
             partial(self._launch, launcher, name), partial(self._launched, launcher, name)
         )
@@ -136,11 +132,14 @@ class LocalProcesses:
 
     def terminate(self, name: Incarnation) -> None:
         """The stop signal, TERM by default, to the whole group, and CONT so that a stopped one can obey."""
+        self._ask_to_end(name, self._stop_signal)
+
+    def _ask_to_end(self, name: Incarnation, number: signal.Signals) -> None:
         if name in self._pending:
             self._end_pending(name, self.terminate)
         elif (leader := self._led.get(name)) is not None:
             leader.terminated = True
-            leader.signal_group(self._stop_signal)
+            leader.signal_group(number)
             leader.signal_group(signal.SIGCONT)
 
     def kill(self, name: Incarnation) -> None:
@@ -152,12 +151,20 @@ class LocalProcesses:
             self._remnants.kill(name)
             return
         leader.kills += 1
-        leader.frozen = leader.frozen or _is_stopped(leader.pid)
+        leader.frozen = leader.frozen or is_stopped(leader.pid)
         leader.signal_group(signal.SIGKILL)
         if leader.kills > 1:
             self._remnants.hunt(self._tree_of(leader))
         elif self._cgroups is not None:
             self._cgroups.kill(name)
+
+    def abort(self, name: Incarnation) -> None:
+        """ABRT to the whole group, so that it leaves behind what it was about."""
+        self._ask_to_end(name, signal.SIGABRT)
+
+    def leader_of(self, name: Incarnation) -> Leader | None:
+        """The process of a live incarnation."""
+        return self._led.get(name)
 
     def record_of(self, name: Incarnation) -> WorkerRecord | None:
         """What tells of a live incarnation as well as its own record would."""
@@ -221,13 +228,14 @@ class LocalProcesses:
         Raises:
             UnknownUser: they are to run as somebody who is not there; nothing has changed.
         """
-        self._launcher = Launcher(spec, environment, self._group, self._secret, self._output)
+        launcher = Launcher(spec, environment, self._group, self._secret, self._output)
+        launcher.also_told, self.launcher = self.launcher.also_told, launcher
         self._stop_signal = stop_signal
 
     def family(self) -> Family:
         """The trees of those alive."""
-        leaders = self._led.values()
-        return Family({it.pid: it.name for it in leaders}, {it.token: it.name for it in leaders})
+        led = self._led.values()
+        return Family({it.pid: it.name for it in led}, {it.token: it.name for it in led})
 
     def release(self) -> None:
         """Stop watching; the processes are not touched, and what waits to be launched is not."""
@@ -439,12 +447,3 @@ def _revision_of(pid: int) -> str:
         return environment_of(pid).get(ENV_REVISION, "")
     except OSError:
         return ""
-
-
-def _is_stopped(pid: int) -> bool:
-    """Whether a process was stopped, as far as one can look."""
-    try:
-        stat = stat_of(pid)
-    except OSError:
-        return False
-    return stat is not None and stat.is_stopped

@@ -62,6 +62,13 @@ def resolve_program(program: str, folder: Path = Path(), venv: Path | None = Non
     )
 
 
+def resolve_command(program: str, folder: Path = Path()) -> Program:
+    """The same for what is rather a tool than a program of one's own: a command on PATH comes before a module."""
+    if os.sep not in program and shutil.which(program) and not _is_file(folder / program, program):
+        return Program((str(shutil.which(program)),))
+    return resolve_program(program, folder)
+
+
 def is_runnable_module(name: str, folder: Path = Path()) -> bool:
     """Whether `python -m name` would run something meant to be run, in a folder."""
     spec = _spec_of(name, folder)

@@ -86,6 +86,33 @@ def by_group() -> Mapping[int, Sequence[int]]:
     return groups
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process was stopped, as far as one can look."""
+    try:
+        stat = stat_of(pid)
+    except OSError:
+        return False
+    return stat is not None and stat.is_stopped
+
+
+ANCESTORS_MAX = 64
+
+
+def is_in_tree(leader: Leader, pid: int) -> bool:
+    """Whether a live process is of a worker's: itself, in its session or group, or started by one that is.
+
+    Raises `OSError`.
+    """
+    for _ in range(ANCESTORS_MAX):
+        stat = stat_of(pid)
+        if stat is None or stat.start_ticks < leader.start_ticks:
+            return False
+        if leader.pid in {pid, stat.session, stat.group} or carries_token(pid, leader.token):
+            return True
+        pid = stat.parent
+    return False
+
+
 def in_words(pid: int) -> str | None:
     """A process as people know it: `pid 4711 (disk-sleep, python3)`; None when it is gone."""
     try:

@@ -23,7 +23,7 @@ from pathlib import Path
 from autohealer.core import events
 from autohealer.core.actions import Plan
 from autohealer.core.model import Ending, Exit, Incarnation, Obituary, Stop, View
-from autohealer.core.reasons import of_mass_loss
+from autohealer.core.reasons import of_epidemic, of_mass_loss
 from autohealer.statedir.files import open_private, read_private
 from autohealer.telemetry.scribe import Batch, Missing, Scribe
 
@@ -44,6 +44,8 @@ class Cause(str, Enum):  # noqa: UP042 - written to JSON as its value
     REGISTRATION_TIMEOUT = "registration_timeout"
     REGISTRATION_LOST = "registration_lost"
     FROZEN = "frozen"
+    UNHEALTHY = "unhealthy"
+    WATCHDOG = "watchdog"
     OPERATOR = "operator"
     SURPLUS = "surplus"
     OUTDATED = "outdated"
@@ -57,6 +59,9 @@ _OF_ENDING = {
     Ending.OUTDATED: Cause.OUTDATED,
     Ending.NEVER_REGISTERED: Cause.REGISTRATION_TIMEOUT,
     Ending.REGISTRATION_LOST: Cause.REGISTRATION_LOST,
+    Ending.UNHEALTHY: Cause.UNHEALTHY,
+    Ending.WATCHDOG: Cause.WATCHDOG,
+    Ending.FROZEN: Cause.FROZEN,
 }
 
 
@@ -119,7 +124,7 @@ class History:
         self._scribe = Scribe("history", self._file.write)
         self._last_output = last_output
         self._hint = hint
-        self._braking = False
+        self._braking = self._ailing = False
 
     def close(self) -> None:
         """Write what waits, unless the disk hangs."""
@@ -137,6 +142,10 @@ class History:
                 of_mass_loss(view) if self._braking else "no ready worker's registration is missing"
             )
             self._note("mass_loss" if self._braking else "mass_loss_over", why)
+        if view.room.epidemic.on is not self._ailing:
+            self._ailing = view.room.epidemic.on
+            why = of_epidemic(view) if self._ailing else "nobody fails a health check any more"
+            self._note("mass_ailment" if self._ailing else "mass_ailment_over", why)
         if plan.finished:
             detached = view.desired.stop is Stop.DETACH
             self._note(

@@ -13,14 +13,16 @@ import structlog
 from autohealer.core import events
 from autohealer.core.actions import Drain, Kill, Plan, Spawn
 from autohealer.core.binding import child_of
+from autohealer.core.health import Check, Verdict
 from autohealer.core.model import Incarnation, Occupant, Phase, Slot, Stop, Store, View
-from autohealer.core.reasons import of_exit, of_mass_loss
+from autohealer.core.reasons import of_epidemic, of_exit, of_mass_loss
 from autohealer.core.strangers import Standing
 from autohealer.core.turns import has_bonds
 
 _NEXT = {
     Phase.STARTING: "restarted at once",
     Phase.READY: "restarted at once",
+    Phase.UNREADY: "restarted at once",
     Phase.BACKOFF: "waits",
     Phase.QUARANTINED: "quarantined",
     Phase.VACANT: "waits for its turn",
@@ -47,7 +49,7 @@ class Narrator:
         self._strange = set[str]()
         self._holds: tuple[str, ...] = ()
         self._launched: frozenset[int] = frozenset()
-        self._braking = False
+        self._braking = self._ailing = False
 
     def __call__(self, facts: Sequence[events.Event], plan: Plan, view: View) -> None:
         """One round."""
@@ -59,12 +61,17 @@ class Narrator:
                 self._tell_ending(action, view)
         if view.brake.on is not self._braking:
             self._tell_brake(view)
+        if view.room.epidemic.on is not self._ailing:
+            self._tell_epidemic(view)
         if plan.holds != self._holds:
             self._tell_holds(plan.holds)
         if plan.finished:
             self._tell_end(view)
 
     def _tell_fact(self, fact: events.Event, view: View) -> None:  # noqa: C901, PLR0912 - one arm per fact
+        if isinstance(fact, events.StoreEvent):
+            self._tell_of_store(fact, view)
+            return
         match fact:
             case events.WorkerSpawned(name, pid):
                 reason = view.slots[name.slot].reason if name.slot in view.slots else ""
@@ -83,6 +90,26 @@ class Narrator:
                 self._worker(name, None).info("worker_tree_gone")
             case events.TreeResists(name, holdouts):
                 self._worker(name, None).error("worker_tree_resists", still_there=holdouts)
+            case events.HealthReported(name, check, verdict, why):
+                if verdict is not Verdict.UNHEALTHY or not view.room.epidemic.on:
+                    self._tell_health(name, check, verdict, why)  # else one line tells of all
+            case events.StopRequested():
+                self._logger.info("stopping", how=view.desired.stop.value, workers=len(view.key_of))
+            case events.InvariantBroken(violations):
+                self._logger.critical("invariant_broken", violations=violations)
+            case (
+                events.Ticked()
+                | events.ReplicasSet()
+                | events.SpecSet()
+                | events.DetachRequested()
+                | events.Decided()
+            ):
+                pass  # told elsewhere, or not worth a line
+            case _:
+                assert_never(fact)
+
+    def _tell_of_store(self, fact: events.StoreEvent, view: View) -> None:
+        match fact:
             case events.StoreChanged(store):
                 tell = self._logger.info if store is Store.CONNECTED else self._logger.warning
                 tell(f"zookeeper_{store.value}")
@@ -98,19 +125,7 @@ class Narrator:
                 self._tell_child(examined, view)
             case events.RegistrantDead(name):
                 self._worker(name, None).info("stale_registration_deleted")
-            case events.StopRequested():
-                self._logger.info("stopping", how=view.desired.stop.value, workers=len(view.key_of))
-            case events.InvariantBroken(violations):
-                self._logger.critical("invariant_broken", violations=violations)
-            case (
-                events.Ticked()
-                | events.ReplicasSet()
-                | events.SpecSet()
-                | events.DetachRequested()
-                | events.SessionTimeoutGranted()
-                | events.BondRemembered()
-                | events.Decided()
-            ):
+            case events.SessionTimeoutGranted() | events.BondRemembered():
                 pass  # told elsewhere, or not worth a line
             case _:
                 assert_never(fact)
@@ -182,6 +197,20 @@ class Narrator:
             host=host,
             action="left alone",
         )
+
+    def _tell_health(self, name: Incarnation, check: Check, verdict: Verdict, why: str) -> None:
+        worker = self._worker(name, None)
+        if verdict is Verdict.WELL:
+            worker.info("worker_well", check=check.value)
+        else:
+            worker.warning(f"worker_{verdict.value}", check=check.value, why=why)
+
+    def _tell_epidemic(self, view: View) -> None:
+        self._ailing = view.room.epidemic.on
+        if self._ailing:
+            self._logger.error("mass_ailment", why=of_epidemic(view))
+        else:
+            self._logger.info("mass_ailment_over")
 
     def _tell_brake(self, view: View) -> None:
         self._braking = view.brake.on

@@ -6,11 +6,14 @@ import errno
 import os
 from pathlib import Path
 
+import psutil
 import pytest
 
 from autohealer.core.events import SpawnFailed, WorkerExited, WorkerSpawned
 from autohealer.core.model import Incarnation
 from autohealer.processes.ledger import Ledger
+from autohealer.processes.local import LocalProcesses
+from autohealer.processes.tree import is_in_tree
 from tests.ports.process_stages import Manner, Opens, real_stage
 from tests.ports.test_processes import no_descriptors
 
@@ -49,6 +52,20 @@ async def test_one_that_is_told_to_end_while_it_is_launched_ends(opened: Opens, 
         assert {end.name for end in ends} == set(names)
         assert all(end.tree_empty for end in ends)
         assert not any(stage.tree_size(name) for name in names)
+
+
+async def test_whose_a_process_is_can_be_told(tmp_path: Path) -> None:
+    """What a worker's child says would not count, or what a stranger says would."""
+    async with real_stage(Manner.HAS_A_STRAY, tmp_path) as stage:
+        pid = await stage.spawn(NAME)
+        own = {pid} | {child.pid for child in psutil.Process(pid).children(recursive=True)}
+        assert len(own) > 1
+        assert isinstance(stage.processes, LocalProcesses)
+        leader = stage.processes.leader_of(NAME)
+        assert leader is not None
+        assert all(is_in_tree(leader, pid) for pid in own)
+        assert not any(is_in_tree(leader, pid) for pid in (1, os.getpid()))
+        assert stage.processes.leader_of(Incarnation(4, 1)) is None
 
 
 async def test_a_program_that_is_missing_is_told(opened: Opens) -> None:

@@ -82,6 +82,15 @@ async def test_term_reaches_one_that_is_stopped(opened: Opens) -> None:
         assert told.exit == Exit(signal=signal.SIGTERM)
 
 
+async def test_one_that_hangs_is_asked_for_what_it_was_about(opened: Opens) -> None:
+    """A program that hangs would be ended without a core or a traceback that says where."""
+    async with opened(Manner.OBEYS) as stage:
+        stage.signal(await stage.spawn(NAME), signal.SIGSTOP)
+        stage.processes.abort(NAME)
+        (told,) = await stage.told(WorkerExited)
+        assert told.exit == Exit(signal=signal.SIGABRT)
+
+
 async def test_term_reaches_the_group(opened: Opens) -> None:
     """Children of a stopped worker would go on serving."""
     async with opened(Manner.HAS_A_CHILD) as stage:

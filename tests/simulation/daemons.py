@@ -22,6 +22,7 @@ from autohealer.daemon.loop import Loop
 from autohealer.daemon.mailbox import Mailbox
 from tests.simulation.agency import AgentPort
 from tests.simulation.anonymity import SimulatedBinder
+from tests.simulation.asking import Asker
 from tests.support.fakes import FakeProcesses, FakeRegistry
 from tests.support.history import DaemonStarted, Discarded, StoreIs
 
@@ -97,6 +98,11 @@ class _Processes(FakeProcesses):
         """TERM."""
         self._fuse.burn()
         super().terminate(name)
+
+    def abort(self, name: Incarnation) -> None:
+        """ABRT."""
+        self._fuse.burn()
+        super().abort(name)
 
     def kill(self, name: Incarnation) -> None:
         """KILL."""
@@ -175,6 +181,7 @@ class SimulatedDaemon:
         self.processes = _Processes(self.post, world, self.fuse)
         self.registry = _Registry(self.post, world, self.fuse, self._clock)
         self.agent = None if world.agent is None else AgentPort(world, world.agent, self.fuse.burn)
+        self.asker = Asker(world, self.post)
         self.binder = (
             None
             if world.names is None
@@ -202,7 +209,11 @@ class SimulatedDaemon:
             self.mailbox,
             self.executor,
             self._clock,
-            [self._count_rounds, *observers],
+            [
+                self._count_rounds,
+                *(() if self.agent is None else (self.asker.observe,)),
+                *observers,
+            ],
             gauge=lambda: 1.0,
         )
         self.task = asyncio.get_running_loop().create_task(loop.run())
@@ -248,6 +259,7 @@ class SimulatedDaemon:
         """Nobody listens any more."""
         self.executor.cancel()
         self.processes.release()
+        self.asker.close()
         self.post.is_open = False
         if self.agent is not None:
             self.agent.close()

@@ -16,6 +16,7 @@ from dataclasses import fields, is_dataclass, replace
 
 from autohealer.core.model import Exit
 from autohealer.core.policy import Registrar, Restart
+from tests.simulation.ailing import CannotServe, Sicken
 from tests.simulation.faults import (
     Crash,
     CrashNewborn,
@@ -79,6 +80,8 @@ NUDGES_S = (0.0, 0.0, -1e-4, 1e-4, -0.02, 0.02, -0.1, 0.1, -0.4, 0.4)
 BACK_S = (0.0, 0.1, 1.0, POLICY.settle_s, 20.0)
 
 AGENT_SHARE = 0.15
+ASKED_SHARE = 0.6
+"""Of these."""
 ANONYMOUS_SHARE = 0.15
 DONE_SHARE = 0.15
 OF_REGISTRANTS = (Freeze, IllBirths, Overlooked, Unprovable, NameTaken)
@@ -279,7 +282,7 @@ def drawn(seed: int) -> Script:
     )
     share = rng.random()
     if share < AGENT_SHARE:
-        script = _for_an_agent(script)
+        script = _for_an_agent(script, deck)
     elif share < AGENT_SHARE + ANONYMOUS_SHARE:
         script = _anonymous(script, deck)
     if rng.random() < DONE_SHARE:
@@ -309,10 +312,32 @@ def _of_few(at: At) -> At:
             return at
 
 
-def _for_an_agent(script: Script) -> Script:
-    """The same story of programs that do not register themselves, without what befalls only those that do."""
+def _for_an_agent(script: Script, deck: Deck) -> Script:
+    """The same story of programs that do not register themselves, without what befalls only those that do.
+
+    Of most of them some are asked for their health, and ail.
+    """
     troubles = tuple(at for at in script.troubles if not _is_of_registrants(at.trouble))
-    return replace(script, troubles=troubles, registrar=Registrar.AGENT)
+    asked = deck.rng.random() < ASKED_SHARE
+    ailments = tuple(_ailments(deck, script)) if asked else ()
+    return replace(script, troubles=(*troubles, *ailments), registrar=Registrar.AGENT, asked=asked)
+
+
+def _ailments(deck: Deck, script: Script) -> Iterator[At]:
+    """Some ail, or most of them together, some time in the story or after it."""
+    rng = deck.rng
+    last_s = max((at.at_s for at in script.troubles), default=0.0)
+    for _ in range(rng.randint(1, 6)):
+        at_s = rng.uniform(1.0, last_s + 30.0)
+        whom = rng.choice(((deck.one(),), deck.some(), deck.most()))
+        for_s = rng.choice(((None,), deck.each(0.2, 30.0)))
+        draw = rng.random()
+        if draw < 0.45:
+            yield At(at_s, Sicken(whom, for_s))
+        elif draw < 0.75:
+            yield At(at_s, CannotServe(whom, deck.each(0.2, 20.0)))
+        else:
+            yield At(at_s, Freeze(whom, for_s))
 
 
 def _is_of_registrants(trouble: Trouble) -> bool:

@@ -15,9 +15,12 @@ from autohealer.core import (
     binding,
     brake,
     completion,
+    epidemic,
     evolve,
     held,
     membership,
+    ordering,
+    readiness,
     reconcile,
     registrations,
     slots,
@@ -28,6 +31,7 @@ from autohealer.core.brake import release_if_whole, review_losses
 from autohealer.core.children import Awaited, Child
 from autohealer.core.events import WorkerAdopted
 from autohealer.core.firstfill import Gate
+from autohealer.core.health import Health
 from autohealer.core.intensity import Rate, rate_of
 from autohealer.core.model import (
     NEVER,
@@ -37,6 +41,7 @@ from autohealer.core.model import (
     Ending,
     Exit,
     Incarnation,
+    Occupant,
     Phase,
     Slot,
     Stop,
@@ -56,8 +61,9 @@ from tests.unit.core.test_mutants import Patch
 ADOPTED = adoption.adopted
 EXITED = evolve._exited
 ENDING = reconcile._ending
-LAUNCH_ORDERED = evolve._launch_ordered
+LAUNCH_ORDERED = ordering._launch_ordered
 STORE_CHANGED = storeroom.store_changed
+TURN = readiness._turn
 
 
 def _checks_nothing(view: View, plan: Plan) -> tuple[str, ...]:
@@ -249,6 +255,21 @@ def _registers_once(view: View, asked_at: float) -> None:
     """Takes a registration that was ordered for one that is there."""
 
 
+def _asks_nothing(health: Health) -> bool:
+    """Takes every worker for fit."""
+    return True
+
+
+def _stays_ready(view: View, slot: Slot, occupant: Occupant, phase: Phase) -> None:
+    """Takes who was ready once for ready."""
+    phase = Phase.READY if phase is Phase.UNREADY else phase
+    TURN(view, slot, occupant, phase)
+
+
+def _never_counts_the_sick(view: View) -> None:
+    """Takes each sick worker for the only one."""
+
+
 def _takes_foreigners(view: View, awaited: Awaited) -> Iterator[Child]:
     """Takes any new child for one's, whoever is proven to have made it."""
     bound = view.room.nursery.bound
@@ -278,13 +299,16 @@ def _forgets_what_was_done(view: View, name: Incarnation, why: str, *, has_faile
 
 
 MUTANTS: dict[str, list[Patch]] = {
+    "registers who is not ready yet": [(Health, "is_fit", property(_asks_nothing))],
+    "keeps the name of who is not ready": [(readiness, "_turn", _stays_ready)],
+    "ends all who ail together": [(epidemic, "_review", _never_counts_the_sick)],
     "restarts while the store is away": OF_THE_CORE["ignores freshness"],
     "does not settle after a reconnect": OF_THE_CORE["knows no settle time"],
     "reuses a generation": OF_THE_CORE["reuses a generation"],
     "restarts without killing": OF_THE_CORE["restarts without killing"],
     "never escalates": OF_THE_CORE["never escalates"],
     "never looks again": [(loop, "next_wake", _never_looks_again)],
-    "forgets launches in flight": [(evolve, "_launch_ordered", _forgets_the_launch)],
+    "forgets launches in flight": [(ordering, "_launch_ordered", _forgets_the_launch)],
     "ignores the tree": [(evolve, "_exited", _ignores_the_tree)],
     "discards a live registration": [(reconcile, "_registry_work", _discards_a_live_one)],
     "never resets its pauses": [
@@ -293,11 +317,12 @@ MUTANTS: dict[str, list[Patch]] = {
     ],
     "spends without a budget": [
         (reconcile, "refilled", _is_always_full),
-        (evolve, "refilled", _is_always_full),
+        (ordering, "refilled", _is_always_full),
     ],
     "spends another number's budget": [
         (reconcile, "rate_of", _spends_as_nine),
         (evolve, "rate_of", _spends_as_nine),
+        (ordering, "rate_of", _spends_as_nine),
     ],
     "believes an old list": OF_THE_CORE["believes an old list"],
     "forgets a loss before its start": [

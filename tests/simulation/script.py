@@ -54,7 +54,8 @@ class Ending(Enum):
 class Script:
     """One story; `hasty`: its end does not wait for calm; `again_after_s`: when a stop is asked for a second time.
 
-    `registrar`: who registers the workers; `restart`: who of them is replaced.
+    `registrar`: who registers the workers; `restart`: who of them is replaced; `asked`: whether they are asked how they
+    are.
     """
 
     replicas: int
@@ -65,6 +66,7 @@ class Script:
     luck: int = 0
     registrar: Registrar = Registrar.SELF
     restart: Restart = Restart.ALWAYS
+    asked: bool = False
 
 
 def chosen(among: Iterable[FakeProcess], whom: Whom) -> list[FakeProcess]:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 from autohealer.core.completion import newly_done
 from autohealer.core.events import DetachRequested, ReplicasSet, StopRequested, WorkerWasDone
+from autohealer.core.health import NO_CHECKS, Check, HealthRules
 from autohealer.core.model import Desired, Incarnation, Stop, Store
 from autohealer.core.policy import Policy, Registrar, Restart
 from tests.simulation.daemons import DaemonKilled, SimulatedDaemon
-from tests.simulation.world import SESSION_S, World
+from tests.simulation.world import KNOWN_WITHIN_S, SESSION_S, World
 from tests.support.history import (
     DaemonEnded,
     Farewell,
@@ -47,6 +48,7 @@ POLICY = Policy(
     budget_per_s_each=0.15,
 )
 """The defaults, with a budget that a storm among nine workers can spend."""
+ASKED = HealthRules(frozenset({Check.READINESS, Check.LIVENESS}), spread_s=KNOWN_WITHIN_S)
 GENERATIONS_APART = 1_000_000
 """A later daemon's generations begin this much higher, as microseconds since the epoch do."""
 RETRY_S = 1.0
@@ -63,9 +65,16 @@ class Stage:
         observers: Sequence[Observer],
         registrar: Registrar = Registrar.SELF,
         restart: Restart = Restart.ALWAYS,
+        *,
+        asked: bool = False,
     ) -> None:
-        self.world = World(luck, registrar)
-        self._policy = replace(POLICY, registrar=registrar, restart=restart)
+        self.world = World(luck, registrar, asked=asked)
+        self._policy = replace(
+            POLICY,
+            registrar=registrar,
+            restart=restart,
+            health=ASKED if asked else NO_CHECKS,
+        )
         self.replicas = replicas
         self._revisions = 0
         self.daemon: SimulatedDaemon | None = None

@@ -19,7 +19,7 @@ from tests.simulation.luck import Luck
 from tests.simulation.script import Ending, Script, in_python
 from tests.simulation.stage import POLICY, Stage
 from tests.simulation.surroundings import Respecify, Scale
-from tests.simulation.world import REJOINS_WITHIN_S, SESSION_S
+from tests.simulation.world import KNOWN_WITHIN_S, REJOINS_WITHIN_S, SESSION_S
 from tests.support.history import Closed, Record
 from tests.support.ledgers import Rules
 from tests.support.oracle import violations_of
@@ -69,7 +69,12 @@ class _Story:
             restart=script.restart,
         )
         self._stage = Stage(
-            Luck(script.luck), script.replicas, observers, script.registrar, script.restart
+            Luck(script.luck),
+            script.replicas,
+            observers,
+            script.registrar,
+            script.restart,
+            asked=script.asked,
         )
 
     async def run(self) -> Outcome:
@@ -156,6 +161,7 @@ def rules(
         one_at_a_time=is_anonymous,
         quiet_s=QUIET_S,
         sight_s=LAG_MAX_S,
+        asked_within_s=KNOWN_WITHIN_S + LAG_MAX_S,
     )
 
 

@@ -21,6 +21,7 @@ from autohealer.core.model import Exit, Incarnation
 from autohealer.core.policy import Registrar
 from tests.simulation.agency import AgentSession
 from tests.simulation.anonymity import Sequences
+from tests.support.ailments import KNOWN_SICK, SICK, UNFIT
 from tests.support.fakehost import KILL, FakeHost, FakeProcess, HostWitness
 from tests.support.fakes import FakeStore
 from tests.support.history import (
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 
 SESSION_S = 4.0
 CLEAN_END_S = 0.003
+KNOWN_WITHIN_S = 1.3
+"""Whoever asks workers knows of a change within this."""
 REJOINS_WITHIN_S = 1.5
 """A live worker whose session has ended registers again within this, well before the daemon's settle time."""
 
@@ -64,8 +67,12 @@ class Temper:
 class World(HostWitness):
     """What is true, and its history."""
 
-    def __init__(self, luck: Luck, registrar: Registrar = Registrar.SELF) -> None:
+    def __init__(
+        self, luck: Luck, registrar: Registrar = Registrar.SELF, *, asked: bool = False
+    ) -> None:
+        """`asked`: whether workers are asked for their health."""
         self.luck = luck
+        self.asked = asked
         self.agent = AgentSession(self) if registrar is Registrar.AGENT else None
         self.names = Sequences() if registrar is Registrar.ANONYMOUS else None
         self.history: list[Record] = []
@@ -135,7 +142,8 @@ class World(HostWitness):
             self.tell(Fault(self.now, "resists", Harm.IMPAIRS, name))
             self.later(temper.resists_s, lambda: self._give_in(process))
         if self.agent is not None:
-            pass
+            if self.asked and self.unfit(process):
+                self.later(self.luck.between(0.0, 0.8, "fit", name), lambda: self.fit(process))
         elif temper.registers_after_s is None:
             self.tell(Fault(self.now, "mute", Harm.UNREGISTERS, name))
         elif temper.registers_after_s > 1.0:
@@ -175,8 +183,11 @@ class World(HostWitness):
 
     def freeze(self, process: FakeProcess) -> None:
         """A worker is stopped: its session is not kept any more."""
-        self.tell(Fault(self.now, "frozen", Harm.UNREGISTERS, process.name))
         process.frozen = True
+        if self.agent is not None:
+            self._ails(process)
+            return
+        self.tell(Fault(self.now, "frozen", Harm.UNREGISTERS, process.name))
         self.fall_silent(process.name)
 
     def thaw(self, process: FakeProcess) -> None:
@@ -184,11 +195,55 @@ class World(HostWitness):
         if not (process.alive and process.frozen):
             return
         process.frozen = False
+        if self.agent is not None:
+            self._well_again(process)
+            return
         self._silent_since.pop(process.name, None)
         self._overdue.discard(process.name)
         self.tell(Relief(self.now, "frozen", process.name))
         if process.name in self._unregistered:
             self._rejoin_soon(process)
+
+    def sicken(self, process: FakeProcess) -> bool:
+        """A worker fails its liveness probe from now on; false where nobody asks, or it did before."""
+        if not self.asked or process.sick or not process.alive:
+            return False
+        process.sick = True
+        self._ails(process)
+        return True
+
+    def cure(self, process: FakeProcess) -> None:
+        """It answers again."""
+        process.sick = False
+        self._well_again(process)
+
+    def _ails(self, process: FakeProcess) -> None:
+        for kind in (SICK, KNOWN_SICK):
+            self.tell(Fault(self.now, kind, Harm.UNREGISTERS, process.name))
+
+    def _well_again(self, process: FakeProcess) -> None:
+        """Who asks knows of it some time later, and until then ends it with good reason."""
+        if process.alive and not (process.sick or process.frozen):
+            self.tell(Relief(self.now, SICK, process.name))
+            self.later(KNOWN_WITHIN_S, lambda: self._known_to_be_well(process))
+
+    def _known_to_be_well(self, process: FakeProcess) -> None:
+        if process.alive and not (process.sick or process.frozen):
+            self.tell(Relief(self.now, KNOWN_SICK, process.name))
+
+    def unfit(self, process: FakeProcess) -> bool:
+        """A worker fails its readiness probe from now on; false where nobody asks, or it did before."""
+        if not self.asked or process.unfit or not process.alive:
+            return False
+        process.unfit = True
+        self.tell(Fault(self.now, UNFIT, Harm.UNREGISTERS, process.name))
+        return True
+
+    def fit(self, process: FakeProcess) -> None:
+        """It can serve."""
+        if process.alive:
+            self.tell(Relief(self.now, UNFIT, process.name))
+        process.unfit = False
 
     def blind(self, process: FakeProcess) -> None:
         """From now on no other daemon can prove whose a worker is; its registration may, some time."""

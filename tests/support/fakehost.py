@@ -19,7 +19,7 @@ from autohealer.contract import WorkerRecord
 if TYPE_CHECKING:
     from autohealer.core.model import Exit, Incarnation
 
-TERM, KILL = 15, 9
+ABRT, TERM, KILL = 6, 15, 9
 
 
 class HostWitness:
@@ -49,6 +49,7 @@ class Holder(Protocol):
 class FakeProcess:
     """One worker's process, and how many others of its tree live beside it, which may resist every kill.
 
+    A `sick` one fails its liveness probe, an `unfit` one its readiness probe.
     A tree that `lingers` takes its time after a TERM. An `unreadable` process can be proven by nobody but the daemon
     that launched it, unless its `record_proves` it; until then it is `held`. An `overlooked` one only its registration
     shows.
@@ -63,6 +64,8 @@ class FakeProcess:
     revision: str = ""
     alive: bool = True
     frozen: bool = False
+    sick: bool = False
+    unfit: bool = False
     ignores_term: bool = False
     tree: int = 0
     resists: bool = False

@@ -44,7 +44,7 @@ from autohealer.core.events import (
 from autohealer.core.model import Exit, Incarnation, Store
 from autohealer.core.strangers import Standing
 from autohealer.daemon.ports import Gone, Unreadable
-from tests.support.fakehost import KILL, TERM, FakeHost, FakeProcess
+from tests.support.fakehost import ABRT, KILL, TERM, FakeHost, FakeProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,13 +88,20 @@ class FakeProcesses:
 
     def terminate(self, name: Incarnation) -> None:
         """TERM and CONT: ends what does not ignore it, stopped or not."""
+        self._ask_to_end(name, TERM)
+
+    def abort(self, name: Incarnation) -> None:
+        """ABRT and CONT, which is ignored with TERM."""
+        self._ask_to_end(name, ABRT)
+
+    def _ask_to_end(self, name: Incarnation, number: int) -> None:
         if (process := self._known(name)) is None or not process.alive:
             return
-        self._sent(name, process, TERM)
+        self._sent(name, process, number)
         self._asked.add(name)
         process.frozen = False
         if not process.ignores_term:
-            process.die(Exit(signal=TERM))
+            process.die(Exit(signal=number))
 
     def kill(self, name: Incarnation) -> None:
         """KILL: ends everything but what resists, which is told of."""

@@ -25,6 +25,7 @@ class Rules:
     `quiet_s`: how long the group must have been whole at the end. `sight_s`: how long the daemon may take to see
     what is registered. `overlap_s`: how long two incarnations of a slot may seem to overlap to a witness that polls.
     `clock_s`: how late a record may be. `one_at_a_time`: nobody is launched beside one that has never registered.
+    `asked_within_s`: how long it takes to ask a worker and to act upon it.
     """
 
     policy: Policy
@@ -35,6 +36,7 @@ class Rules:
     sight_s: float = 0.0
     overlap_s: float = 0.0
     clock_s: float = 0.0
+    asked_within_s: float = 0.0
     one_at_a_time: bool = False
 
 

@@ -11,6 +11,7 @@ I4  a healthy worker (no fault hit it, or it has registered again since) is neve
     after a mass loss nobody is ended before the hold is over, then only one by one
 I5  no signal to another process than the one meant or to one not proven to be ours; bystanders and their znodes live
 I6  a stop ends in time and leaves nothing but what is not proven to be ours; who is asked to end has its grace
+I12 see `ailments`: workers that are asked for their health
 I7  restarts stay within the group's budget, and no generation is used twice
 I11 who is outdated is replaced one at a time, each ready before the next, and while every slot is filled
 
@@ -29,6 +30,7 @@ from typing import assert_never
 
 from autohealer.core.model import Exit, Incarnation
 from tests.support import history as tale
+from tests.support.ailments import KNOWN_SICK, violations_of_health
 from tests.support.completions import Completions
 from tests.support.history import NO_LIST, UNPROVABLE, Farewell, Harm
 from tests.support.ledgers import NEVER, Census, Life, RestartLedger, Rules
@@ -39,13 +41,13 @@ from tests.support.renewals import Renewals
 
 def violations_of(history: Iterable[tale.Record], rules: Rules) -> list[str]:
     """Every broken invariant, as `I4 at 12.345: slot 3 generation 7 …`; empty when all hold."""
-    judge = _Judge(rules)
+    judge, records = _Judge(rules), tuple(history)
     last: tale.Record | None = None
-    for last in history:
+    for last in records:
         judge.witness(last)
     if not isinstance(last, tale.Closed):
         judge.violations.append("the history has no end: nothing can be said of what came last")
-    return judge.violations
+    return [*judge.violations, *violations_of_health(records, rules)]
 
 
 class _Judge:
@@ -256,7 +258,7 @@ class _Judge:
 
     def _judge_ending(self, life: Life) -> None:
         """The daemon ends a live incarnation, or nobody knows who did."""
-        if self._stop_asked_at is not None or self._is_surplus(life):
+        if self._stop_asked_at is not None or self._is_surplus(life) or KNOWN_SICK in life.ailments:
             self._losses.leave(life, self._at, self._replicas)
             return
         if self._is_outdated(life) and self._at <= life.lost_at + self._rules.sight_s:

@@ -19,6 +19,7 @@ LAUNCH_SPEC = "autohealer.launchspec"
 OUTPUT_SPEC = "autohealer.outputspec"
 LOG_LAYOUT = "autohealer.logprocess.layout"
 """Where the log process takes from; what the daemon's side of a pipe has to know."""
+HEALTH_SPEC = "autohealer.healthspec"
 STATE_DIR = "autohealer.statedir"
 """How files and folders are opened safely; standard library only, so every adapter may."""
 PRINTABLE = "autohealer.printable"
@@ -45,20 +46,18 @@ DOORS: dict[str, tuple[str, ...]] = {
     "autohealer/zkclient.py": (CREDENTIALS, PATIENCE, TLS),
     "autohealer/zkguard.py": (SOCKET_OWNERS, CONTRACT),
     "autohealer/launchspec.py": (f"{CORE}.policy",),
+    "autohealer/healthspec.py": (f"{CORE}.health",),
     "autohealer/settings.py": (
-        f"{CORE}.policy",
-        CONTRACT,
-        CREDENTIALS,
-        LAUNCH_SPEC,
-        OUTPUT_SPEC,
-        TLS,
+        *(f"{CORE}.policy", f"{CORE}.health", CONTRACT, CREDENTIALS, TLS),
+        *(LAUNCH_SPEC, OUTPUT_SPEC, HEALTH_SPEC),
     ),
     "autohealer/statedir": (STATE_DIR,),
     "autohealer/logprocess": (STATE_DIR, "autohealer.logprocess"),
     "autohealer/outputspec.py": (),
     "autohealer/daemon": (CORE, CONTRACT, DAEMON),
     "autohealer/processes": (
-        *(CORE, CONTRACT, LAUNCH_SPEC, PORTS, STATE_DIR, PRINTABLE, SOCKET_OWNERS, LOG_LAYOUT),
+        *(CORE, CONTRACT, LAUNCH_SPEC, HEALTH_SPEC, PORTS, STATE_DIR, PRINTABLE, SOCKET_OWNERS),
+        LOG_LAYOUT,
         "autohealer.processes",
     ),
     "autohealer/coordination": (
@@ -66,6 +65,7 @@ DOORS: dict[str, tuple[str, ...]] = {
         *(SOCKET_OWNERS, "autohealer.coordination"),
     ),
     "autohealer/embedded": (STATE_DIR, PRINTABLE, SOCKET_OWNERS, "autohealer.embedded"),
+    "autohealer/probes": (CORE, HEALTH_SPEC, PORTS, PRINTABLE, STATE_DIR, "autohealer.probes"),
     "autohealer/telemetry": (
         *(CORE, CONTRACT, PORTS, STATE_DIR, PRINTABLE),
         "autohealer.telemetry",
@@ -77,8 +77,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "autohealer/registering.py": (f"{CORE}.policy", "autohealer.processes.registering"),
     "autohealer/config": (
         *(CONTRACT, f"{CORE}.policy", SETTINGS, CREDENTIALS, PRINTABLE),
-        *(LAUNCH_SPEC, OUTPUT_SPEC, "autohealer.registering", "autohealer.processes.program"),
-        LOG_LAYOUT,
+        *(LAUNCH_SPEC, OUTPUT_SPEC, HEALTH_SPEC, LOG_LAYOUT),
+        *("autohealer.registering", "autohealer.processes.program"),
         "autohealer.config",
     ),
     "autohealer/worker": (
@@ -100,7 +100,7 @@ ROOMS_OF_LIBRARIES: dict[str, tuple[str, ...]] = {
     "click": ("autohealer/cli",),
     "rich": ("autohealer/cli",),
     "structlog": ("autohealer/telemetry", "autohealer/assembly"),
-    "aiohttp": ("autohealer/control",),
+    "aiohttp": ("autohealer/control", "autohealer/probes"),
     "pydantic": ("autohealer/control", "autohealer/config"),
     "pydantic_core": ("autohealer/config",),
     "tree_sitter": ("autohealer/config/positions.py",),

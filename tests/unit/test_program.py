@@ -12,7 +12,12 @@ from pathlib import Path
 import pytest
 
 from autohealer.processes.executable import why_launch_failed
-from autohealer.processes.program import ProgramError, is_runnable_module, resolve_program
+from autohealer.processes.program import (
+    ProgramError,
+    is_runnable_module,
+    resolve_command,
+    resolve_program,
+)
 
 SCRIPT = "#!/bin/sh\n"
 
@@ -375,3 +380,11 @@ def test_a_folder_does_not_hide_a_module_of_its_name(here: Path) -> None:
 def test_what_only_looks_like_a_module_is_not_run(here: Path, name: str) -> None:
     """Built-in and library modules would be launched as workers."""
     assert is_runnable_module(name) is False
+
+
+def test_a_tool_is_no_module_of_the_same_name() -> None:
+    """A probe `test -e FILE` would run the tests of Python, for minutes."""
+    assert resolve_command("test").argv[-1].endswith("bin/test")
+    assert resolve_command("flaky_worker").argv[-1].endswith("flaky_worker")
+    with pytest.raises(ProgramError):
+        resolve_command("nosuchprogram")

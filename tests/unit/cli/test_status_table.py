@@ -76,6 +76,9 @@ EVERY_TEXT = {
     "child": replace(STATUS, slots=(replace(SLOT, child=HOSTILE),)),
     "health": replace(STATUS, slots=(replace(SLOT, health=HOSTILE),)),
     "hint": replace(STATUS, slots=(replace(SLOT, hint=HOSTILE),)),
+    "not_ready": replace(STATUS, slots=(replace(SLOT, not_ready=(HOSTILE,)),)),
+    "ailing": replace(STATUS, slots=(replace(SLOT, ailing=HOSTILE),)),
+    "says": replace(STATUS, slots=(replace(SLOT, says=HOSTILE),)),
     "note": replace(STATUS, notes=(HOSTILE,)),
     "reason": replace(STATUS, slots=(replace(SLOT, reason=HOSTILE),)),
     "name": replace(STATUS, strangers=(StrangerRecord(HOSTILE, "unknown", 7, "there"),)),
@@ -102,13 +105,22 @@ def test_every_text_there_is_was_tried() -> None:
         *(name for name, value in _fields(STATUS) if isinstance(value, str) and name != "at"),
         *(name for name, value in _fields(SLOT) if isinstance(value, str) and name != "revision"),
         *(name for name, _ in _fields(STATUS.strangers[0]) if name != "pid"),
-        *("hold", "note"),
+        *("hold", "note", "not_ready"),
     ]
     assert sorted(texts) == sorted(EVERY_TEXT)
 
 
 def _fields(record: StatusRecord | SlotRecord | StrangerRecord) -> list[tuple[str, object]]:
     return [(name, getattr(record, name)) for name in record.__dataclass_fields__]
+
+
+def test_why_one_is_not_ready_is_shown_beside_its_reason() -> None:
+    """One would see that a worker is not ready, and look for the cause in the wrong place."""
+    slot = replace(
+        SLOT, ready=False, hint="", not_ready=("it is not registered", "b"), ailing="c", says="d"
+    )
+    told = "exited with code 3; not ready: it is not registered, b; to be restarted: c; says: d"
+    assert told in shown(replace(STATUS, slots=(slot,)), on_terminal=True)
 
 
 def test_ordinary_words_of_others_are_readable() -> None:

@@ -105,6 +105,34 @@ MISTAKES = [
         f'{GROUP}[group.web.output]\nmax_size = "1kB"\n',
         "too small to be of use: at least 4096 bytes",
     ),
+    (
+        f"{GROUP}[group.web.liveness]\nperiod = '1s'\n",
+        ":3:2: group.web.liveness: say exactly one of http, tcp and exec; here is none",
+    ),
+    (
+        f"{GROUP}[group.web.readiness]\nhttp = 'http://x/'\ntcp = 'x:1'\n",
+        ":5:1: group.web.readiness.tcp: say exactly one of http, tcp and exec; here is http and tcp",
+    ),
+    (
+        f"{GROUP}[group.web.liveness]\nhttp = 'localhost'\n",
+        ":4:1: group.web.liveness.http: 'localhost' is no address",
+    ),
+    (f"{GROUP}[group.web.liveness]\ntcp = 'a:b'\n", "group.web.liveness.tcp: 'a:b' is no address"),
+    (
+        f"{GROUP}[group.web.liveness]\ntcp = '{{port}}'\n",
+        "{port} stands here, and group 'web' has no `port`",
+    ),
+    (f"{GROUP}[group.web.startup]\nhttp = '/up'\n", "group 'web' has no `port`"),
+    (f"{GROUP}[group.web.startup]\nexec = 'nosuchprogram'\n", "no program 'nosuchprogram'"),
+    (
+        f"{GROUP}[group.web.liveness]\ntcp = 'x:1'\nsuccesses = 2\n",
+        "one success is enough for a liveness probe",
+    ),
+    (f"{GROUP}[group.web.liveness]\ntcp = 'x:1'\nperiod = 10\n", "write a duration with its unit"),
+    (f"{GROUP}[group.web.livenes]\ntcp = 'x:1'\n", "did you mean `liveness`?"),
+    (f"{GROUP}timeout = '1s'\n", "timeout: unknown key"),
+    (f"{GROUP}notify = 'yes'\n", "write true or false, without quotes"),
+    (f"{GROUP}watchdog = 30\n", "write a duration with its unit"),
     (f"[daemon]\nzookeeper = 'a b'\n{GROUP}", "daemon.zookeeper:"),
     (
         f"[daemon]\nzookeeper = 'z:1'\nzookeeper_open = true\n{GROUP}",

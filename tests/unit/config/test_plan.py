@@ -10,6 +10,7 @@ import pytest
 
 from autohealer.config.plan import AT_NEXT_START, plan_of
 from autohealer.core.policy import Registrar, Restart
+from autohealer.healthspec import HealthSpec, ProbeSpec, TcpTarget
 from autohealer.launchspec import LaunchSpec, ResourceLimits, TreeLimits
 from autohealer.outputspec import OutputSpec, OutputTo
 from autohealer.settings import (
@@ -67,6 +68,8 @@ ANOTHER_LAUNCH = {
     "oom_score_adj": replace(WEB.launch, oom_score_adj=100),
     "output": replace(WEB.launch, output="pipe"),
     "venv": replace(WEB.launch, venv="/srv/env"),
+    "notify": replace(WEB.launch, notify=True),
+    "watchdog_s": replace(WEB.launch, watchdog_s=9.0),
 }
 ANOTHER_SETTING = {
     "replicas": replace(WEB, replicas=5),
@@ -80,6 +83,7 @@ ANOTHER_SETTING = {
     "stop_signal": replace(WEB, stop_signal=Signals.SIGINT),
     "after": replace(WEB, after=("queue",)),
     "output": replace(WEB, output=OutputSpec(max_bytes=9)),
+    "health": replace(WEB, health=HealthSpec(readiness=ProbeSpec(TcpTarget("x:1")))),
 }
 TOLD_AT_THE_START = {"name", "launch", "python_why", "registrar_why"}
 """What names a group, is looked into by itself, or only explains."""

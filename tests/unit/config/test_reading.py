@@ -12,7 +12,9 @@ import pytest
 from autohealer.config import read
 from autohealer.config.finding import find
 from autohealer.config.schema import schema
+from autohealer.core.health import Check
 from autohealer.core.policy import Registrar, Restart
+from autohealer.healthspec import ExecTarget, HealthSpec, HttpTarget, ProbeSpec, TcpTarget
 from autohealer.launchspec import ResourceLimits, TreeLimits
 from autohealer.outputspec import OutputSpec, OutputTo
 from autohealer.settings import (
@@ -45,6 +47,8 @@ session_timeout = "6s"
 registration_timeout = "1m30s"
 min_ready = "250ms"
 stop_signal = "SIGINT"
+notify = true
+watchdog = "30s"
 after = ["queue"]
 
 [group.web.restart]
@@ -60,6 +64,20 @@ nice = 5
 memory_max = "512MiB"
 cpu_max = 1.5
 oom_score_adj = 500
+
+[group.web.startup]
+tcp = "{port}"
+delay = "2s"
+period = "250ms"
+timeout = "3s"
+failures = 120
+
+[group.web.readiness]
+http = "/ready/{slot}"
+successes = 2
+
+[group.web.liveness]
+exec = ["/bin/sh", "-c", "exit 0"]
 
 [group.web.output]
 to = "file"
@@ -118,6 +136,14 @@ def test_every_key_means_something(tmp_path: Path) -> None:
     assert launch.limits == ResourceLimits(nofile=100, core_bytes=0, address_space_bytes=2**30)
     assert launch.tree_limits == TreeLimits(2**29, 1.5)
     assert (launch.nice, launch.oom_score_adj) == (5, 500)
+    assert (launch.notify, launch.watchdog_s) == (True, 30.0)
+    assert web.health == HealthSpec(
+        ProbeSpec(TcpTarget("127.0.0.1:{port}"), 2.0, 0.25, 3.0, 120),
+        ProbeSpec(HttpTarget("http://127.0.0.1:{port}/ready/{slot}"), successes=2),
+        ProbeSpec(ExecTarget(("/bin/sh", "-c", "exit 0")), 0.0, 10.0, 1.0, 3, 1),
+    )
+    assert queue.health == HealthSpec()
+    assert web.policy().health.checks == set(Check) - {Check.RUNNING}
     assert queue.launch.argv[1:] == ("1 2",)
     assert (queue.replicas, queue.grace_s, queue.launch.registrar) == (1, 20.0, Registrar.AGENT)
     assert "nothing shows that the program registers itself" in queue.registrar_why

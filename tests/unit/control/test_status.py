@@ -16,6 +16,7 @@ from autohealer.core.actions import Drain, Kill, Plan, Spawn
 from autohealer.core.events import (
     Decided,
     Event,
+    HealthReported,
     RegistrationRead,
     ReplicasSet,
     SpawnFailed,
@@ -31,6 +32,7 @@ from autohealer.core.events import (
     WorkerSpawned,
 )
 from autohealer.core.evolve import evolve
+from autohealer.core.health import Check, Verdict
 from autohealer.core.model import Budget, Ending, Exit, Incarnation, Store, View
 from autohealer.core.policy import Policy
 from autohealer.core.strangers import Standing
@@ -126,6 +128,34 @@ def test_nothing_else_is_ready(facts: tuple[Event, ...], phase: str, registratio
     (slot,) = status.slots
     assert (slot.ready, status.ready) == (False, 0)
     assert (slot.phase, slot.registration) == (phase, registration)
+    assert bool(slot.not_ready) == (phase in {"starting", "ready"})
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        (ORDERED, "its process is being launched"),
+        (LAUNCHED, "it is not registered"),
+        ((*READY, StoreChanged(Store.LOST)), "nothing is known of its registration"),
+        (
+            (*READY, HealthReported(NAME, Check.READINESS, Verdict.UNREADY, "answered 503")),
+            "answered 503",
+        ),
+    ],
+)
+def test_why_one_is_not_ready_is_told(facts: tuple[Event, ...], told: str) -> None:
+    """One would have to guess which of the conditions is missing."""
+    slot = slot_after(*facts)
+    assert (slot.ready, slot.not_ready, slot.ailing) == (False, (told,), "")
+
+
+def test_what_one_is_to_be_ended_for_and_what_it_says_is_told() -> None:
+    """A worker that waits for its turn under the brake would look as if nothing were wrong."""
+    sick = HealthReported(NAME, Check.LIVENESS, Verdict.UNHEALTHY, "answered 500")
+    remarks = Remarks(says=lambda name: f"{name} at work")
+    (slot,) = status_of(ABOUT, view_after(*READY, sick), 100.0, remarks, ASLEEP).slots
+    assert (slot.ready, slot.not_ready) == (True, ())
+    assert (slot.ailing, slot.says) == ("answered 500", f"{NAME} at work")
 
 
 def test_one_that_is_gone_already_is_not_ready() -> None:

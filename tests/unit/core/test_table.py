@@ -17,6 +17,7 @@ from autohealer.core.events import (
     Decided,
     DetachRequested,
     Event,
+    HealthReported,
     InvariantBroken,
     ListFailed,
     RegistrantDead,
@@ -39,6 +40,7 @@ from autohealer.core.events import (
     WorkerWasDone,
 )
 from autohealer.core.evolve import evolve
+from autohealer.core.health import Check, Verdict
 from autohealer.core.model import Ending, Exit, Incarnation, Phase, Store
 from autohealer.core.policy import Policy, Restart
 from autohealer.core.strangers import Standing
@@ -48,6 +50,7 @@ LETTERS = {
     Phase.VACANT: "v",
     Phase.STARTING: "s",
     Phase.READY: "r",
+    Phase.UNREADY: "u",
     Phase.DRAINING: "d",
     Phase.BACKOFF: "b",
     Phase.QUARANTINED: "q",
@@ -119,6 +122,11 @@ def _unwanted(scene: Scene) -> Scene:
     return scene
 
 
+def _unfit(scene: Scene) -> Scene:
+    scene.decide(HealthReported(scene.name(0), Check.READINESS, Verdict.UNREADY, "why"))
+    return scene
+
+
 def _scene(text: str) -> Scene:
     return Scene(text, policy=POLICY)
 
@@ -135,6 +143,11 @@ SCENES: dict[Phase, list[Callable[[], Scene]]] = {
         lambda: _scene("0:absent(0.1s)"),
         lambda: _restarted(_scene("0:ready(1s)"), 1),
         lambda: _restarted(_scene("0:ready(1s)"), 2),
+    ],
+    Phase.UNREADY: [
+        lambda: _unfit(_scene("0:ready")),
+        lambda: _unfit(_restarted(_scene("0:ready(1s)"), 1)),
+        lambda: _unfit(_restarted(_scene("0:ready(1s)"), 2)),
     ],
     Phase.DRAINING: [
         lambda: _scene("0:draining(1s)"),
@@ -243,6 +256,13 @@ FACTS: dict[str, list[Fact]] = {
     "WorkerExited:leader": [lambda s: WorkerExited(_me(s), GONE, False, 0.0)],
     "TreeEmptied": [lambda s: TreeEmptied(_me(s), 0.0)],
     "TreeResists": [lambda s: TreeResists(_me(s), ("pid 7",))],
+    "HealthReported:well": [lambda s: HealthReported(_me(s), Check.READINESS, Verdict.WELL)],
+    "HealthReported:unready": [
+        lambda s: HealthReported(_me(s), Check.READINESS, Verdict.UNREADY, "why")
+    ],
+    "HealthReported:unhealthy": [
+        lambda s: HealthReported(_me(s), Check.LIVENESS, Verdict.UNHEALTHY, "why")
+    ],
     "StoreChanged": [lambda _: StoreChanged(Store.LOST)],
     "SessionTimeoutGranted": [lambda _: SessionTimeoutGranted(60.0, 0.1)],
     "WorkersListed:with": [lambda s: s.lists(_me(s))],
@@ -292,7 +312,7 @@ def _cell(row: str, phase: Phase) -> str:
     found = set(_next_phases(row, phase))
     if found == {LETTERS[phase]}:
         return "."
-    return "".join(letter for letter in "vsrdbqho-" if letter in found)
+    return "".join(letter for letter in "vsrudbqho-" if letter in found)
 
 
 @pytest.mark.parametrize("phase", Phase)
@@ -311,10 +331,15 @@ def test_every_fact_has_a_row() -> None:
 
 def drawn() -> Iterator[str]:
     """The table as the code is, to be looked at and put into its place."""
-    yield f"    {'fact':<24}" + "".join(f"{phase.value:<12}" for phase in Phase).rstrip()
+    yield _row("fact", [phase.value for phase in Phase])
     for row in FACTS:
-        cells = (_cell(row, phase) for phase in Phase)
-        yield f"    {row:<24}" + "".join(f"{cell:<12}" for cell in cells).rstrip()
+        yield _row(row, [_cell(row, phase) for phase in Phase])
+
+
+def _row(fact: str, cells: list[str]) -> str:
+    columns = (max(len(phase.value) + 1, 8) for phase in Phase)
+    told = "".join(f"{cell:<{width}}" for cell, width in zip(cells, columns, strict=True))
+    return f"    {fact:<26}{told}".rstrip()
 
 
 if __name__ == "__main__":

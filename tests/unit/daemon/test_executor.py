@@ -109,10 +109,14 @@ async def test_endings_and_deletions_reach_their_port() -> None:
     """A worker to be drained would be killed, or the other way round."""
     bench = Bench()
     bench.registry.register(Incarnation(0, 6), b"")
-    spawns = (Spawn(0, NAME, ""), Spawn(1, OTHER, ""))
-    endings = (Drain(0, NAME, "", Ending.SURPLUS), Kill(1, OTHER, "", Ending.REGISTRATION_LOST))
+    third = Incarnation(2, 5)
+    spawns = (Spawn(0, NAME, ""), Spawn(1, OTHER, ""), Spawn(2, third, ""))
+    endings = (
+        *(Drain(0, NAME, "", Ending.SURPLUS), Kill(1, OTHER, "", Ending.REGISTRATION_LOST)),
+        Drain(2, third, "", Ending.WATCHDOG),
+    )
     bench.executor.execute(Plan((*spawns, *endings, Discard(Incarnation(0, 6)))))
-    assert bench.processes.signals == [(NAME, 15), (OTHER, 9)]
+    assert bench.processes.signals == [(NAME, 15), (OTHER, 9), (third, 6)]
     await pass_time(0.01)
     assert bench.registry.children == {}
 

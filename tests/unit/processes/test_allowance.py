@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from autohealer.launchspec import ResourceLimits
-from autohealer.processes.allowance import before_it_begins, held_back, limit, rank
+from autohealer.processes.allowance import before_it_begins, held_back, knowing_its_pid, limit, rank
 from autohealer.processes.spawn import spawn_detached
 
 FILES = 123
@@ -36,6 +36,16 @@ def test_limits_and_ranks_hold_from_the_first_instruction(tmp_path: Path) -> Non
     assert os.waitpid(pid, 0)[1] == 0
     told = [str(FILES), str(FILES), str(NICE), str(OOM_SCORE_ADJ), "name a b"]
     assert output.read_text().splitlines() == told
+
+
+def test_a_program_that_has_to_ping_knows_that_it_is_the_one(tmp_path: Path) -> None:
+    """With systemd's own library a program would not ping, or its children would believe that they have to."""
+    output = tmp_path / "out"
+    descriptor = os.open(output, os.O_RDWR | os.O_CREAT, 0o600)
+    words = knowing_its_pid(["/bin/sh", "-c", "echo $WATCHDOG_PID $1", "name", "a b"])
+    pid = spawn_detached(words, dict(os.environ), descriptor)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert output.read_text() == f"{pid} a b\n"
 
 
 def test_a_child_that_died_before_it_began_holds_nobody_up(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from autohealer.core import events
 from autohealer.core.actions import Drain, Kill, Plan, Spawn
 from autohealer.core.children import Bond, Child, Sight
 from autohealer.core.evolve import evolve
+from autohealer.core.health import Check, Verdict
 from autohealer.core.model import Budget, Ending, Exit, Incarnation, Store, View
 from autohealer.core.policy import Policy
 from autohealer.core.reconcile import reconcile
@@ -43,6 +44,10 @@ ONE_OF_EACH: dict[type, tuple[events.Event, str | None]] = {
     events.TreeResists: (
         events.TreeResists(NAME, ("pid 7 (disk-sleep, python3)",)),
         "worker_tree_resists",
+    ),
+    events.HealthReported: (
+        events.HealthReported(NAME, Check.LIVENESS, Verdict.UNHEALTHY, "answered 500"),
+        "worker_unhealthy",
     ),
     events.StoreChanged: (events.StoreChanged(Store.SUSPENDED), "zookeeper_suspended"),
     events.SessionTimeoutGranted: (events.SessionTimeoutGranted(42.0, 0.5), None),

@@ -1,0 +1,91 @@
+"""What asks the workers of a simulated daemon for their health: the probes, and the look at who stands still.
+
+Theory of operation. As the real ones it is an observer of decisions: who was launched or adopted is asked soon, and
+then every `ASKED_EVERY_S`; what has changed is told.
+
+Must never know: plans but for who is told to end, the oracle.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from autohealer.core.actions import Drain, Kill
+from autohealer.core.events import (
+    HealthReported,
+    TreeEmptied,
+    WorkerAdopted,
+    WorkerExited,
+    WorkerSpawned,
+)
+from autohealer.core.health import Check, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from autohealer.core.actions import Plan
+    from autohealer.core.events import Event
+    from autohealer.core.model import Incarnation, View
+    from autohealer.daemon.ports import Post
+    from tests.simulation.world import World
+    from tests.support.fakehost import FakeProcess
+
+ASKED_EVERY_S = 1.0
+SOON_S = 0.2
+
+
+class Asker:
+    """Asks for one daemon, until it is closed."""
+
+    def __init__(self, world: World, post: Post) -> None:
+        self._world = world
+        self._post = post
+        self._said: dict[Incarnation, dict[Check, Verdict]] = {}
+        self._count = 0
+
+    def observe(self, facts: Sequence[Event], plan: Plan, _view: View) -> None:
+        """After a round."""
+        for fact in facts:
+            match fact:
+                case WorkerSpawned(name) | WorkerAdopted(name):
+                    self._begin(name)
+                case WorkerExited(name) | TreeEmptied(name):
+                    self._said.pop(name, None)
+                case _:
+                    pass
+        for action in plan.actions:
+            if isinstance(action, Drain | Kill):
+                self._said.pop(action.name, None)
+
+    def close(self) -> None:
+        """The daemon is gone."""
+        self._said.clear()
+
+    def _begin(self, name: Incarnation) -> None:
+        if name not in self._said:
+            self._said[name] = {Check.RUNNING: Verdict.WELL}
+            self._later(name, SOON_S * self._world.luck.share("asked", name))
+
+    def _later(self, name: Incarnation, delay_s: float) -> None:
+        self._world.later(delay_s, lambda: self._ask(name))
+
+    def _ask(self, name: Incarnation) -> None:
+        if name not in self._said:
+            return
+        for process in self._world.workers():
+            if process.name == name:
+                self._hear(process)
+        self._count += 1
+        self._later(name, ASKED_EVERY_S * self._world.luck.between(0.9, 1.0, name, self._count))
+
+    def _hear(self, process: FakeProcess) -> None:
+        said = self._said[process.name]
+        found = {Check.RUNNING: Verdict.UNHEALTHY if process.frozen else Verdict.WELL}
+        if self._world.asked and not process.frozen:
+            found[Check.LIVENESS] = Verdict.UNHEALTHY if process.sick else Verdict.WELL
+            found[Check.READINESS] = Verdict.UNREADY if process.unfit else Verdict.WELL
+        for check, verdict in found.items():
+            if said.get(check) is not verdict:
+                said[check] = verdict
+                why = "" if verdict is Verdict.WELL else f"it is {check.value} no more"
+                self._post(HealthReported(process.name, check, verdict, why))

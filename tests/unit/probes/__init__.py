@@ -1,0 +1,1 @@
+"""Tests of how workers are asked for their health."""
