@@ -66,7 +66,8 @@ class Fleet(Daemon):
             if len(there) < len(groups):
                 return None
             if any(
-                s.ready != s.desired or s.ready != len(s.slots) or s.notes for s in there.values()
+                not s.desired or s.ready != s.desired or s.ready != len(s.slots) or s.notes
+                for s in there.values()
             ):
                 return None
             return {group: ready_pids(status) for group, status in there.items()}
