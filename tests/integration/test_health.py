@@ -169,10 +169,13 @@ def test_a_frozen_program_is_replaced(zookeeper: ZooKeeperUnderTest, tmp_path: P
 SPEAKER = """
 import os, pathlib, signal, socket, time
 
+ADDRESS = os.environ["NOTIFY_SOCKET"]
+ADDRESS = "\\0" + ADDRESS[1:] if ADDRESS.startswith("@") else ADDRESS
+
 def say(text):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as speaking:
         try:
-            speaking.sendto(text.encode(), os.environ["NOTIFY_SOCKET"])
+            speaking.sendto(text.encode(), ADDRESS)
         except OSError:
             pass  # as sd_notify has it: nobody hears it between two daemons
 
@@ -211,6 +214,7 @@ def test_workers_say_themselves_when_they_are_ready_and_that_they_live(
         first = eventually(
             lambda: it if (it := row(fleet, 0)) is not None and it.says else None,
             within_s=WITHIN_S,
+            view=lambda: (row(fleet, 0), fleet.output.read_text()[-3000:]),
         )
         assert (first.phase, first.says) == ("starting", "loading")
         assert "it has not said READY=1 yet" in first.not_ready

@@ -66,7 +66,7 @@ class Bench:
         """What files have of a slot, the oldest first."""
         log = log_of(self.folder, slot)
         paths = [older(log, number) for number in range(self.keep, 0, -1)] + [log]
-        return b"".join(path.read_bytes() for path in paths if path.exists()).decode()
+        return b"".join(map(_bytes_of, paths)).decode()
 
     def grows(self) -> None:
         """Return when more is kept than before."""
@@ -256,3 +256,11 @@ def test_what_is_no_pipe_of_ours_is_not_written_to(bench: Bench) -> None:
     assert target.read_text() == "mine\n"
     assert len(bench.complaints) == 1
     assert "output is thrown away" in bench.complaints[0]
+
+
+def _bytes_of(path: Path) -> bytes:
+    """What a file has; nothing where it is being begun anew."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""

@@ -330,7 +330,7 @@ MUTANTS: dict[str, list[Patch]] = {
         (membership, "is_missed", _misses_only_its_own),
         (reconcile, "is_missed", _misses_only_its_own),
     ],
-    "lets the others go with the first": [(registrations, "note_registered", _does_not_hold_again)],
+    "lets the others go with the first": [(readiness, "note_registered", _does_not_hold_again)],
     "never brakes": [(registrations, "review_losses", _never_brakes)],
     "never releases the brake": [(registrations, "review_losses", _never_releases)],
     "ends all after the hold": [(brake, "_places", _has_places_for_all)],

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.simulation import drawing, faults, kept, surroundings
+from tests.simulation import ailing, drawing, faults, kept, surroundings
 from tests.simulation.campaign import play_all
 from tests.simulation.drawing import drawn
 from tests.simulation.faults import Crash
@@ -48,7 +48,7 @@ def test_no_story_breaks_an_invariant(seeds: range) -> None:
 def _troubles() -> list[type]:
     return [
         it
-        for module in (faults, surroundings)
+        for module in (ailing, faults, surroundings)
         for it in vars(module).values()
         if isinstance(it, type) and it.__module__ == module.__name__ and hasattr(it, "strike")
     ]
