@@ -267,15 +267,7 @@ Event = (
     | TreeEmptied
     | TreeResists
     | HealthReported
-    | StoreChanged
-    | SessionTimeoutGranted
-    | WorkersListed
-    | ListFailed
-    | RegistryWiped
-    | RegistrationRead
-    | RegistrantDead
-    | ChildExamined
-    | BondRemembered
     | InvariantBroken
     | Decided
+    | StoreEvent
 )
