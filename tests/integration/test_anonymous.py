@@ -145,6 +145,7 @@ def test_a_lost_session_is_made_good_by_the_program_itself(
         assert children(daemon)[1] == bound[1]
 
 
+@pytest.mark.thorough
 def test_where_nothing_can_be_proven_they_are_bound_one_by_one(
     shared_embedded: ServerProcess, tmp_path: Path
 ) -> None:
@@ -162,6 +163,7 @@ def test_where_nothing_can_be_proven_they_are_bound_one_by_one(
         assert daemon.stop() == 0
 
 
+@pytest.mark.thorough
 def test_groups_share_the_workers_and_their_turns(server: str, tmp_path: Path) -> None:
     """The child of one group's worker would be taken for another's."""
     with Fleet(

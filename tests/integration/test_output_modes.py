@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from autohealer.logprocess.layout import PID_NOTE
 from autohealer.processes.procfs import exists
 from tests.integration.test_several_groups import Fleet
@@ -86,6 +88,7 @@ def test_a_log_process_outlives_the_daemon_and_its_own_end_costs_nothing(
     assert text.endswith(f"Z last words of {before[0]}\n")
 
 
+@pytest.mark.thorough
 def test_output_is_handed_on_and_its_reader_s_end_ends_nobody(server: str, tmp_path: Path) -> None:
     """`autohealer --output stdout … | head` would end the workers, or their last words be lost."""
     daemon = Daemon(
@@ -111,6 +114,7 @@ def test_output_is_handed_on_and_its_reader_s_end_ends_nobody(server: str, tmp_p
     os.close(daemon.says_into)
 
 
+@pytest.mark.thorough
 def test_thrown_away_is_thrown_away(server: str, tmp_path: Path) -> None:
     """What was not to be kept would fill the disk, or its writer be ended."""
     daemon = Daemon(

@@ -139,6 +139,7 @@ def test_hup_reloads(zookeeper: ZooKeeperUnderTest, tmp_path: Path) -> None:
         assert fleet.stop() == 0
 
 
+@pytest.mark.thorough
 def test_a_program_that_registers_itself_may_become_one_that_does_not(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path
 ) -> None:
@@ -202,6 +203,7 @@ def test_reloads_at_once_wait_for_each_other(zookeeper: ZooKeeperUnderTest, tmp_
         assert fleet.stop() == 0
 
 
+@pytest.mark.thorough
 def test_a_daemon_without_a_file_says_so(zookeeper: ZooKeeperUnderTest, tmp_path: Path) -> None:
     """Somebody would wait for a change that cannot come."""
     with Fleet(tmp_path, zookeeper.connection, TWO) as fleet:

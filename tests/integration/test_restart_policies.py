@@ -7,6 +7,8 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
 
@@ -96,6 +98,7 @@ def _noted(daemon: Daemon) -> Callable[[], bool]:
     return lambda: note.exists() and note.stat().st_size > 0
 
 
+@pytest.mark.thorough
 def test_who_is_never_replaced_fails_the_command(server: str, tmp_path: Path) -> None:
     """A script that runs jobs would go on although they failed."""
     job = Job(tmp_path, server, "never")
