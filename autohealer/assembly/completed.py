@@ -2,7 +2,8 @@
 
 Theory of operation. A crash, a detachment or an upgrade of the daemon must not run a job twice; who stops everything
 and starts it anew wants it to run again, and so does who starts another revision of it, or the machine. So each slot
-that is done gets a line with boot and revision, and an orderly stop removes them all.
+that is done gets a line with boot and revision, a slot that is not wanted any more loses it, and an orderly stop
+removes all.
 
 Limits: what ends while no daemon runs was seen by nobody, and is run again. So is what was done in the very moment of a
 crash.
@@ -17,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from autohealer.core.actions import Plan
-from autohealer.core.completion import newly_done
+from autohealer.core.completion import fewest_wanted, newly_done
 from autohealer.core.events import Event, WorkerWasDone
 from autohealer.core.model import Incarnation, Slot, Stop, View
 from autohealer.processes.identity import boot_id
@@ -37,6 +38,7 @@ class Completed:
         self._scope = {"boot": boot_id(), "revision": revision}
         self._warn = warn
         self._warned = False
+        self._noted: set[int] = set()
         self._scribe = Scribe(NAME, self._write)
 
     def read(self) -> list[WorkerWasDone]:
@@ -45,7 +47,13 @@ class Completed:
             lines = read_private(self._path).splitlines()
         except OSError:
             return []
-        found = {it.name.slot: it for line in lines if (it := self._parsed(line)) is not None}
+        found: dict[int, WorkerWasDone] = {}
+        for line in lines:
+            if (wanted := _wanted_in(line)) is not None:
+                found = {slot: it for slot, it in found.items() if slot < wanted}
+            elif (it := self._parsed(line)) is not None:
+                found[it.name.slot] = it
+        self._noted = set(found)
         return list(found.values())
 
     def close(self) -> None:
@@ -54,7 +62,12 @@ class Completed:
 
     def __call__(self, facts: Sequence[Event], plan: Plan, view: View) -> None:
         """One round."""
+        wanted = fewest_wanted(facts)
+        if wanted is not None and any(slot >= wanted for slot in self._noted):
+            self._noted = {slot for slot in self._noted if slot < wanted}
+            self._scribe.put(json.dumps({"wanted": wanted}))
         for slot in newly_done(facts, view):
+            self._noted.add(slot.key)
             self._scribe.put(self._line(slot, view.desired.revision))
         if plan.finished and view.desired.stop is not Stop.DETACH and not view.violations:
             self._scribe.put("")
@@ -92,3 +105,13 @@ class Completed:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         with os.fdopen(open_private(self._path, flags), "a", encoding="utf-8") as file:
             file.write(f"{line}\n")
+
+
+def _wanted_in(line: bytes) -> int | None:
+    """How many slots were wanted from then on, if a line tells that."""
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return None
+    wanted = fields.get("wanted") if isinstance(fields, dict) else None
+    return wanted if isinstance(wanted, int) else None

@@ -17,7 +17,7 @@ from dataclasses import replace
 from signal import Signals
 
 from autohealer.core import reasons
-from autohealer.core.events import Event, TreeEmptied, WorkerExited
+from autohealer.core.events import Event, ReplicasSet, TreeEmptied, WorkerExited
 from autohealer.core.model import Exit, Incarnation, Occupant, Phase, Slot, View
 from autohealer.core.policy import Restart
 from autohealer.core.slots import put, slot_for
@@ -52,6 +52,11 @@ def newly_done(facts: Iterable[Event], view: View) -> Iterator[Slot]:
             is_its = slot is not None and slot.generation == fact.name.generation
             if slot is not None and is_its and slot.phase is Phase.DONE:
                 yield slot
+
+
+def fewest_wanted(facts: Iterable[Event]) -> int | None:
+    """How many slots were wanted at the least with these facts, if any tells: beyond them nobody is done any more."""
+    return min((fact.replicas for fact in facts if isinstance(fact, ReplicasSet)), default=None)
 
 
 def was_done(view: View, name: Incarnation, why: str, *, has_failed: bool) -> None:

@@ -6,7 +6,7 @@ or written by hand to what was seen.
 
 from __future__ import annotations
 
-from autohealer.core.policy import Registrar
+from autohealer.core.policy import Registrar, Restart
 from tests.simulation.faults import Crash, Freeze, IllBirths, LoseSessions, Overlooked, Unprovable
 from tests.simulation.script import At, Ending, Script
 from tests.simulation.surroundings import (
@@ -297,6 +297,18 @@ KEPT: dict[str, Script] = {
                     (7, 5, 8, 3, 1, 2, 6),
                 ),
             ),
+        ),
+    ),
+    "a slot that was done, unwanted and wanted again was taken for done by the next daemon": Script(
+        replicas=1,
+        ending=Ending.DETACH,
+        hasty=True,
+        again_after_s=1.4,
+        restart=Restart.NEVER,
+        troubles=(
+            At(10.0, LoseSessions((0,), (1.0,))),
+            At(20.0, Scale(0)),
+            At(20.0, Scale(1)),
         ),
     ),
 }

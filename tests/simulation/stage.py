@@ -13,7 +13,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from autohealer.core.completion import newly_done
+from autohealer.core.completion import fewest_wanted, newly_done
 from autohealer.core.events import DetachRequested, ReplicasSet, StopRequested, WorkerWasDone
 from autohealer.core.health import NO_CHECKS, Check, HealthRules
 from autohealer.core.model import Desired, Incarnation, Stop, Store
@@ -131,6 +131,8 @@ class Stage:
 
     def _note_done(self, facts: Sequence[Event], plan: Plan, view: View) -> None:
         """What outlives a daemon, as `autohealer.assembly.completed` keeps it."""
+        if (wanted := fewest_wanted(facts)) is not None:
+            self._done = {slot: it for slot, it in self._done.items() if slot < wanted}
         for slot in newly_done(facts, view):
             name = Incarnation(slot.key, slot.generation)
             fact = WorkerWasDone(name, slot.reason, slot.has_failed)

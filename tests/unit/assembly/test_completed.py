@@ -8,7 +8,13 @@ import pytest
 
 from autohealer.assembly.completed import NAME, Completed
 from autohealer.core.actions import Plan
-from autohealer.core.events import DetachRequested, StopRequested, WorkerExited, WorkerWasDone
+from autohealer.core.events import (
+    DetachRequested,
+    ReplicasSet,
+    StopRequested,
+    WorkerExited,
+    WorkerWasDone,
+)
 from autohealer.core.evolve import evolve
 from autohealer.core.model import Exit, Incarnation
 from autohealer.core.policy import Policy, Restart
@@ -65,5 +71,17 @@ def test_after_an_orderly_stop_all_runs_again(
     evolve(scene.view, DetachRequested() if detaches else StopRequested())
     completed = notes(tmp_path)
     completed([], Plan(finished=True), scene.view)
+    completed.close()
+    assert len(notes(tmp_path).read()) == left
+
+
+@pytest.mark.parametrize(("wanted", "left"), [(0, 0), (1, 1)])
+def test_a_slot_that_is_not_wanted_is_not_done_any_more(
+    tmp_path: Path, scene: Scene, wanted: int, left: int
+) -> None:
+    """Scaled down and up again, a job would be left undone by the next daemon alone."""
+    completed = notes(tmp_path)
+    assert len(completed.read()) == 1
+    completed([ReplicasSet(wanted), ReplicasSet(2)], Plan(), scene.view)
     completed.close()
     assert len(notes(tmp_path).read()) == left
