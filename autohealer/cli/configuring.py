@@ -9,8 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from autohealer.cli.exit_codes import ExitCode
-from autohealer.cli.failing import fail
-from autohealer.cli.streams import say
+from autohealer.cli.failing import fail, fail_for_mistakes
 from autohealer.config import ConfigError, find, read
 from autohealer.config.finding import NAME
 from autohealer.printable import printable
@@ -25,10 +24,7 @@ def settings_of(named: Path | None, state_dir: Path | None) -> DaemonSettings:
     try:
         return read(find(named), os.environ, state_dir)
     except ConfigError as error:
-        for line in str(error).splitlines():
-            say(line)
-        what = "1 mistake" if error.count == 1 else f"{error.count} mistakes"
-        fail(ExitCode.USAGE, f"{what} in the configuration: nothing was started")
+        fail_for_mistakes(str(error), error.count, "nothing was started")
 
 
 def summary(settings: DaemonSettings) -> Iterator[str]:

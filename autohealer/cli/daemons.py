@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autohealer.cli.exit_codes import ExitCode
+from autohealer.cli.failing import fail
 from autohealer.control.client import (
     ANSWER_TIMEOUT_S,
     Answer,
@@ -123,6 +124,14 @@ def ask_one_daemon(base: Path, group: str | None) -> Daemon:
         told = _statuses(ask_daemons(base, None))
     of_it = tuple(status for status in told if status.daemon_pid in meant)
     return Daemon(group_dir(base, name), answer.peer.pid or of_it[0].daemon_pid, of_it)
+
+
+def the_daemon(base: Path, group: str | None) -> Daemon:
+    """The daemon that is meant; where it cannot be told the command ends."""
+    try:
+        return ask_one_daemon(base, group)
+    except Refused as error:
+        fail(error.code, error)
 
 
 def _statuses(found: Found) -> list[StatusRecord]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from autohealer.cli.daemons import Daemon, Refused, ask_one_daemon
+from autohealer.cli.daemons import Daemon, the_daemon
 from autohealer.cli.exit_codes import ExitCode
 from autohealer.cli.failing import fail
 from autohealer.control import client
@@ -22,7 +22,7 @@ AS_FIRST_PROCESS = (
 
 def detach_daemon(base: Path, group: str | None) -> str:
     """Leave the workers of the daemon that is meant running; a sentence about what was done."""
-    daemon = _daemon(base, group)
+    daemon = the_daemon(base, group)
     if daemon.is_stopping:
         fail(ExitCode.NO_DAEMON, f"the daemon of {daemon.name} is stopping already")
     if (reason := why_not(daemon.groups[0].daemon_pid)) is not None:
@@ -33,16 +33,9 @@ def detach_daemon(base: Path, group: str | None) -> str:
 
 def stop_daemon(base: Path, group: str | None) -> str:
     """Stop the daemon that is meant, and all its workers; a sentence about what was done."""
-    daemon = _daemon(base, group)
+    daemon = the_daemon(base, group)
     _ask(client.stop, daemon)
     return f"{_who(daemon)} is gone, and so are its workers"
-
-
-def _daemon(base: Path, group: str | None) -> Daemon:
-    try:
-        return ask_one_daemon(base, group)
-    except Refused as error:
-        fail(error.code, error)
 
 
 def _ask(end: Callable[[Path, int], None], daemon: Daemon) -> None:

@@ -51,16 +51,16 @@ def _pardoned(view: View, slot: Slot) -> Slot:
 
 def next_outdated(view: View) -> int | None:
     """The slot whose incarnation is to be replaced now for being outdated; None while none may be."""
-    if not view.outdated or not _is_whole(view):
-        return None
-    served_at = _renewed_serves_at(view)
-    if served_at is None or view.now < served_at:
+    due = next_replacement(view)
+    if due is None or view.now < due:
         return None
     return min(_unfit_outdated(view) or view.outdated)
 
 
 def _unfit_outdated(view: View) -> list[int]:
     """The outdated ones that cannot serve: nobody misses them, and what is wanted now may mend them."""
+    if not any(view.counts[phase] for phase in _NOT_READY):
+        return []  # what is asked after each decision must not cost as much as there are
     outdated = [view.slots[key] for key in view.outdated]
     return [
         slot.key
