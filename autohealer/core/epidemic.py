@@ -5,7 +5,8 @@ takes to know whether others fail with it. When more than the brake's share do, 
 is likelier than as many sick workers, and restarting everybody would make it worse: nobody is ended for one settle
 time, then one, and the next ones only as replacements prove to be well, one more at a time for each that does, and
 after as long as it takes to know whether the others are well again by themselves. One that does not prove it makes the
-next one wait for as long as a registration may take. Who recovers meanwhile is left alone.
+next one wait for as long as a registration may take. Who recovers meanwhile is left alone. As many that ail anew
+under the brake are another fault of that kind, whatever was proven before: all of that begins again.
 
 It is a brake of its own beside that of lost registrations (`brake`), with the same limit, and like that one shared by
 all groups of a daemon. An ending for health is paid for like the restart that follows: where the group's budget is
@@ -35,9 +36,11 @@ def _review(view: View) -> None:
     epidemic, settle_s = view.room.epidemic, view.policy.settle_s
     lately = {place: at for place, at in epidemic.lately.items() if view.now - at < settle_s}
     epidemic.lately = lately
-    count = len(lately.keys() | epidemic.ailing)
-    if epidemic.on or count <= loss_limit(view.policy, sum(view.room.replicas.values())):
+    recent = {place for place, at in lately.items() if at > epidemic.since}
+    new = recent if epidemic.on else lately.keys() | epidemic.ailing
+    if len(new) <= loss_limit(view.policy, sum(view.room.replicas.values())):
         return
+    count = len(lately.keys() | epidemic.ailing)
     epidemic.on, epidemic.since, epidemic.count, epidemic.at_once = True, view.now, count, 1
     _hold(view, settle_s)
 

@@ -7,7 +7,15 @@ or written by hand to what was seen.
 from __future__ import annotations
 
 from autohealer.core.policy import Registrar, Restart
-from tests.simulation.faults import Crash, Freeze, IllBirths, LoseSessions, Overlooked, Unprovable
+from tests.simulation.ailing import Sicken
+from tests.simulation.faults import (
+    Crash,
+    Freeze,
+    IllBirths,
+    LoseSessions,
+    Overlooked,
+    Unprovable,
+)
 from tests.simulation.script import At, Ending, Script
 from tests.simulation.surroundings import (
     CutDaemon,
@@ -309,6 +317,23 @@ KEPT: dict[str, Script] = {
             At(10.0, LoseSessions((0,), (1.0,))),
             At(20.0, Scale(0)),
             At(20.0, Scale(1)),
+        ),
+    ),
+    "a second wave that ailed under the brake had as many ended together as had proved well before": Script(
+        replicas=7,
+        again_after_s=1.0663105266934418,
+        luck=50000138,
+        registrar=Registrar.AGENT,
+        asked=True,
+        troubles=(
+            At(134.66117472319144, Sicken((8, 4, 2, 1, 5))),
+            At(74.09279221810728, Freeze((6,), (8.43434949182967, 24.39444484564823, 10.0001))),
+            At(61.27723054943043, Sicken((5,))),
+            At(126.55344544102553, Sicken((5, 1, 8, 6, 3, 7, 2, 4), (7.898720978261941,))),
+            At(
+                85.553445441,
+                Sicken((8, 4, 3, 5, 6, 0), (27.5840904635082, 0.5, 0.3857671015196863)),
+            ),
         ),
     ),
 }

@@ -130,6 +130,24 @@ def test_it_is_over_when_all_have_recovered() -> None:
     assert scene.after(3600.0) == []
 
 
+def test_many_that_ail_anew_under_the_brake_are_another_event() -> None:
+    """A database that is mended and down again would have as many restarted together as had proved well before."""
+    scene = _running(10)
+    scene.after(0.1, *(_sick(key) for key in range(10)))
+    scene.after(POLICY.settle_s + 0.1)
+    scene.after(0.1, scene.dies(0))
+    scene.after(0.1, scene.spawned(0))
+    scene.after(60.0, _well(0, BASE + 1), *(_well(key) for key in range(2, 10)))
+    assert scene.view.room.epidemic.on
+    assert scene.view.room.epidemic.at_once == 2
+    began = scene.view.now
+    scene.after(0.1, *(_sick(key) for key in range(2, 10)))
+    while not (ended := _endings(scene.after(0.5))):
+        assert scene.view.now < began + 2 * POLICY.settle_s
+    assert scene.view.now >= began + POLICY.settle_s
+    assert ended == ["drain 1"]
+
+
 def test_groups_are_counted_together() -> None:
     """Ten groups of two would each be restarted as if it were alone."""
     room = StoreRoom()
