@@ -13,10 +13,9 @@ import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
-from importlib.metadata import version
 
 from autohealer.assembly.agency import FLUSH_S, Agency
+from autohealer.assembly.answer import answer
 from autohealer.assembly.binder import GroupBinder
 from autohealer.assembly.claiming import claimed
 from autohealer.assembly.completed import Completed
@@ -26,7 +25,6 @@ from autohealer.assembly.notes import told_of_clipped
 from autohealer.assembly.outputs import GroupOutput
 from autohealer.assembly.provision import (
     claim_record,
-    examine,
     first_view,
     python_behind,
     worker_environment,
@@ -34,7 +32,8 @@ from autohealer.assembly.provision import (
 from autohealer.assembly.shared import Shared
 from autohealer.control.records import StatusRecord
 from autohealer.control.server import ControlServer
-from autohealer.control.status import About, Remarks, gather_status
+from autohealer.control.status import Remarks
+from autohealer.coordination.addresses import Addresses
 from autohealer.coordination.claim import (
     GroupClaim,
 )
@@ -101,6 +100,7 @@ class Keeper:
         self.post = self._mailbox.put
         shared.neighbours.join(settings.name, self._mailbox)
         self._registry = shared.registry.subscribe(settings.name, self.post)
+        self._addresses = Addresses(shared.registry, settings.name)
         self._processes = self._open_processes()
         self._health = HealthCare(settings, self._processes, shared, self.post, hold.folder)
         self._agency = self._open_agency()
@@ -116,12 +116,7 @@ class Keeper:
         self._clipped = self._waits = ""
         self._granted_s: float | None = None
         self._agents_work: asyncio.Task[None] | None = None
-        self._turned_away = TurnedAway(
-            shared.session.client.hosts,
-            shared.unforeseen.start,
-            self._tell_turned_away,
-            min(PATIENCE_S, settings.registration_timeout_s / 4),
-        )
+        self._turned_away = self._open_turned_away()
         self._executor = Executor(
             self._processes,
             self._registry,
@@ -186,6 +181,14 @@ class Keeper:
             self._shared.connection,
             lambda sentence: self._shared.logger.warning("bindings_lost", why=sentence),
             self._shared.unforeseen.start,
+        )
+
+    def _open_turned_away(self) -> TurnedAway:
+        return TurnedAway(
+            self._shared.session.client.hosts,
+            self._shared.unforeseen.start,
+            self._tell_turned_away,
+            min(PATIENCE_S, self._settings.registration_timeout_s / 4),
         )
 
     def _open_claim(self) -> GroupClaim:
@@ -430,16 +433,11 @@ class Keeper:
         return sight.is_ours
 
     async def _status(self) -> StatusRecord:
-        about = About(
-            self._settings.name,
-            os.getpid(),
-            version("autohealer"),
-            self._shared.connection,
-            self._began_at,
-        )
         remarks = Remarks(lambda: self._holds, self._notes, self._hint, self._health.says)
-        record = await gather_status(about, self._view, time.monotonic, remarks, examine)
-        return replace(record, at=datetime.now(UTC).isoformat(timespec="milliseconds"))
+        connection = self._shared.connection
+        return await answer(
+            self._settings, connection, self._view, remarks, self._addresses, self._began_at
+        )
 
 
 async def end_task(task: asyncio.Task[None]) -> None:

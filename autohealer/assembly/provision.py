@@ -15,11 +15,9 @@ from autohealer.contract import (
     ENV_ZOOKEEPER_USER,
     keeper_id,
 )
-from autohealer.control.status import Health
 from autohealer.coordination.claim import ClaimRecord
 from autohealer.core.model import Budget, Desired, StoreRoom, View
 from autohealer.credentials import Credentials
-from autohealer.processes import vitals
 from autohealer.processes.executable import interpreter_of
 from autohealer.processes.hints import python_of
 from autohealer.processes.identity import boot_id
@@ -44,12 +42,6 @@ def python_behind(argv: Sequence[str]) -> str:
     with suppress(OSError):  # not ours to read: then its hints name no path
         interpreter = interpreter_of(Path(argv[0]))
     return python_of(argv, interpreter)
-
-
-def examine(pid: int) -> Health | None:
-    """How a process is, for status."""
-    found = vitals.sample(pid)
-    return None if found is None else Health(found.state, found.rss_bytes, found.cpu_s)
 
 
 def first_view(settings: GroupSettings, room: StoreRoom, cores: int) -> View:

@@ -19,8 +19,11 @@ from autohealer.control.records import SlotRecord, StatusRecord
 from autohealer.printable import printable
 
 _REASON = "why it is where it is"
-_COLUMNS = ("slot", "state", "pid", "registration", "process", "restarts")
-_LEAST_FIRST = ("process", "registration", "restarts", "pid")
+_COLUMNS = ("slot", "state", "pid", "address", "registration", "process", "restarts")
+_ALWAYS = frozenset({"slot", "state", "pid", "registration", "process", "restarts"})
+"""Shown although there is nothing in it: what is missing there matters."""
+
+_LEAST_FIRST = ("process", "registration", "restarts", "address", "pid")
 """What a narrow terminal does without, in this order."""
 
 _GAP = "  "
@@ -85,7 +88,8 @@ def _print_sentence(console: Console, text: str) -> None:
 
 def _print_table(slots: Sequence[SlotRecord], console: Console) -> None:
     rows = [_row(slot) for slot in slots]
-    widths = {name: max(map(cell_len, (name, *(row[name] for row in rows)))) for name in _COLUMNS}
+    shown = [name for name in _COLUMNS if name in _ALWAYS or any(row[name] for row in rows)]
+    widths = {name: max(map(cell_len, (name, *(row[name] for row in rows)))) for name in shown}
     room = _fit(widths, console.width)
     _print_row(
         console, Text(_joined({name: name for name in widths}, widths), "bold"), room, _REASON
@@ -99,7 +103,8 @@ def _print_table(slots: Sequence[SlotRecord], console: Console) -> None:
 
 def _fit(widths: dict[str, int], columns: int) -> int:
     """Take columns out until there is room for the reason; how much there is, 0 where it has to go below its row."""
-    for name in (*_LEAST_FIRST, None):
+    droppable = [name for name in _LEAST_FIRST if name in widths]
+    for name in (*droppable, None):
         room = columns - sum(width + len(_GAP) for width in widths.values())
         if room >= REASON_COLUMNS_MIN:
             return room
@@ -139,6 +144,7 @@ def _row(slot: SlotRecord) -> dict[str, str]:
         f"{slot.pid} ({_duration(slot.pid_age_s)})"
         if slot.pid and slot.pid_age_s is not None
         else "-",
+        slot.address,
         _registration(slot),
         _process(slot),
         str(slot.restarts),

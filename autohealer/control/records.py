@@ -15,7 +15,8 @@ class SlotRecord:
     was launched from, `outdated` says that another one is wanted by now. `child` is the
     child of `/workers` that is its registration, where the program chose that name. `not_ready` are the conditions that
     keep a live worker from being ready, each in words, `ailing` what it is to be ended for, if anything; `says` is what
-    it last said of itself (STATUS=).
+    it last said of itself (STATUS=). `address` is where it serves as its registration says, or `:PORT`, the port that
+    it was given.
     """
 
     slot: int
@@ -43,6 +44,7 @@ class SlotRecord:
     not_ready: tuple[str, ...] = ()
     ailing: str = ""
     says: str = ""
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

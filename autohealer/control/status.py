@@ -53,13 +53,14 @@ class Remarks:
     """What the daemon says beyond its view, as of when it is asked.
 
     `holds` is what the last plan held back, `notes` what else the operator should know, `hint` what may be done about
-    the last death in a slot, or "", `says` what a worker said of itself.
+    the last death in a slot, or "", `says` what a worker said of itself, `address` where what fills a slot serves.
     """
 
     holds: Callable[[], tuple[str, ...]] = tuple
     notes: Callable[[], tuple[str, ...]] = tuple
     hint: Callable[[int], str] = lambda _slot: ""
     says: Callable[[Incarnation], str] = lambda _name: ""
+    address: Callable[[Slot], str] = lambda _slot: ""
 
 
 SLOTS_PER_SLICE = 100
@@ -176,6 +177,7 @@ def _slot_record(
         revision=encodable(occupant.revision) if occupant else "",
         outdated=slot.key in view.outdated,
         child="" if child is None else encodable(child.label),
+        address=encodable(remarks.address(slot)),
     )
 
 

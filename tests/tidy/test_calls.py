@@ -17,7 +17,7 @@ SLEEPS = ("time.sleep", "asyncio.sleep")
 
 PLACES: dict[tuple[str, ...], tuple[str, ...]] = {
     DAY_CLOCKS: (
-        "autohealer/assembly/keeper.py",  # a status says when it was true
+        "autohealer/assembly/answer.py",  # a status says when it was true
         "autohealer/assembly/provision.py",  # generations are ordered over restarts
         "autohealer/logprocess/layout.py",  # stands before lines, for people
         "autohealer/telemetry/history.py",  # people read it by the time of day

@@ -79,6 +79,7 @@ EVERY_TEXT = {
     "not_ready": replace(STATUS, slots=(replace(SLOT, not_ready=(HOSTILE,)),)),
     "ailing": replace(STATUS, slots=(replace(SLOT, ailing=HOSTILE),)),
     "says": replace(STATUS, slots=(replace(SLOT, says=HOSTILE),)),
+    "address": replace(STATUS, slots=(replace(SLOT, address=HOSTILE),)),
     "note": replace(STATUS, notes=(HOSTILE,)),
     "reason": replace(STATUS, slots=(replace(SLOT, reason=HOSTILE),)),
     "name": replace(STATUS, strangers=(StrangerRecord(HOSTILE, "unknown", 7, "there"),)),
@@ -121,6 +122,14 @@ def test_why_one_is_not_ready_is_shown_beside_its_reason() -> None:
     )
     told = "exited with code 3; not ready: it is not registered, b; to be restarted: c; says: d"
     assert told in shown(replace(STATUS, slots=(slot,)), on_terminal=True)
+
+
+def test_addresses_are_shown_where_somebody_has_one() -> None:
+    """One would have to look up by hand where a worker serves, or see an empty column for ever."""
+    assert "address" not in shown(STATUS, on_terminal=True)
+    served = replace(STATUS, slots=(replace(SLOT, address=":8081"),))
+    head, row = shown(served, on_terminal=False).splitlines()[1:3]
+    assert head.index("address") == row.index(":8081")
 
 
 def test_ordinary_words_of_others_are_readable() -> None:
