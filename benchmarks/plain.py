@@ -71,7 +71,7 @@ class Bench:
         self.folder = folder
         self.workers = workers
         self._stack = stack
-        self.program = _compiled(folder)
+        self.program = compiled_program(folder)
 
     def reports(self) -> Reports:
         """A mailbox of its own for each way, so that nobody takes another's reports."""
@@ -132,7 +132,8 @@ class Bench:
         return Kept(reports, "pm2", self.workers).kill_one
 
 
-def _compiled(folder: Path) -> Path:
+def compiled_program(folder: Path) -> Path:
+    """The smallest program there is."""
     program = folder / "plain_worker"
     if shutil.which("gcc") is None:
         raise SystemExit("the program that is kept is written in C, and there is no gcc here")
