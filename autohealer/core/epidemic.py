@@ -89,7 +89,7 @@ def due(view: View) -> list[int]:
     at_most = len(view.ailing)
     if view.room.epidemic.on:
         at_most = _places(view) if view.now >= view.room.epidemic.hold_until else 0
-    at_most = min(at_most, int(_unclaimed(view)))
+    at_most = min(at_most, int(unclaimed(view)))
     return nsmallest(at_most, _overdue(view)) if at_most > 0 else []
 
 
@@ -105,7 +105,7 @@ def next_turn(view: View) -> float | None:
     if not _overdue(view):
         return None  # each has an alarm of its own
     rate = rate_of(view.policy, view.desired.replicas)
-    return view.now + max(0.0, 1.0 - _unclaimed(view)) / rate.per_s
+    return view.now + max(0.0, 1.0 - unclaimed(view)) / rate.per_s
 
 
 def _overdue(view: View) -> list[int]:
@@ -117,7 +117,7 @@ def _places(view: View) -> int:
     return max(0, epidemic.at_once - sum(until > view.now for until in epidemic.replacing.values()))
 
 
-def _unclaimed(view: View) -> float:
+def unclaimed(view: View) -> float:
     """How many restarts the group's budget has left, beside those that wait for it."""
     rate = rate_of(view.policy, view.desired.replicas)
     return refilled(view.budget, view.now, rate).tokens - len(view.waiting_again)

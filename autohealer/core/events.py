@@ -146,6 +146,17 @@ class HealthReported:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryReported:
+    """All that a live incarnation started uses so much memory together, itself included.
+
+    It is said when that has been more than it may for a while, again when it grew, and once when it is not any more.
+    """
+
+    name: Incarnation
+    rss_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoreChanged:
     """The daemon's own ZooKeeper session changed state, for the `number`-th time where several groups hear of it."""
 
@@ -267,6 +278,7 @@ Event = (
     | TreeEmptied
     | TreeResists
     | HealthReported
+    | MemoryReported
     | InvariantBroken
     | Decided
     | StoreEvent

@@ -31,6 +31,7 @@ fared before.
     HealthReported:well       .       .        .       r       .        .       .           .       .
     HealthReported:unready    .       .        u       .       .        .       .           .       .
     HealthReported:unhealthy  .       .        .       .       .        .       .           .       .
+    MemoryReported            .       .        .       .       .        .       .           .       .
     StoreChanged              .       .        .       .       .        .       .           .       .
     SessionTimeoutGranted     .       .        .       .       .        .       .           .       .
     WorkersListed:with        .       r        .       .       .        vbq     vbq         .       .
@@ -84,8 +85,8 @@ from autohealer.core.model import (
     View,
 )
 from autohealer.core.pacing import failed
-from autohealer.core.replacing import spec_set
-from autohealer.core.restarts import after_death
+from autohealer.core.replacing import spec_set, weighed
+from autohealer.core.restarts import after_death, after_ending
 from autohealer.core.slots import (
     disown,
     forget,
@@ -132,6 +133,8 @@ def evolve(view: View, event: events.Event) -> None:  # noqa: C901, PLR0912 - on
             _tree_resists(view, name, holdouts)
         case events.HealthReported(name, check, verdict, why):
             readiness.reported(view, name, check, verdict, why)
+        case events.MemoryReported(name, rss_bytes):
+            weighed(view, name, rss_bytes)
         case events.InvariantBroken(violations):
             _frozen(view, violations)
         case events.Decided(plan):
@@ -318,7 +321,7 @@ def _vacate(view: View, slot: Slot, occupant: Occupant, cause: str, jitter: floa
         put(view, empty)
         forget(view, slot.key)
     elif blameless:
-        put(view, replace(empty, reason=cause))
+        put(view, after_ending(view, empty, slot.ending, Death(occupant, cause, jitter)))
     elif (done := completion.completed(view, slot, empty, occupant, cause)) is not None:
         put(view, done)
     else:

@@ -25,7 +25,7 @@ from autohealer.core.actions import (
 from autohealer.core.ailing import ENDINGS_OF_HEALTH, ailment_of
 from autohealer.core.membership import is_confirmed
 from autohealer.core.model import Ending, Incarnation, Phase, Store, View
-from autohealer.core.slots import held_registration
+from autohealer.core.slots import held_registration, is_oversized
 from autohealer.core.turns import awaited_now, is_anonymous
 
 _ENDINGS_OF_ABSENCE = frozenset({Ending.NEVER_REGISTERED, Ending.REGISTRATION_LOST})
@@ -76,6 +76,8 @@ def _of_action(view: View, action: Action) -> Iterator[str]:  # noqa: C901, PLR0
                 yield from _of_absence(view, key, name)
             if ending in ENDINGS_OF_HEALTH and view.slots[key].phase is not Phase.DRAINING:
                 yield from _of_health(view, key, name)
+            if ending is Ending.MEMORY and view.slots[key].phase is not Phase.DRAINING:
+                yield from _of_memory(view, key, name)
             if view.slots[key].phase is Phase.HELD:
                 yield f"{name} is to be ended but cannot be proven to be ours"
             if view.key_of.get(name) != key:
@@ -127,6 +129,13 @@ def _of_health(view: View, key: int, name: Incarnation) -> Iterator[str]:
         yield f"{name} is to be ended for its health, and nothing is wrong with it"
     if epidemic.on and view.now < epidemic.hold_until:
         yield f"{name} is to be ended although many ail together"
+
+
+def _of_memory(view: View, key: int, name: Incarnation) -> Iterator[str]:
+    if not is_oversized(view.slots[key], view):
+        yield f"{name} is to be replaced for its memory, and uses no more than it may"
+    if view.brake.on or view.room.epidemic.on or not view.fresh:
+        yield f"{name} is to be replaced for its memory although nobody who is well may be ended now"
 
 
 def _of_spawn(view: View, key: int, name: Incarnation) -> Iterator[str]:

@@ -87,11 +87,12 @@ class Ending(Enum):
     UNHEALTHY = "unhealthy"
     WATCHDOG = "watchdog"
     FROZEN = "frozen"
+    MEMORY = "memory"
 
     @property
     def is_blameless(self) -> bool:
         """Whether it says nothing about the worker's health."""
-        return self in {Ending.STOPPED, Ending.SURPLUS, Ending.OUTDATED}
+        return self in {Ending.STOPPED, Ending.SURPLUS, Ending.OUTDATED, Ending.MEMORY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,8 @@ class Occupant:
     `exit` is set once the process is gone while others of its tree are not; `listed` is what the last list said
     of its znode and `listed_changed` since when; `ready_at` is when it first counted as ready; `set_aside` says that
     it takes no place among those under way. `revision` is what it was launched from, "" where that is not known.
+    `rss_bytes` is what its whole tree was last told to use of memory, 0 where nothing was; `rss_at` since when that has
+    been more than it may.
     """
 
     name: Incarnation
@@ -136,6 +139,8 @@ class Occupant:
     ready_at: float | None = None
     set_aside: bool = False
     health: Health = NOTHING_ASKED
+    rss_bytes: int = 0
+    rss_at: float = NEVER
     exit: Exit | None = None
 
     def served_s(self, now: float) -> float | None:
@@ -174,7 +179,8 @@ class Slot:
     `ending` is why its incarnation was told to end, if it was; `holdouts` the processes that outlive the kill.
     `failures` counts launches in a row that never served: were not ready, or not for `min_ready_s`. `quick_restarts`
     counts those that came too soon after the ones before, until a stable run. `unregistered_death` is the last death
-    before any list showed the registration. `has_failed` says how one that is done ended.
+    before any list showed the registration. `has_failed` says how one that is done ended. `outgrown` counts lives in a
+    row that used more memory than they may soon after their launch.
     """
 
     key: int
@@ -188,6 +194,7 @@ class Slot:
     holdouts: tuple[str, ...] = ()
     failures: int = 0
     quick_restarts: int = 0
+    outgrown: int = 0
     unregistered_death: Death | None = None
     recent_restarts: tuple[float, ...] = ()
     restarts: int = 0
@@ -289,7 +296,8 @@ class View:
     those whose replacement was, `staying` those whose ending was (first come, first served); `replaced_last` says
     that the last launch was one of the second. `launches` are those launched and not registered, `endings` those
     that were asked to end. `outdated` are the slots whose incarnation runs another revision than is wanted,
-    `renewed` is the one that was replaced for that last. `alarms` is a heap of (deadline, key) with stale entries
+    `oversized` those whose uses more memory than it may; `renewed` is the one that was replaced for either last, and
+    `renewed_at` when. `alarms` is a heap of (deadline, key) with stale entries
     skipped, `missing` the slots whose registration is expected and was not in the last list, `ailing` those to be
     ended for their health, `suspects` those missing that are to be ended unless a list asked for since then shows
     them. `connection` is the change of the session this view knows of, `listed_under` that of the newest list,
@@ -324,7 +332,9 @@ class View:
     launches: Crowd = field(init=False)
     endings: Crowd = field(init=False)
     outdated: set[int] = field(default_factory=set)
+    oversized: set[int] = field(default_factory=set)
     renewed: int | None = None
+    renewed_at: float = NEVER
     missing: set[int] = field(default_factory=set)
     suspects: dict[int, float] = field(default_factory=dict)
     ailing: set[int] = field(default_factory=set)

@@ -40,6 +40,7 @@ from autohealer.core.model import (
     Slot,
     View,
 )
+from autohealer.core.replacing import RENEWALS
 from autohealer.core.slots import (
     drop_stale_alarms,
     is_launchable,
@@ -76,8 +77,8 @@ def _ordered(view: View, action: Action) -> None:  # noqa: C901, PLR0912 - one a
         case Spawn(key, name, reason):
             _launch_ordered(view, view.slots[key], name, reason)
         case Drain(key, _, reason, ending):
-            if ending is Ending.OUTDATED:
-                view.renewed = key
+            if ending in RENEWALS:
+                view.renewed, view.renewed_at = key, view.now
             _end_ordered(view, key, reason, view.policy.grace_s, ending, killing=False)
         case Kill(key, _, reason, ending):
             _end_ordered(view, key, reason, view.policy.kill_retry_s, ending, killing=True)

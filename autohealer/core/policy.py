@@ -46,6 +46,10 @@ class Policy:
 
     The group's budget of restarts follows N: at once `budget_burst` and `budget_burst_each` more for each wanted slot,
     then `budget_per_s` a second, or `budget_per_s_each` for each wanted slot if that is more.
+
+    Who uses more than `memory_restart_bytes` (None: nobody is asked) is replaced. That others are missed delays it by
+    `memory_patience_s` at most; a successor that does not serve delays the next one by `memory_soon_s`, and who uses
+    too much within that time of its launch probably needs it.
     """
 
     registrar: Registrar = Registrar.SELF
@@ -78,6 +82,9 @@ class Policy:
     endings_max: int = 64
     ending_look_s: float = 0.25
     first_list_s: float = 3.0
+    memory_restart_bytes: int | None = None
+    memory_patience_s: float = 60.0
+    memory_soon_s: float = 300.0
 
     def launches(self) -> Limits:
         """How many launches may be under way."""

@@ -5,13 +5,18 @@ from __future__ import annotations
 from signal import Signals
 
 from autohealer.core.model import Exit, Occupant, Phase, Slot, View
-from autohealer.core.policy import Registrar
+from autohealer.core.policy import Policy, Registrar
 from autohealer.core.strangers import Standing
 
 OUTDATED = "outdated: launched from another command, environment or limits than are wanted now"
 """Why a healthy incarnation is replaced."""
 
 OUTDATED_HOLD = "outdated workers are replaced one at a time, each ready before the next"
+
+OVERSIZED_HOLD = (
+    "workers that use more memory than they may are replaced one at a time, each ready before the next, and while "
+    "nobody else is missed, as far as that can be waited for"
+)
 
 
 def of_exit(exit_: Exit) -> str:
@@ -92,6 +97,27 @@ def of_late_registration(cause: str) -> str:
 def of_quarantine(cause: str, failures: int) -> str:
     """Why a slot is parked."""
     return f"{cause}; quarantined after {failures} failures in a row"
+
+
+def of_oversize(occupant: Occupant, policy: Policy) -> str:
+    """Why one that is well is replaced, with both figures."""
+    used, may = of_bytes(occupant.rss_bytes), of_bytes(policy.memory_restart_bytes or 0)
+    return f"uses {used} of memory, more than the {may} it may"
+
+
+def of_outgrown(cause: str, outgrown: int, policy: Policy) -> str:
+    """Why a slot waits whose workers use too much soon after each launch."""
+    soon = f"within {policy.memory_soon_s:g} s of its launch, {outgrown} in a row"
+    return f"{cause}, {soon}: it probably needs more than that (memory_restart)"
+
+
+def of_bytes(size: float) -> str:
+    """A size in the unit that suits it: `412.3 MiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1000:
+            return f"{size:.4g} {unit}"
+        size /= 1024
+    return f"{size:.4g} TiB"
 
 
 def of_no_registration(occupant: Occupant, view: View) -> str:

@@ -52,7 +52,7 @@ from autohealer.core.model import (
     Store,
     View,
 )
-from autohealer.core.replacing import next_outdated, next_replacement
+from autohealer.core.replacing import next_outdated, next_oversized, next_replacement
 from autohealer.core.slots import is_launchable, is_to_leave
 from autohealer.core.turns import in_turn, is_anonymous, is_to_be_listed, of_turn, turn_from
 
@@ -73,13 +73,14 @@ def reconcile(view: View, *, every_slot: bool = False) -> Plan:
     endings += _of_sick(view, endings)
     launches = _launches(view, [key for key in keys if is_launchable(view.slots[key], view)])
     farewells = _farewells(view, [key for key in keys if is_to_leave(view.slots[key], view)])
+    replacements = _replacements(view, endings)
     return Plan(
         actions=(
             *_notes(view),
             *launches.spawns,
             *endings,
             *farewells.drains,
-            *_replacements(view),
+            *replacements,
             *_registry_work(view),
         ),
         deferred=launches.deferred,
@@ -90,7 +91,7 @@ def reconcile(view: View, *, every_slot: bool = False) -> Plan:
             *_store_holds(view),
             *_brake_holds(view),
             *_held_holds(view),
-            *_outdated_holds(view),
+            *_renewal_holds(view, replacements),
             *_unclear_holds(view),
         ),
         finished=_is_over(view),
@@ -230,13 +231,21 @@ def _drain(view: View, slot: Slot) -> Drain:
     return Drain(slot.key, slot.occupant.name, reasons.of_surplus(slot, view), Ending.SURPLUS)
 
 
-def _replacements(view: View) -> tuple[Drain, ...]:
-    """Ask one to end that is well but outdated, if it is its turn."""
-    if (key := next_outdated(view)) is None:
-        return ()
-    occupant = view.slots[key].occupant
-    assert occupant is not None, f"slot {key} is outdated and holds nobody"
-    return (Drain(key, occupant.name, reasons.OUTDATED, Ending.OUTDATED),)
+def _replacements(view: View, others: Collection[Action]) -> tuple[Drain, ...]:
+    """Ask one to end that is well but too large or outdated, if it is its turn and nothing else ends it."""
+    ended = {action.key for action in others if isinstance(action, Drain | Kill)}
+    for key, ending in (
+        (next_oversized(view), Ending.MEMORY),
+        (next_outdated(view), Ending.OUTDATED),
+    ):
+        if key is None or key in ended:
+            continue
+        occupant = view.slots[key].occupant
+        assert occupant is not None, f"slot {key} is to be replaced and holds nobody"
+        is_large = ending is Ending.MEMORY
+        why = reasons.of_oversize(occupant, view.policy) if is_large else reasons.OUTDATED
+        return (Drain(key, occupant.name, why, ending),)
+    return ()
 
 
 def _escalation(slot: Slot, view: View) -> Action | None:
@@ -373,8 +382,12 @@ def _held_holds(view: View) -> tuple[str, ...]:
     return (reasons.of_held(view),) if view.counts[Phase.HELD] else ()
 
 
-def _outdated_holds(view: View) -> tuple[str, ...]:
-    return (reasons.OUTDATED_HOLD,) if view.outdated and view.desired.stop is Stop.NO else ()
+def _renewal_holds(view: View, replacements: Collection[Drain]) -> tuple[str, ...]:
+    if view.desired.stop is not Stop.NO:
+        return ()
+    is_waiting = view.oversized and not any(it.ending is Ending.MEMORY for it in replacements)
+    large = (reasons.OVERSIZED_HOLD,) if is_waiting else ()
+    return (*large, reasons.OUTDATED_HOLD) if view.outdated else large
 
 
 def _unclear_holds(view: View) -> tuple[str, ...]:

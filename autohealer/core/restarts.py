@@ -1,8 +1,9 @@
 """When a slot may be filled again after a death: at once, or after which pause, and in which phase it waits.
 
 At once if it had served, unless that happened too often lately; else back-off. Served means ready for a moment: who
-dies of its first piece of work has only failed a little later. A stable run wipes the slate. Nothing is ever given
-up: a slot that keeps failing is quarantined, which is a long pause with a loud name.
+dies of its first piece of work has only failed a little later. A stable run wipes the slate. Who is replaced for its
+memory has done nothing wrong, unless it used too much soon after its launch: then the next life will hardly be another.
+Nothing is ever given up: a slot that keeps failing is quarantined, which is a long pause with a loud name.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from dataclasses import replace
 from autohealer.core import reasons
 from autohealer.core.backoff import backoff_s, restart_pause_s
 from autohealer.core.intensity import may_restart_at_once, recent
-from autohealer.core.model import Death, Phase, Slot, View
+from autohealer.core.model import Death, Ending, Phase, Slot, View
+from autohealer.core.slots import runs_another
 
 
 def after_death(view: View, empty: Slot, death: Death) -> Slot:
@@ -35,6 +37,21 @@ def after_death(view: View, empty: Slot, death: Death) -> Slot:
         quick_restarts=quick_restarts,
         reason=say(death.cause, quick_restarts),
     )
+
+
+def after_ending(view: View, empty: Slot, ending: Ending | None, death: Death) -> Slot:
+    """At once where we ended it for no fault of its own, unless it outgrows its memory again and again."""
+    if ending is not Ending.MEMORY:
+        return replace(empty, reason=death.cause)
+    grew_s = death.occupant.rss_at - death.occupant.since
+    if grew_s > view.policy.memory_soon_s or runs_another(death.occupant, view):
+        fresh = replace(empty, failures=0, quick_restarts=0, outgrown=0)
+        return replace(fresh, recent_restarts=(), reason=death.cause)
+    outgrown = empty.outgrown + 1
+    delay_s = backoff_s(view.policy, outgrown, death.jitter)
+    parked = outgrown >= view.policy.quarantine_failures
+    reason = reasons.of_outgrown(death.cause, outgrown, view.policy)
+    return replace(_parked(view, empty, delay_s, parked=parked), outgrown=outgrown, reason=reason)
 
 
 def _after_failed_start(view: View, empty: Slot, death: Death) -> Slot:

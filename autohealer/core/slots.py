@@ -55,8 +55,21 @@ def is_outdated(slot: Slot, view: View) -> bool:
     """Whether what fills a slot runs another revision than is wanted; one that does not say counts as current."""
     if slot.occupant is None or slot.phase not in {Phase.STARTING, Phase.READY}:
         return False
-    runs, wanted = slot.occupant.revision, view.desired.revision
+    return runs_another(slot.occupant, view)
+
+
+def runs_another(occupant: Occupant, view: View) -> bool:
+    """Whether an incarnation was launched from another revision than is wanted, and says so."""
+    runs, wanted = occupant.revision, view.desired.revision
     return bool(runs and wanted) and runs != wanted
+
+
+def is_oversized(slot: Slot, view: View) -> bool:
+    """Whether what serves, or has served, in a slot uses more memory than it may; who starts is left to it."""
+    limit_bytes = view.policy.memory_restart_bytes
+    if slot.occupant is None or slot.phase not in {Phase.READY, Phase.UNREADY}:
+        return False
+    return limit_bytes is not None and slot.occupant.rss_bytes > limit_bytes
 
 
 OWN_MAX = 32
@@ -137,8 +150,7 @@ def _index(view: View, slot: Slot) -> None:
     if slot.occupant is None:
         return
     view.key_of[slot.occupant.name] = slot.key
-    if is_outdated(slot, view):
-        view.outdated.add(slot.key)
+    _index_renewable(view, slot)
     if is_missed(slot):
         view.missing.add(slot.key)
         if not view.violations:
@@ -155,11 +167,19 @@ def _index(view: View, slot: Slot) -> None:
         view.endings.under_way.add(slot.key)
 
 
+def _index_renewable(view: View, slot: Slot) -> None:
+    if is_outdated(slot, view):
+        view.outdated.add(slot.key)
+    if is_oversized(slot, view):
+        view.oversized.add(slot.key)
+
+
 def _unindex(view: View, slot: Slot) -> None:
     view.counts[slot.phase] -= 1
     view.launches.under_way.discard(slot.key)
     view.endings.under_way.discard(slot.key)
     view.outdated.discard(slot.key)
+    view.oversized.discard(slot.key)
     view.missing.discard(slot.key)
     view.room.missing.discard(view.place(slot.key))
     view.ailing.discard(slot.key)

@@ -49,6 +49,7 @@ class Cause(str, Enum):  # noqa: UP042 - written to JSON as its value
     OPERATOR = "operator"
     SURPLUS = "surplus"
     OUTDATED = "outdated"
+    MEMORY = "memory"
     NOT_LAUNCHED = "not_launched"
     UNKNOWN = "unknown"
 
@@ -57,6 +58,7 @@ _OF_ENDING = {
     Ending.STOPPED: Cause.OPERATOR,
     Ending.SURPLUS: Cause.SURPLUS,
     Ending.OUTDATED: Cause.OUTDATED,
+    Ending.MEMORY: Cause.MEMORY,
     Ending.NEVER_REGISTERED: Cause.REGISTRATION_TIMEOUT,
     Ending.REGISTRATION_LOST: Cause.REGISTRATION_LOST,
     Ending.UNHEALTHY: Cause.UNHEALTHY,

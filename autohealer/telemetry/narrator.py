@@ -15,7 +15,7 @@ from autohealer.core.actions import Drain, Kill, Plan, Spawn
 from autohealer.core.binding import child_of
 from autohealer.core.health import Check, Verdict
 from autohealer.core.model import Incarnation, Occupant, Phase, Slot, Stop, Store, View
-from autohealer.core.reasons import of_epidemic, of_exit, of_mass_loss
+from autohealer.core.reasons import of_bytes, of_epidemic, of_exit, of_mass_loss
 from autohealer.core.strangers import Standing
 from autohealer.core.turns import has_bonds
 
@@ -93,6 +93,8 @@ class Narrator:
             case events.HealthReported(name, check, verdict, why):
                 if verdict is not Verdict.UNHEALTHY or not view.room.epidemic.on:
                     self._tell_health(name, check, verdict, why)  # else one line tells of all
+            case events.MemoryReported(name, rss_bytes):
+                self._tell_memory(name, rss_bytes, view)
             case events.StopRequested():
                 self._logger.info("stopping", how=view.desired.stop.value, workers=len(view.key_of))
             case events.InvariantBroken(violations):
@@ -204,6 +206,15 @@ class Narrator:
             worker.info("worker_well", check=check.value)
         else:
             worker.warning(f"worker_{verdict.value}", check=check.value, why=why)
+
+    def _tell_memory(self, name: Incarnation, rss_bytes: int, view: View) -> None:
+        worker, limit_bytes = self._worker(name, None), view.policy.memory_restart_bytes or 0
+        tell, event = (
+            (worker.warning, "worker_oversized")
+            if rss_bytes > limit_bytes
+            else (worker.info, "worker_fits_again")
+        )
+        tell(event, uses=of_bytes(rss_bytes), may=of_bytes(limit_bytes))
 
     def _tell_epidemic(self, view: View) -> None:
         self._ailing = view.room.epidemic.on

@@ -1,4 +1,4 @@
-"""Troubles of workers that are asked for their health: they fail, cannot serve, or stand still.
+"""Troubles of workers that are asked for their health: they fail, cannot serve, or stand still; or use too much memory.
 
 Must never know: plans, the oracle.
 """
@@ -11,6 +11,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING
 
 from tests.simulation.script import Whom, chosen
+from tests.simulation.weighing import grow
 
 if TYPE_CHECKING:
     from tests.simulation.stage import Stage
@@ -48,3 +49,18 @@ class CannotServe:
         ):
             if world.unfit(worker):
                 world.later(for_s, partial(world.fit, worker))
+
+
+@dataclass(frozen=True, slots=True)
+class Grow:
+    """Workers use more memory than they may, for a time, one for each, or for ever."""
+
+    whom: Whom
+    for_s: tuple[float | None, ...] = (None,)
+
+    def strike(self, stage: Stage) -> None:
+        """Make them large."""
+        for worker, for_s in zip(
+            chosen(stage.world.workers(), self.whom), cycle(self.for_s), strict=False
+        ):
+            grow(stage, worker, for_s)

@@ -23,6 +23,7 @@ from autohealer.daemon.mailbox import Mailbox
 from tests.simulation.agency import AgentPort
 from tests.simulation.anonymity import SimulatedBinder
 from tests.simulation.asking import Asker
+from tests.simulation.weighing import Weigher
 from tests.support.fakes import FakeProcesses, FakeRegistry
 from tests.support.history import DaemonStarted, Discarded, StoreIs
 
@@ -182,6 +183,7 @@ class SimulatedDaemon:
         self.registry = _Registry(self.post, world, self.fuse, self._clock)
         self.agent = None if world.agent is None else AgentPort(world, world.agent, self.fuse.burn)
         self.asker = Asker(world, self.post)
+        self.weigher = Weigher(world, self.post)
         self.binder = (
             None
             if world.names is None
@@ -211,6 +213,7 @@ class SimulatedDaemon:
             self._clock,
             [
                 self._count_rounds,
+                self.weigher.observe,
                 *(() if self.agent is None else (self.asker.observe,)),
                 *observers,
             ],

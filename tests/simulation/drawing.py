@@ -16,7 +16,7 @@ from dataclasses import fields, is_dataclass, replace
 
 from autohealer.core.model import Exit
 from autohealer.core.policy import Registrar, Restart
-from tests.simulation.ailing import CannotServe, Sicken
+from tests.simulation.ailing import CannotServe, Grow, Sicken
 from tests.simulation.faults import (
     Crash,
     CrashNewborn,
@@ -84,6 +84,7 @@ ASKED_SHARE = 0.6
 """Of these."""
 ANONYMOUS_SHARE = 0.15
 DONE_SHARE = 0.15
+LARGE_SHARE = 0.25
 OF_REGISTRANTS = (Freeze, IllBirths, Overlooked, Unprovable, NameTaken)
 """Troubles of what registers itself, or is found by its registration."""
 OF_NAMES = (Overlooked, Unprovable, NameTaken, ReusePid)
@@ -286,8 +287,22 @@ def drawn(seed: int) -> Script:
     elif share < AGENT_SHARE + ANONYMOUS_SHARE:
         script = _anonymous(script, deck)
     if rng.random() < DONE_SHARE:
-        return replace(script, restart=rng.choice((Restart.ON_FAILURE, Restart.NEVER)))
+        script = replace(script, restart=rng.choice((Restart.ON_FAILURE, Restart.NEVER)))
+    if rng.random() < LARGE_SHARE:
+        large = tuple(_growths(deck, script))
+        return replace(script, troubles=(*script.troubles, *large))
     return script
+
+
+def _growths(deck: Deck, script: Script) -> Iterator[At]:
+    """Some grow too large, or most of them together: close to another trouble, or some time after all of them."""
+    rng = deck.rng
+    last_s = max((at.at_s for at in script.troubles), default=0.0)
+    for _ in range(rng.randint(1, 5)):
+        close_s = rng.choice([at.at_s for at in script.troubles] or [1.0]) + deck.about_s()
+        at_s = rng.choice((close_s, rng.uniform(1.0, last_s + 60.0)))
+        whom = rng.choice(((deck.one(),), deck.some(), deck.most()))
+        yield At(at_s, Grow(whom, rng.choice(((None,), (None,), deck.each(0.2, 30.0)))))
 
 
 def _anonymous(script: Script, deck: Deck) -> Script:

@@ -23,6 +23,7 @@ from autohealer.core import (
     readiness,
     reconcile,
     registrations,
+    replacing,
     slots,
     storeroom,
 )
@@ -64,6 +65,7 @@ ENDING = reconcile._ending
 LAUNCH_ORDERED = ordering._launch_ordered
 STORE_CHANGED = storeroom.store_changed
 TURN = readiness._turn
+WEIGHED = replacing.weighed
 
 
 def _checks_nothing(view: View, plan: Plan) -> tuple[str, ...]:
@@ -244,6 +246,17 @@ def _exchanges_all(view: View) -> int | None:
     return min(view.outdated, default=None) if view.desired.stop is Stop.NO else None
 
 
+def _replaces_all_that_are_large(view: View) -> int | None:
+    """Replaces who uses too much memory whatever becomes of the others."""
+    return min(view.oversized, default=None) if view.desired.stop is Stop.NO else None
+
+
+def _forgets_no_size(view: View, name: Incarnation, rss_bytes: int) -> None:
+    """Replaces who was too large once, although it is not any more."""
+    if rss_bytes:
+        WEIGHED(view, name, rss_bytes)
+
+
 def _takes_for_current(
     view: View, name: Incarnation, pid: int, age_s: float, revision: str
 ) -> None:
@@ -358,6 +371,10 @@ MUTANTS: dict[str, list[Patch]] = {
         (registrations, "held_registration", _holds_nothing),
     ],
     "exchanges all that is outdated": [(reconcile, "next_outdated", _exchanges_all)],
+    "replaces all that are too large": [
+        (reconcile, "next_oversized", _replaces_all_that_are_large)
+    ],
+    "forgets no size": [(evolve, "weighed", _forgets_no_size)],
     "adopts what is outdated as current": [(adoption, "adopted", _takes_for_current)],
     "binds a foreign child": [(binding, "_candidates", _takes_foreigners)],
     "launches two at a time": [(reconcile, "in_turn", _waits_for_no_turn)],

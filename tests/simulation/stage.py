@@ -19,6 +19,7 @@ from autohealer.core.health import NO_CHECKS, Check, HealthRules
 from autohealer.core.model import Desired, Incarnation, Stop, Store
 from autohealer.core.policy import Policy, Registrar, Restart
 from tests.simulation.daemons import DaemonKilled, SimulatedDaemon
+from tests.simulation.weighing import LARGE_BYTES
 from tests.simulation.world import KNOWN_WITHIN_S, SESSION_S, World
 from tests.support.history import (
     DaemonEnded,
@@ -46,8 +47,11 @@ POLICY = Policy(
     budget_burst_each=1,
     budget_per_s=1.0,
     budget_per_s_each=0.15,
+    memory_restart_bytes=LARGE_BYTES // 2,
+    memory_patience_s=5.0,
+    memory_soon_s=20.0,
 )
-"""The defaults, with a budget that a storm among nine workers can spend."""
+"""The defaults, with a budget that a storm among nine workers can spend, and less patience with large ones."""
 ASKED = HealthRules(frozenset({Check.READINESS, Check.LIVENESS}), spread_s=KNOWN_WITHIN_S)
 GENERATIONS_APART = 1_000_000
 """A later daemon's generations begin this much higher, as microseconds since the epoch do."""

@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from autohealer.core.policy import Registrar, Restart
+from autohealer.core.policy import Policy, Registrar, Restart
 from autohealer.daemon.ports import Observer
+from tests.simulation.ailing import Grow
 from tests.simulation.drawing import LAG_MAX_S, LASTS_S
 from tests.simulation.luck import Luck
 from tests.simulation.script import Ending, Script, in_python
@@ -142,7 +143,7 @@ def _replicas_max(script: Script) -> int:
 
 
 def _renews(script: Script) -> bool:
-    return any(isinstance(at.trouble, Respecify) for at in script.troubles)
+    return any(isinstance(at.trouble, Respecify | Grow) for at in script.troubles)
 
 
 def rules(
@@ -177,7 +178,8 @@ def recovery_bound_s(
     A frozen worker's session ends; after a reconnect or a mass loss there is a settle time each; what never
     registered has its timeout, what failed its longest back-off, what is told to go its grace and two more kills;
     launches share one window (a second each at worst) and one budget; a resisting tree has been relieved by then.
-    Where one after another is replaced (`renews`), each may take its grace to end, and time to register and to serve.
+    Where one after another is replaced (`renews`), each may take its grace to end, and time to register and to serve;
+    for its memory perhaps only after a while, and after the back-off of one whose predecessor grew as soon.
     Programs that choose their names wait besides, before each launch, until who lost its child has had its time.
     Where nobody is replaced, after a mass loss each waits for a replacement of the one before that does not come.
     """
@@ -200,5 +202,10 @@ def recovery_bound_s(
         + launches_s
         + turns * policy.settle_s
         + 2 * REJOINS_WITHIN_S
-        + (replicas * (policy.grace_s + 2 * policy.kill_retry_s + RENEWED_S) if renews else 0.0)
+        + (_renewed_s(policy, replicas) if renews else 0.0)
     )
+
+
+def _renewed_s(policy: Policy, replicas: int) -> float:
+    each_s = policy.grace_s + 2 * policy.kill_retry_s + RENEWED_S
+    return replicas * each_s + policy.memory_patience_s + policy.memory_soon_s

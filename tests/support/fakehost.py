@@ -49,7 +49,7 @@ class Holder(Protocol):
 class FakeProcess:
     """One worker's process, and how many others of its tree live beside it, which may resist every kill.
 
-    A `sick` one fails its liveness probe, an `unfit` one its readiness probe.
+    A `sick` one fails its liveness probe, an `unfit` one its readiness probe; `rss_bytes` is what it uses of memory.
     A tree that `lingers` takes its time after a TERM. An `unreadable` process can be proven by nobody but the daemon
     that launched it, unless its `record_proves` it; until then it is `held`. An `overlooked` one only its registration
     shows.
@@ -66,6 +66,7 @@ class FakeProcess:
     frozen: bool = False
     sick: bool = False
     unfit: bool = False
+    rss_bytes: int = 0
     ignores_term: bool = False
     tree: int = 0
     resists: bool = False

@@ -11,7 +11,7 @@ I4  a healthy worker (no fault hit it, or it has registered again since) is neve
     after a mass loss nobody is ended before the hold is over, then only one by one
 I5  no signal to another process than the one meant or to one not proven to be ours; bystanders and their znodes live
 I6  a stop ends in time and leaves nothing but what is not proven to be ours; who is asked to end has its grace
-I12 see `ailments`: workers that are asked for their health
+I12 see `ailments`: workers that are asked for their health; I13 see `sizes`: those that use too much memory
 I7  restarts stay within the group's budget, and no generation is used twice
 I11 who is outdated is replaced one at a time, each ready before the next, and while every slot is filled
 
@@ -37,17 +37,18 @@ from tests.support.ledgers import NEVER, Census, Life, RestartLedger, Rules
 from tests.support.losses import MassLosses
 from tests.support.overlaps import Overlaps
 from tests.support.renewals import Renewals
+from tests.support.sizes import OVERSIZED, violations_of_size
 
 
 def violations_of(history: Iterable[tale.Record], rules: Rules) -> list[str]:
     """Every broken invariant, as `I4 at 12.345: slot 3 generation 7 …`; empty when all hold."""
     judge, records = _Judge(rules), tuple(history)
-    last: tale.Record | None = None
-    for last in records:
-        judge.witness(last)
-    if not isinstance(last, tale.Closed):
+    for record in records:
+        judge.witness(record)
+    if not records or not isinstance(records[-1], tale.Closed):
         judge.violations.append("the history has no end: nothing can be said of what came last")
-    return [*judge.violations, *violations_of_health(records, rules)]
+    more = violations_of_health(records, rules) + violations_of_size(records, rules)
+    return judge.violations + more
 
 
 class _Judge:
@@ -261,10 +262,9 @@ class _Judge:
         if self._stop_asked_at is not None or self._is_surplus(life) or KNOWN_SICK in life.ailments:
             self._losses.leave(life, self._at, self._replicas)
             return
-        if self._is_outdated(life) and self._at <= life.lost_at + self._rules.sight_s:
-            self._losses.leave(
-                life, self._at, self._replicas
-            )  # that it is missing was not seen yet
+        is_excused = self._is_outdated(life) or OVERSIZED in life.ailments
+        if is_excused and self._at <= life.lost_at + self._rules.sight_s:
+            self._losses.leave(life, self._at, self._replicas)  # not seen yet that it is missing
         elif wrong := self._losses.end(life.name, self._at, self._replicas):
             self._say("I4", f"{life.name} was ended {wrong}")
         if self._store_up is False and self._at > self._store_since + self._rules.clock_s:

@@ -20,6 +20,7 @@ from autohealer.core.events import (
     HealthReported,
     InvariantBroken,
     ListFailed,
+    MemoryReported,
     RegistrantDead,
     RegistrationRead,
     RegistryWiped,
@@ -263,6 +264,7 @@ FACTS: dict[str, list[Fact]] = {
     "HealthReported:unhealthy": [
         lambda s: HealthReported(_me(s), Check.LIVENESS, Verdict.UNHEALTHY, "why")
     ],
+    "MemoryReported": [lambda s: MemoryReported(_me(s), 10**12)],
     "StoreChanged": [lambda _: StoreChanged(Store.LOST)],
     "SessionTimeoutGranted": [lambda _: SessionTimeoutGranted(60.0, 0.1)],
     "WorkersListed:with": [lambda s: s.lists(_me(s))],

@@ -118,6 +118,7 @@ def kill(ending: Ending) -> Kill:
             "answered 500",
         ),
         (Exit(signal=6), Drain(3, NAME, "no ping", Ending.WATCHDOG), "watchdog", "no ping"),
+        (Exit(code=0), Drain(3, NAME, "uses 2 GiB", Ending.MEMORY), "memory", "uses 2 GiB"),
         (Exit(signal=9), kill(Ending.FROZEN), "frozen", "the daemon's reason"),
         (Exit(code=0), Drain(3, NAME, "stopping", Ending.STOPPED), "operator", "stopping"),
         (Exit(code=1), Drain(3, NAME, "surplus: 2 wanted", Ending.SURPLUS), "surplus", "surplus"),

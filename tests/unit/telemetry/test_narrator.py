@@ -49,6 +49,7 @@ ONE_OF_EACH: dict[type, tuple[events.Event, str | None]] = {
         events.HealthReported(NAME, Check.LIVENESS, Verdict.UNHEALTHY, "answered 500"),
         "worker_unhealthy",
     ),
+    events.MemoryReported: (events.MemoryReported(NAME, 2**30), "worker_oversized"),
     events.StoreChanged: (events.StoreChanged(Store.SUSPENDED), "zookeeper_suspended"),
     events.SessionTimeoutGranted: (events.SessionTimeoutGranted(42.0, 0.5), None),
     events.WorkersListed: (

@@ -1,0 +1,152 @@
+"""Workers that use more memory than they may: when a daemon may replace them, and that it does (I13).
+
+Theory of operation. A worker is *oversized* from a fault on until its relief, when whoever looks knows of it. One that
+is ended although nothing else is wrong with it was ended for that: not before the last one that was has a successor
+that has registered, or a while has passed, and not at once while a slot is empty. Whether anybody may be ended at all
+is for the oracle's other judge, as of those that are well. A history is replayed once, beside that one.
+
+Must never know: processes, plans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from autohealer.core.model import Incarnation
+from autohealer.core.policy import Restart
+from tests.support.history import (
+    Closed,
+    DaemonEnded,
+    DaemonStarted,
+    Deregistered,
+    Emptied,
+    Ended,
+    Fault,
+    Harm,
+    Launched,
+    Record,
+    Registered,
+    Relief,
+    Respecified,
+    Signalled,
+    StopAsked,
+    Wanted,
+)
+from tests.support.ledgers import NEVER, Rules
+
+OVERSIZED = "oversized"
+"""The kind of the fault."""
+KNOWN_LATE_S = 2.0
+"""What is true for so long the daemon knows."""
+
+
+def violations_of_size(history: Iterable[Record], rules: Rules) -> list[str]:
+    """Every broken promise about workers that use too much memory."""
+    judge = _Judge(rules)
+    return [sentence for record in history for sentence in judge.witness(record)]
+
+
+@dataclass(slots=True)
+class _Judge:
+    rules: Rules
+    at: float = NEVER
+    replicas: int = 0
+    alone: bool = True
+    """Whether nobody looks: no daemon, or one that is being stopped."""
+    started_at: float = NEVER
+    respecified_at: float = NEVER
+    born: dict[Incarnation, float] = field(default_factory=dict)
+    registered: dict[Incarnation, float] = field(default_factory=dict)
+    has_registered: set[Incarnation] = field(default_factory=set)
+    ill: set[Incarnation] = field(default_factory=set)
+    oversized: dict[Incarnation, float] = field(default_factory=dict)
+    emptied_at: dict[int, float] = field(default_factory=dict)
+    last: Incarnation | None = None
+    last_at: float = NEVER
+
+    def witness(self, record: Record) -> Iterator[str]:
+        """What is wrong with it."""
+        self.at = max(self.at, record.at)
+        match record:
+            case Fault(_, kind, harm, Incarnation() as name) if harm is not Harm.DISTURBS:
+                if kind != OVERSIZED:
+                    self.ill.add(name)
+                elif name in self.born:
+                    self.oversized[name] = self.at
+            case Relief(_, kind, Incarnation() as name) if kind == OVERSIZED:
+                self.oversized.pop(name, None)
+            case Signalled(_, name):
+                yield from self._ended(name)
+            case Closed():
+                yield from self._closed()
+            case _:
+                self._surroundings(record)
+
+    def _surroundings(self, record: Record) -> None:
+        match record:
+            case Wanted(_, replicas):
+                self.replicas = replicas
+            case Respecified():
+                self.respecified_at = self.at
+            case Launched(_, name):
+                self.born[name] = self.at
+                self.emptied_at.pop(name.slot, None)
+            case Registered(_, name):
+                self.registered[name] = self.at
+                self.has_registered.add(name)
+            case Deregistered(_, name):
+                self.registered.pop(name, None)
+            case Ended(_, name, left):
+                self.oversized.pop(name, None)
+                if not left:
+                    self.emptied_at[name.slot] = self.at
+            case Emptied(_, name):
+                self.emptied_at[name.slot] = self.at
+            case DaemonStarted():
+                self.alone, self.last, self.started_at = False, None, self.at
+            case DaemonEnded() | StopAsked():
+                self.alone = True
+            case _:
+                pass
+
+    def _ended(self, name: Incarnation) -> Iterator[str]:
+        """A daemon signals it."""
+        since = self.oversized.pop(name, None)
+        if since is None or not self._is_for_its_size(name):
+            return
+        before, before_at, self.last, self.last_at = self.last, self.last_at, name, self.at
+        policy = self.rules.policy
+        is_early = before is not None and self.at - before_at < policy.memory_soon_s
+        if before is not None and is_early and not self._has_successor(before):
+            yield self._said(f"{name} was ended before the successor of {before} was ready")
+        empty = [slot for slot, at in self.emptied_at.items() if self.at - at > KNOWN_LATE_S]
+        empty = [slot for slot in empty if slot < self.replicas]
+        is_hasty = self.at - since < policy.memory_patience_s
+        if empty and is_hasty and policy.restart is Restart.ALWAYS:
+            yield self._said(f"{name} was ended at once while slot {empty[0]} was empty")
+
+    def _is_for_its_size(self, name: Incarnation) -> bool:
+        """Whether it can have been ended for nothing else."""
+        is_wanted = name.slot < self.replicas and not self.alone and name not in self.ill
+        is_current = self.born[name] >= self.respecified_at
+        return (
+            is_wanted and is_current and self.at - self.registered.get(name, self.at) > KNOWN_LATE_S
+        )
+
+    def _has_successor(self, name: Incarnation) -> bool:
+        """Whether another one has registered in its slot since, or none is wanted there."""
+        return name.slot >= self.replicas or any(
+            other.slot == name.slot and other.generation > name.generation
+            for other in self.has_registered
+        )
+
+    def _closed(self) -> Iterator[str]:
+        """Whoever was too large for long has been replaced."""
+        long_s = self.rules.whole_within_s
+        for name, since in self.oversized.items():
+            if not self.alone and self.at - max(since, self.started_at) > long_s:
+                yield self._said(f"{name} is still there and too large")
+
+    def _said(self, sentence: str) -> str:
+        return f"I13 at {self.at:.3f}: {sentence}"
