@@ -219,7 +219,7 @@ class _Judge:
             return False
         if self._at - self._impaired_at <= policy.intensity_period_s or self._is_surplus(life):
             return False
-        if life.serves_from is None or self._at - life.serves_from <= policy.stable_s:
+        if life.served_s(self._at) <= policy.stable_s:
             return False
         if self._ledger.balance(self._at) < 1.0 + self._ledger.slack:
             return False
@@ -262,9 +262,8 @@ class _Judge:
             self._losses.leave(life, self._at, self._replicas)
             return
         if self._is_outdated(life) and self._at <= life.lost_at + self._rules.sight_s:
-            self._losses.leave(
-                life, self._at, self._replicas
-            )  # that it is missing was not seen yet
+            # That it is missing was not seen yet.
+            self._losses.leave(life, self._at, self._replicas)
         elif wrong := self._losses.end(life.name, self._at, self._replicas):
             self._say("I4", f"{life.name} was ended {wrong}")
         if self._store_up is False and self._at > self._store_since + self._rules.clock_s:
@@ -434,6 +433,8 @@ class _Judge:
                 life.doomed = True
             case Harm.UNREGISTERS if life is not None:
                 life.fall_ill(kind)
+            case Harm.WITHHOLDS if life is not None:
+                life.cannot_serve(kind)
             case Harm.DISTURBS if life is not None:
                 life.overlooked = True
 
@@ -445,6 +446,5 @@ class _Judge:
             self._impaired_at = self._at
         for life in self._census.all_present():
             if target in {None, life.name}:
-                life.ailments.discard(kind)
-                life.unprovable = life.unprovable and kind != UNPROVABLE
+                life.get_over(kind, known_at=self._at + self._rules.asked_within_s)
         self._note_service()
