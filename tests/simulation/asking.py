@@ -41,6 +41,8 @@ class Asker:
         self._world = world
         self._post = post
         self._said: dict[Incarnation, dict[Check, Verdict]] = {}
+        self._unsaid: set[Incarnation] = set()
+        """Those not to be asked before they have said that they are ready."""
         self._count = 0
 
     def observe(self, facts: Sequence[Event], plan: Plan, _view: View) -> None:
@@ -49,6 +51,9 @@ class Asker:
             match fact:
                 case WorkerSpawned(name) | WorkerAdopted(name):
                     self._begin(name)
+                case HealthReported(name, Check.NOTIFY, Verdict.WELL):
+                    self._unsaid.discard(name)
+                    self._later(name, SOON_S * self._world.luck.share("ready", name), once=True)
                 case WorkerExited(name) | TreeEmptied(name):
                     self._said.pop(name, None)
                 case _:
@@ -64,28 +69,41 @@ class Asker:
     def _begin(self, name: Incarnation) -> None:
         if name not in self._said:
             self._said[name] = {Check.RUNNING: Verdict.WELL}
+            if self._world.voices is not None and self._world.voices.rules.is_awaited:
+                self._unsaid.add(name)
             self._later(name, SOON_S * self._world.luck.share("asked", name))
 
-    def _later(self, name: Incarnation, delay_s: float) -> None:
-        self._world.later(delay_s, lambda: self._ask(name))
+    def _later(self, name: Incarnation, delay_s: float, *, once: bool = False) -> None:
+        self._world.later(delay_s, lambda: self._ask(name, once=once))
 
-    def _ask(self, name: Incarnation) -> None:
+    def _ask(self, name: Incarnation, *, once: bool) -> None:
         if name not in self._said:
             return
         for process in self._world.workers():
             if process.name == name:
                 self._hear(process)
+        if once:
+            return
         self._count += 1
         self._later(name, ASKED_EVERY_S * self._world.luck.between(0.9, 1.0, name, self._count))
 
     def _hear(self, process: FakeProcess) -> None:
         said = self._said[process.name]
-        found = {Check.RUNNING: Verdict.UNHEALTHY if process.frozen else Verdict.WELL}
-        if self._world.asked and not process.frozen:
-            found[Check.LIVENESS] = Verdict.UNHEALTHY if process.sick else Verdict.WELL
-            found[Check.READINESS] = Verdict.UNREADY if process.unfit else Verdict.WELL
+        found: dict[Check, Verdict] = {}
+        is_agents = self._world.agent is not None
+        if is_agents:
+            found[Check.RUNNING] = Verdict.UNHEALTHY if process.frozen else Verdict.WELL
+        if self._is_asked(process):
+            is_mute = process.frozen  # it does not answer in time
+            found[Check.LIVENESS] = Verdict.UNHEALTHY if process.sick or is_mute else Verdict.WELL
+            found[Check.READINESS] = Verdict.UNREADY if process.unfit or is_mute else Verdict.WELL
         for check, verdict in found.items():
             if said.get(check) is not verdict:
                 said[check] = verdict
                 why = "" if verdict is Verdict.WELL else f"it is {check.value} no more"
                 self._post(HealthReported(process.name, check, verdict, why))
+
+    def _is_asked(self, process: FakeProcess) -> bool:
+        if not self._world.asked or process.name in self._unsaid:
+            return False
+        return not (process.frozen and self._world.agent is not None)  # that is seen otherwise

@@ -23,6 +23,7 @@ from autohealer.daemon.mailbox import Mailbox
 from tests.simulation.agency import AgentPort
 from tests.simulation.anonymity import SimulatedBinder
 from tests.simulation.asking import Asker
+from tests.simulation.hearing import Hearing
 from tests.simulation.weighing import Weigher
 from tests.support.fakes import FakeProcesses, FakeRegistry
 from tests.support.history import DaemonStarted, Discarded, StoreIs
@@ -82,6 +83,7 @@ class _Processes(FakeProcesses):
         self._world = world
         self._told_at = 0.0
         self._starting = False
+        self.about_to_launch: Callable[[Incarnation], None] = lambda _name: None
 
     def adopt_all(self) -> int:
         """At a start everything is told before the first decision."""
@@ -93,6 +95,7 @@ class _Processes(FakeProcesses):
     def spawn(self, name: Incarnation) -> None:
         """Launch."""
         self._fuse.burn()
+        self.about_to_launch(name)
         super().spawn(name)
 
     def terminate(self, name: Incarnation) -> None:
@@ -184,6 +187,9 @@ class SimulatedDaemon:
         self.agent = None if world.agent is None else AgentPort(world, world.agent, self.fuse.burn)
         self.asker = Asker(world, self.post)
         self.weigher = Weigher(world, self.post)
+        self.hearing = None if world.voices is None else Hearing(world.voices, self.post)
+        if self.hearing is not None:
+            self.processes.about_to_launch = self.hearing.about_to_launch
         self.binder = (
             None
             if world.names is None
@@ -214,7 +220,8 @@ class SimulatedDaemon:
             [
                 self._count_rounds,
                 self.weigher.observe,
-                *(() if self.agent is None else (self.asker.observe,)),
+                *((self.asker.observe,) if world.asked or self.agent is not None else ()),
+                *(() if self.hearing is None else (self.hearing.observe,)),
                 *observers,
             ],
             gauge=lambda: 1.0,
@@ -263,6 +270,8 @@ class SimulatedDaemon:
         self.executor.cancel()
         self.processes.release()
         self.asker.close()
+        if self.hearing is not None:
+            self.hearing.close()
         self.post.is_open = False
         if self.agent is not None:
             self.agent.close()

@@ -16,7 +16,8 @@ from dataclasses import fields, is_dataclass, replace
 
 from autohealer.core.model import Exit
 from autohealer.core.policy import Registrar, Restart
-from tests.simulation.ailing import CannotServe, Grow, Sicken
+from tests.simulation.ailing import Grow
+from tests.simulation.care import asked
 from tests.simulation.faults import (
     Crash,
     CrashNewborn,
@@ -29,7 +30,7 @@ from tests.simulation.faults import (
     Unprovable,
 )
 from tests.simulation.script import At, Ending, Script, Trouble, Whom
-from tests.simulation.stage import POLICY
+from tests.simulation.stage import POLICY, WATCHDOG_S
 from tests.simulation.surroundings import (
     CutDaemon,
     CutPlanShort,
@@ -73,6 +74,7 @@ DEADLINES_S = (
     POLICY.grace_s + POLICY.kill_retry_s,
     POLICY.stable_s,
     POLICY.registration_timeout_s,
+    WATCHDOG_S,
     POLICY.backoff_initial_s,
     4 * POLICY.backoff_initial_s,
 )
@@ -83,6 +85,7 @@ AGENT_SHARE = 0.15
 ASKED_SHARE = 0.6
 """Of these."""
 ANONYMOUS_SHARE = 0.15
+ASKED_SELF_SHARE = 0.12
 DONE_SHARE = 0.15
 LARGE_SHARE = 0.25
 OF_REGISTRANTS = (Freeze, IllBirths, Overlooked, Unprovable, NameTaken)
@@ -286,6 +289,8 @@ def drawn(seed: int) -> Script:
         script = _for_an_agent(script, deck)
     elif share < AGENT_SHARE + ANONYMOUS_SHARE:
         script = _anonymous(script, deck)
+    elif share < AGENT_SHARE + ANONYMOUS_SHARE + ASKED_SELF_SHARE:
+        script = asked(script, deck)
     if rng.random() < DONE_SHARE:
         script = replace(script, restart=rng.choice((Restart.ON_FAILURE, Restart.NEVER)))
     if rng.random() < LARGE_SHARE:
@@ -333,26 +338,8 @@ def _for_an_agent(script: Script, deck: Deck) -> Script:
     Of most of them some are asked for their health, and ail.
     """
     troubles = tuple(at for at in script.troubles if not _is_of_registrants(at.trouble))
-    asked = deck.rng.random() < ASKED_SHARE
-    ailments = tuple(_ailments(deck, script)) if asked else ()
-    return replace(script, troubles=(*troubles, *ailments), registrar=Registrar.AGENT, asked=asked)
-
-
-def _ailments(deck: Deck, script: Script) -> Iterator[At]:
-    """Some ail, or most of them together, some time in the story or after it."""
-    rng = deck.rng
-    last_s = max((at.at_s for at in script.troubles), default=0.0)
-    for _ in range(rng.randint(1, 6)):
-        at_s = rng.uniform(1.0, last_s + 30.0)
-        whom = rng.choice(((deck.one(),), deck.some(), deck.most()))
-        for_s = rng.choice(((None,), deck.each(0.2, 30.0)))
-        draw = rng.random()
-        if draw < 0.45:
-            yield At(at_s, Sicken(whom, for_s))
-        elif draw < 0.75:
-            yield At(at_s, CannotServe(whom, deck.each(0.2, 20.0)))
-        else:
-            yield At(at_s, Freeze(whom, for_s))
+    script = replace(script, troubles=troubles, registrar=Registrar.AGENT)
+    return asked(script, deck) if deck.rng.random() < ASKED_SHARE else script
 
 
 def _is_of_registrants(trouble: Trouble) -> bool:

@@ -56,6 +56,7 @@ from autohealer.core.slots import put
 from autohealer.daemon import loop
 from autohealer.daemon.executor import Executor
 from autohealer.daemon.ports import Gone, Unreadable
+from tests.simulation.mutants_of_care import MUTANTS as OF_CARE
 from tests.unit.core.test_mutants import MUTANTS as OF_THE_CORE
 from tests.unit.core.test_mutants import Patch
 
@@ -383,5 +384,7 @@ MUTANTS: dict[str, list[Patch]] = {
     "forgets what was done": [(completion, "was_done", _forgets_what_was_done)],
     "adopts without proof": [(Executor, "_inspect", _adopts_without_proof)],
 }
+
+MUTANTS |= OF_CARE
 
 WITHOUT_SELF_CHECK: Patch = (loop, "violations_of", _checks_nothing)

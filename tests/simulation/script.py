@@ -55,7 +55,7 @@ class Script:
     """One story; `hasty`: its end does not wait for calm; `again_after_s`: when a stop is asked for a second time.
 
     `registrar`: who registers the workers; `restart`: who of them is replaced; `asked`: whether they are asked how they
-    are.
+    are; `notify`: whether they are to say that they are ready; `watchdog`: and again and again that they are well.
     """
 
     replicas: int
@@ -67,6 +67,8 @@ class Script:
     registrar: Registrar = Registrar.SELF
     restart: Restart = Restart.ALWAYS
     asked: bool = False
+    notify: bool = False
+    watchdog: bool = False
 
 
 def chosen(among: Iterable[FakeProcess], whom: Whom) -> list[FakeProcess]:

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 
 from autohealer.core.completion import fewest_wanted, newly_done
 from autohealer.core.events import DetachRequested, ReplicasSet, StopRequested, WorkerWasDone
-from autohealer.core.health import NO_CHECKS, Check, HealthRules
+from autohealer.core.health import Check, HealthRules
 from autohealer.core.model import Desired, Incarnation, Stop, Store
 from autohealer.core.policy import Policy, Registrar, Restart
+from autohealer.probes.notify import NotifyRules
 from tests.simulation.daemons import DaemonKilled, SimulatedDaemon
+from tests.simulation.voices import Voices
 from tests.simulation.weighing import LARGE_BYTES
 from tests.simulation.world import KNOWN_WITHIN_S, SESSION_S, World
 from tests.support.history import (
@@ -52,11 +54,19 @@ POLICY = Policy(
     memory_soon_s=20.0,
 )
 """The defaults, with a budget that a storm among nine workers can spend, and less patience with large ones."""
-ASKED = HealthRules(frozenset({Check.READINESS, Check.LIVENESS}), spread_s=KNOWN_WITHIN_S)
+WATCHDOG_S = 4.0
 GENERATIONS_APART = 1_000_000
 """A later daemon's generations begin this much higher, as microseconds since the epoch do."""
 RETRY_S = 1.0
 """A daemon that finds no store at its start is started again after this."""
+
+
+def _health(*, asked: bool, notify: bool, watchdog: bool) -> HealthRules:
+    """As `autohealer.settings` computes it."""
+    checks = {Check.READINESS, Check.LIVENESS} if asked else set()
+    checks |= {Check.NOTIFY} if notify else set()
+    checks |= {Check.WATCHDOG} if watchdog else set()
+    return HealthRules(frozenset(checks), WATCHDOG_S / 2 if watchdog else KNOWN_WITHIN_S)
 
 
 class Stage:
@@ -71,13 +81,19 @@ class Stage:
         restart: Restart = Restart.ALWAYS,
         *,
         asked: bool = False,
+        notify: bool = False,
+        watchdog: bool = False,
     ) -> None:
         self.world = World(luck, registrar, asked=asked)
+        if notify or watchdog:
+            start_s = POLICY.registration_timeout_s
+            rules = NotifyRules(notify, start_s, WATCHDOG_S if watchdog else None)
+            self.world.voices = Voices(self.world, rules)
         self._policy = replace(
             POLICY,
             registrar=registrar,
             restart=restart,
-            health=ASKED if asked else NO_CHECKS,
+            health=_health(asked=asked, notify=notify, watchdog=watchdog),
         )
         self.replicas = replicas
         self._revisions = 0

@@ -76,6 +76,8 @@ class _Story:
             script.registrar,
             script.restart,
             asked=script.asked,
+            notify=script.notify,
+            watchdog=script.watchdog,
         )
 
     async def run(self) -> Outcome:
@@ -92,6 +94,8 @@ class _Story:
         stage.world.tell(Closed(stage.now))
         if stage.daemon is not None:
             stage.daemon.die()
+        if stage.world.voices is not None:
+            stage.world.voices.close()
         history = tuple(stage.world.history)
         violations = (
             *stage.accidents,
@@ -108,6 +112,8 @@ class _Story:
     def _no_more_troubles(self) -> None:
         stage = self._stage
         stage.world.tempers.clear()
+        if stage.world.voices is not None:
+            stage.world.voices.ready_after_s.clear()
         if stage.daemon is not None:
             stage.daemon.fuse.actions_left = None
         self._tell(stage.now, "no more troubles")
@@ -163,6 +169,7 @@ def rules(
         quiet_s=QUIET_S,
         sight_s=LAG_MAX_S,
         asked_within_s=KNOWN_WITHIN_S + LAG_MAX_S,
+        registers_the_ready=registrar is Registrar.AGENT,
     )
 
 

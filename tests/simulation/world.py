@@ -21,20 +21,18 @@ from autohealer.core.model import Exit, Incarnation
 from autohealer.core.policy import Registrar
 from tests.simulation.agency import AgentSession
 from tests.simulation.anonymity import Sequences
+from tests.simulation.witnessed import WitnessedStore
 from tests.support.ailments import KNOWN_SICK, SICK, UNFIT
 from tests.support.fakehost import KILL, FakeHost, FakeProcess, HostWitness
-from tests.support.fakes import FakeStore
 from tests.support.history import (
     UNPROVABLE,
     BystanderEnded,
-    Deregistered,
     Emptied,
     Ended,
     Fault,
     Harm,
     Launched,
     Record,
-    Registered,
     Relief,
     Signalled,
 )
@@ -43,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tests.simulation.luck import Luck
+    from tests.simulation.voices import Voices
 
 SESSION_S = 4.0
 CLEAN_END_S = 0.003
@@ -77,10 +76,11 @@ class World(HostWitness):
         self.names = Sequences() if registrar is Registrar.ANONYMOUS else None
         self.history: list[Record] = []
         self.host = FakeHost(witness=self)
-        self.store = _WitnessedStore(self)
+        self.store = WitnessedStore(self)
         self.store_up = True
         self.tempers: deque[Temper] = deque()
         self.changed: Callable[[], None] = lambda: None
+        self.voices: Voices | None = None
         self._timers = asyncio.get_running_loop()
         self._unregistered: set[Incarnation] = set()
         self._silent_since: dict[Incarnation, float] = {}
@@ -141,9 +141,12 @@ class World(HostWitness):
             process.resists = True
             self.tell(Fault(self.now, "resists", Harm.IMPAIRS, name))
             self.later(temper.resists_s, lambda: self._give_in(process))
+        if self.voices is not None:
+            self.voices.born(process)
+        if self.asked and self.unfit(process):
+            self.later(self.luck.between(0.0, 0.8, "fit", name), lambda: self.fit(process))
         if self.agent is not None:
-            if self.asked and self.unfit(process):
-                self.later(self.luck.between(0.0, 0.8, "fit", name), lambda: self.fit(process))
+            pass
         elif temper.registers_after_s is None:
             self.tell(Fault(self.now, "mute", Harm.UNREGISTERS, name))
         elif temper.registers_after_s > 1.0:
@@ -184,8 +187,9 @@ class World(HostWitness):
     def freeze(self, process: FakeProcess) -> None:
         """A worker is stopped: its session is not kept any more."""
         process.frozen = True
+        if self._sees_frozen:
+            self.ails(process)
         if self.agent is not None:
-            self._ails(process)
             return
         self.tell(Fault(self.now, "frozen", Harm.UNREGISTERS, process.name))
         self.fall_silent(process.name)
@@ -195,8 +199,9 @@ class World(HostWitness):
         if not (process.alive and process.frozen):
             return
         process.frozen = False
+        if self._sees_frozen:
+            self.well_again(process)
         if self.agent is not None:
-            self._well_again(process)
             return
         self._silent_since.pop(process.name, None)
         self._overdue.discard(process.name)
@@ -209,34 +214,44 @@ class World(HostWitness):
         if not self.asked or process.sick or not process.alive:
             return False
         process.sick = True
-        self._ails(process)
+        self.ails(process)
         return True
 
     def cure(self, process: FakeProcess) -> None:
         """It answers again."""
         process.sick = False
-        self._well_again(process)
+        self.well_again(process)
 
-    def _ails(self, process: FakeProcess) -> None:
+    @property
+    def _sees_frozen(self) -> bool:
+        return self.agent is not None or self.asked
+
+    def ails(self, process: FakeProcess) -> None:
+        """There is something to end it for."""
         for kind in (SICK, KNOWN_SICK):
             self.tell(Fault(self.now, kind, Harm.UNREGISTERS, process.name))
 
-    def _well_again(self, process: FakeProcess) -> None:
+    def well_again(self, process: FakeProcess) -> None:
         """Who asks knows of it some time later, and until then ends it with good reason."""
-        if process.alive and not (process.sick or process.frozen):
+        if process.alive and not self._is_ill(process):
             self.tell(Relief(self.now, SICK, process.name))
             self.later(KNOWN_WITHIN_S, lambda: self._known_to_be_well(process))
 
     def _known_to_be_well(self, process: FakeProcess) -> None:
-        if process.alive and not (process.sick or process.frozen):
+        if process.alive and not self._is_ill(process):
             self.tell(Relief(self.now, KNOWN_SICK, process.name))
+
+    def _is_ill(self, process: FakeProcess) -> bool:
+        is_late = self.voices is not None and self.voices.is_late(process.name)
+        return is_late or process.sick or (process.frozen and self._sees_frozen)
 
     def unfit(self, process: FakeProcess) -> bool:
         """A worker fails its readiness probe from now on; false where nobody asks, or it did before."""
         if not self.asked or process.unfit or not process.alive:
             return False
         process.unfit = True
-        self.tell(Fault(self.now, UNFIT, Harm.UNREGISTERS, process.name))
+        harm = Harm.WITHHOLDS if self.agent is None else Harm.UNREGISTERS
+        self.tell(Fault(self.now, UNFIT, harm, process.name))
         return True
 
     def fit(self, process: FakeProcess) -> None:
@@ -409,27 +424,6 @@ class World(HostWitness):
         for label in list(self.store.children):
             self.store.delete(label)
         self.changed()
-
-
-class _WitnessedStore(FakeStore):
-    """Writes history."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__()
-        self._world = world
-
-    def create(self, label: str, raw: bytes, owner: int = 0) -> None:
-        """A child appears."""
-        super().create(label, raw, owner)
-        if (name := self._world.name_of(label)) is not None:
-            self._world.tell(Registered(self._world.now, name))
-
-    def delete(self, label: str) -> bool:
-        """A child vanishes."""
-        was_there = super().delete(label)
-        if was_there and (name := self._world.name_of(label)) is not None:
-            self._world.tell(Deregistered(self._world.now, name))
-        return was_there
 
 
 def _given(name: Incarnation) -> str:

@@ -1,9 +1,11 @@
 """Workers that ail or cannot serve: what a daemon that asks them may do, and has to (I12).
 
-Theory of operation. A worker is *sick* (it fails its liveness probe, or stands still) or *unfit* (it fails its
-readiness probe) from a fault on until its relief. Of many that ail together nobody may be ended for it for one settle
-time. Who is unfit is not to be registered from its birth on, and who becomes so only for as long as it takes to find
-out and to delete it. A history is replayed once, beside the oracle's other judge.
+Theory of operation. A worker is *sick* (it fails its liveness probe, stands still, or has not said in time what it is
+to say), *unfit* (it fails its readiness probe) or *unsaid* (it has not said yet that it is ready) from a fault on until
+its relief. Who is sick is ended, however long that may take where nothing else happens; of many that ail together
+nobody may be for one settle time. Where the daemon registers workers, who is unfit or unsaid is not to be registered
+from its birth on, and who becomes unfit only for as long as it takes to find out and to delete it. A history is
+replayed once, beside the oracle's other judge.
 
 Must never know: processes, plans.
 """
@@ -33,7 +35,7 @@ from tests.support.history import (
 )
 from tests.support.ledgers import NEVER, Rules
 
-SICK, KNOWN_SICK, UNFIT = "sick", "known to be sick", "unfit"
+SICK, KNOWN_SICK, UNFIT, UNSAID = "sick", "known to be sick", "unfit", "unsaid"
 """Kinds of faults: the second begins with the first, and is over when whoever asks knows that this is."""
 
 
@@ -56,7 +58,15 @@ class _Judge:
     sick: dict[Incarnation, float] = field(default_factory=dict)
     unfit: dict[Incarnation, float] = field(default_factory=dict)
     registered: set[Incarnation] = field(default_factory=set)
+    lately: dict[int, float] = field(default_factory=dict)
+    """When who fills a slot began to ail last, or was ended for it: for one settle time it counts with the others."""
     many_since: float | None = None
+    none_since: float | None = None
+    """When nobody ailed any more, and many had: it is over when that is known."""
+    unsaid: set[Incarnation] = field(default_factory=set)
+    told: set[Incarnation] = field(default_factory=set)
+    """To end, by the daemon of the moment."""
+    disturbed_at: float = NEVER
     respecified_at: float = NEVER
     """Who was launched before is outdated, and may be ended for that."""
 
@@ -64,6 +74,9 @@ class _Judge:
         """What is wrong with it, or with what was until then."""
         self.at = max(self.at, record.at)
         yield from self._kept()
+        yield from self._spared()
+        if isinstance(record, Wanted | Fault | Relief | DaemonStarted | StoreIs | Respecified):
+            self.disturbed_at = self.at
         match record:
             case Wanted(_, replicas):
                 self.replicas = replicas
@@ -75,7 +88,7 @@ class _Judge:
                 self._over(kind, name)
             case Registered(_, name):
                 self.registered.add(name)
-                if name in self.unfit and self.unfit[name] == self.born.get(name):
+                if self.rules.registers_the_ready and self._has_never_been_ready(name):
                     yield self._said(f"{name} is registered and has never been ready")
             case Deregistered(_, name):
                 self.registered.discard(name)
@@ -90,6 +103,7 @@ class _Judge:
         match record:
             case DaemonStarted():
                 self.alone, self.known_from, self.many_since = False, self.at, None
+                self.told.clear()
                 self._count()
             case DaemonEnded() | StopAsked():
                 self.alone = True
@@ -108,43 +122,88 @@ class _Judge:
     def _fault(self, kind: str, name: Incarnation) -> None:
         if kind == UNFIT:
             self.unfit[name] = self.at
-        elif kind == SICK:
+        elif kind == UNSAID:
+            self.unsaid.add(name)
+        elif kind == SICK and name not in self.told:
             self.sick.setdefault(name, self.at)
+            self.lately[name.slot] = self.at
             self._count()
 
     def _count(self) -> None:
         limit = loss_limit(self.rules.policy, self.replicas)
-        if self.many_since is None and len(self.sick) > limit and not self.alone:
+        if self.none_since is not None:
+            if self.at - self.none_since > self.rules.asked_within_s:
+                self.many_since = None
+            self.none_since = None
+        settle_s = self.rules.policy.settle_s
+        lately = {slot for slot, at in self.lately.items() if self.at - at < settle_s}
+        count = len(lately | {name.slot for name in self.sick})
+        if self.many_since is None and count > limit and not self.alone:
             self.many_since = self.at
 
     def _over(self, kind: str, name: Incarnation) -> None:
         if kind == UNFIT:
             self.unfit.pop(name, None)
+        elif kind == UNSAID:
+            self._asked_from_now_on(name)
         elif kind == SICK:
             self.sick.pop(name, None)
-            self.many_since = self.many_since if self.sick else None
+            if not self.sick and self.none_since is None:
+                self.none_since = self.at
+
+    def _asked_from_now_on(self, name: Incarnation) -> None:
+        self.unsaid.discard(name)
+        if name in self.sick:
+            self.sick[name] = self.at
+
+    def _has_never_been_ready(self, name: Incarnation) -> bool:
+        is_unfit = name in self.unfit and self.unfit[name] == self.born.get(name)
+        return is_unfit or name in self.unsaid
 
     def _forget(self, name: Incarnation) -> None:
         self.registered.discard(name)
+        self.unsaid.discard(name)
+        self.told.discard(name)
         for kind in (UNFIT, SICK):
             self._over(kind, name)
+
+    def _spared(self) -> Iterator[str]:
+        """Who ails and has not been ended, long after anything else happened; each is told of once."""
+        if self.alone or self.at - self.disturbed_at <= self.rules.whole_within_s:
+            return
+        for name, since in list(self.sick.items()):
+            late_s = self.at - max(since, self.disturbed_at)
+            if name.slot < self.replicas and late_s > self.rules.whole_within_s:
+                del self.sick[name]
+                yield self._said(f"{name} has ailed for {late_s:.3f} s and was not ended")
 
     def _ended(self, name: Incarnation) -> Iterator[str]:
         """A daemon signals it: who is told to end is nobody to be asked any more."""
         is_current = self.born.get(name, NEVER) >= self.respecified_at
         is_wanted = name.slot < self.replicas and not self.alone and is_current
+        is_wanted = is_wanted and self._is_registered_as_it_should(name)
         if name in self.sick and self.many_since is not None and is_wanted:
             since_s = self.at - self.many_since
-            known = sum(self.at - it >= self.rules.asked_within_s for it in self.sick.values())
+            known = sum(
+                self.at - it >= self.rules.asked_within_s
+                for sick, it in self.sick.items()
+                if sick not in self.unsaid
+            )
             is_known = known > loss_limit(self.rules.policy, self.replicas)
             if is_known and since_s < self.rules.policy.settle_s:
                 yield self._said(f"{name} was ended {since_s:.3f} s after {known} ailed together")
         self.unfit.pop(name, None)
-        self.sick.pop(name, None)
+        if self.sick.pop(name, None) is not None:
+            self.lately[name.slot] = self.at
+        self.told.add(name)
+
+    def _is_registered_as_it_should(self, name: Incarnation) -> bool:
+        """Whether a worker has not lost a registration of its own: that would be a reason to end it."""
+        return self.rules.registers_the_ready or name in self.registered
 
     def _kept(self) -> Iterator[str]:
         """Who is registered still although it is known that it is not ready; each is told of once."""
-        if self.alone or not self.store_up:
+        if self.alone or not self.store_up or not self.rules.registers_the_ready:
             return
         for name, since in list(self.unfit.items()):
             late_s = self.at - max(since, self.known_from)

@@ -30,6 +30,8 @@ class Harm(Enum):
     """Its process may end of it."""
     UNREGISTERS = "unregisters"
     """It may lose its registration or come late with it; healthy again once the fault is over and it is registered."""
+    WITHHOLDS = "withholds"
+    """It cannot serve, which is no reason to end it."""
     HIDES = "hides"
     """The store: nothing need be whole before the relief, but who dies is replaced all the same."""
     IMPAIRS = "impairs"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from autohealer.core.model import Incarnation
 from autohealer.core.policy import Policy
+from tests.support.history import UNPROVABLE
 
 NEVER, ALWAYS = float("-inf"), float("inf")
 
@@ -25,7 +26,8 @@ class Rules:
     `quiet_s`: how long the group must have been whole at the end. `sight_s`: how long the daemon may take to see
     what is registered. `overlap_s`: how long two incarnations of a slot may seem to overlap to a witness that polls.
     `clock_s`: how late a record may be. `one_at_a_time`: nobody is launched beside one that has never registered.
-    `asked_within_s`: how long it takes to ask a worker and to act upon it.
+    `asked_within_s`: how long it takes to ask a worker and to act upon it. `registers_the_ready`: the daemon registers
+    workers, and only while they are ready.
     """
 
     policy: Policy
@@ -38,6 +40,7 @@ class Rules:
     clock_s: float = 0.0
     asked_within_s: float = 0.0
     one_at_a_time: bool = False
+    registers_the_ready: bool = False
 
 
 @dataclass(slots=True)
@@ -48,7 +51,8 @@ class Life:
     it is healthy (again), `serves_from` when the daemon can have known that it serves, `seen_from` when it can have
     known of the registration whose loss would be news to it, `doomed` says that a fault ends it, `signalled` that the
     daemon does, `asked_at` when this daemon asked it to end, `adopted` that this daemon did not launch it, `unprovable`
-    that no later daemon can tell that it is ours, `overlooked` that the next daemon does not find it among processes.
+    that no later daemon can tell that it is ours, `overlooked` that the next daemon does not find it among processes,
+    `fit_from` is when it was first fit to serve, where it is asked for that.
     """
 
     name: Incarnation
@@ -66,9 +70,11 @@ class Life:
     unprovable: bool = False
     overlooked: bool = False
     ailments: set[str] = field(default_factory=set)
+    unfit: set[str] = field(default_factory=set)
     well_from: float = NEVER
     serves_from: float | None = None
     seen_from: float | None = None
+    fit_from: float = NEVER
 
     @property
     def is_missing(self) -> bool:
@@ -103,6 +109,24 @@ class Life:
         """A fault may cost its registration from now on."""
         self.ailments.add(kind)
         self.well_from = ALWAYS
+
+    def cannot_serve(self, kind: str) -> None:
+        """It is not fit, perhaps for the first time in its life."""
+        self.unfit.add(kind)
+        if self.serves_from is None:
+            self.fit_from = ALWAYS
+
+    def get_over(self, kind: str, *, known_at: float) -> None:
+        """A lasting fault is over, as is known then."""
+        self.ailments.discard(kind)
+        self.unprovable = self.unprovable and kind != UNPROVABLE
+        self.unfit.discard(kind)
+        if self.fit_from == ALWAYS and not self.unfit:
+            self.fit_from = known_at
+
+    def served_s(self, at: float) -> float:
+        """How long it has served, as far as the daemon can know."""
+        return 0.0 if self.serves_from is None else at - max(self.serves_from, self.fit_from)
 
     def recover(self, seen_at: float) -> None:
         """Registered and rid of what ailed it: healthy as soon as the daemon can know."""

@@ -1,7 +1,6 @@
 """SAFETY and LIVENESS: what must hold of every history of one daemon on one host, simulated or real.
 
-Theory of operation. `violations_of` replays a history (see `tests.support.history`) once and names every broken
-invariant with its time and the incarnation concerned:
+Theory of operation. `violations_of` replays a history (see `history`) once and names each broken invariant, when, whose:
 
 I1  one live incarnation a slot (its whole tree counts), and only wanted slots are filled
 I2  once nothing has been disturbed for `whole_within_s`, exactly the wanted slots serve, nothing else lives or is
@@ -220,7 +219,7 @@ class _Judge:
             return False
         if self._at - self._impaired_at <= policy.intensity_period_s or self._is_surplus(life):
             return False
-        if life.serves_from is None or self._at - life.serves_from <= policy.stable_s:
+        if life.served_s(self._at) <= policy.stable_s:
             return False
         if self._ledger.balance(self._at) < 1.0 + self._ledger.slack:
             return False
@@ -434,6 +433,8 @@ class _Judge:
                 life.doomed = True
             case Harm.UNREGISTERS if life is not None:
                 life.fall_ill(kind)
+            case Harm.WITHHOLDS if life is not None:
+                life.cannot_serve(kind)
             case Harm.DISTURBS if life is not None:
                 life.overlooked = True
 
@@ -445,6 +446,5 @@ class _Judge:
             self._impaired_at = self._at
         for life in self._census.all_present():
             if target in {None, life.name}:
-                life.ailments.discard(kind)
-                life.unprovable = life.unprovable and kind != UNPROVABLE
+                life.get_over(kind, known_at=self._at + self._rules.asked_within_s)
         self._note_service()

@@ -1,7 +1,8 @@
 """The book of replacements for being outdated: whose turn may come when.
 
 Theory of operation. Who is outdated and well may be ended only once the last one that was ended for it has a successor
-that has registered, and while nobody else is gone, as far as the daemon can know: of a death it hears within `late_s`.
+that has registered, and while nobody else is gone but who is done, as far as the daemon can know: of a death it hears
+within `late_s`.
 A new daemon begins a new book: what it finds it has to judge by itself.
 
 Must never know: the daemon's view, its decisions.
@@ -37,7 +38,11 @@ class Renewals:
     def next(self, life: Life, at: float, replicas: int) -> str:
         """One is ended for being outdated; what is wrong with that, if anything."""
         before, self.last = self.last, life.name
-        known = [slot for slot in range(replicas) if at - self.died_at.get(slot, at) > self.late_s]
+        known = [
+            slot
+            for slot in set(range(replicas)) - self.census.excused
+            if at - self.died_at.get(slot, at) > self.late_s
+        ]
         if before is not None and before.slot in known and not self._has_successor(before):
             return f"before the successor of {before} was ready"
         empty = [slot for slot in known if not self.census.present.get(slot)]
