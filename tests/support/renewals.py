@@ -43,12 +43,21 @@ class Renewals:
             for slot in set(range(replicas)) - self.census.excused
             if at - self.died_at.get(slot, at) > self.late_s
         ]
-        if before is not None and before.slot in known and not self._has_successor(before):
+        if before is not None and before.slot in known and not self._has_successor(before, at):
             return f"before the successor of {before} was ready"
         empty = [slot for slot in known if not self.census.present.get(slot)]
         return f"while slot {empty[0]} was empty" if empty else ""
 
-    def _has_successor(self, name: Incarnation) -> bool:
-        """Whether its slot is filled by one that has registered, of whatever revision was wanted when it began."""
+    def _has_successor(self, name: Incarnation, at: float) -> bool:
+        """Whether its slot is filled by one that has registered, of whatever revision was wanted when it began.
+
+        Or by one that is outdated, too, and that nobody misses because it was never fit to serve.
+        """
         lives = self.census.present.get(name.slot, [])
-        return any(life.name != name and life.was_registered for life in lives)
+        return any(
+            life.name != name and (life.was_registered or self._is_missed_by_nobody(life, at))
+            for life in lives
+        )
+
+    def _is_missed_by_nobody(self, life: Life, at: float) -> bool:
+        return life.revision != self.census.revision and life.fit_from > at

@@ -61,6 +61,8 @@ class _Judge:
     has_registered: set[Incarnation] = field(default_factory=set)
     ill: set[Incarnation] = field(default_factory=set)
     oversized: dict[Incarnation, float] = field(default_factory=dict)
+    told: set[Incarnation] = field(default_factory=set)
+    """To end, by the daemon of the moment."""
     emptied_at: dict[int, float] = field(default_factory=dict)
     last: Incarnation | None = None
     last_at: float = NEVER
@@ -72,7 +74,7 @@ class _Judge:
             case Fault(_, kind, harm, Incarnation() as name) if harm is not Harm.DISTURBS:
                 if kind != OVERSIZED:
                     self.ill.add(name)
-                elif name in self.born:
+                elif name in self.born and name not in self.told:
                     self.oversized[name] = self.at
             case Relief(_, kind, Incarnation() as name) if kind == OVERSIZED:
                 self.oversized.pop(name, None)
@@ -105,6 +107,7 @@ class _Judge:
                 self.emptied_at[name.slot] = self.at
             case DaemonStarted():
                 self.alone, self.last, self.started_at = False, None, self.at
+                self.told.clear()
             case DaemonEnded() | StopAsked():
                 self.alone = True
             case _:
@@ -113,12 +116,15 @@ class _Judge:
     def _ended(self, name: Incarnation) -> Iterator[str]:
         """A daemon signals it."""
         since = self.oversized.pop(name, None)
+        self.told.add(name)
         if since is None or not self._is_for_its_size(name):
             return
         before, before_at, self.last, self.last_at = self.last, self.last_at, name, self.at
         policy = self.rules.policy
         is_early = before is not None and self.at - before_at < policy.memory_soon_s
-        if before is not None and is_early and not self._has_successor(before):
+        is_replaced = policy.restart is not Restart.NEVER  # then who is ended is done
+        is_missed = before is not None and is_replaced and not self._has_successor(before)
+        if is_missed and is_early:
             yield self._said(f"{name} was ended before the successor of {before} was ready")
         empty = [slot for slot, at in self.emptied_at.items() if self.at - at > KNOWN_LATE_S]
         empty = [slot for slot in empty if slot < self.replicas]
