@@ -41,9 +41,9 @@ class Asker:
         self._world = world
         self._post = post
         self._said: dict[Incarnation, dict[Check, Verdict]] = {}
+        self._every_s: dict[Incarnation, float] = {}
         self._unsaid: set[Incarnation] = set()
         """Those not to be asked before they have said that they are ready."""
-        self._count = 0
 
     def observe(self, facts: Sequence[Event], plan: Plan, _view: View) -> None:
         """After a round."""
@@ -69,6 +69,7 @@ class Asker:
     def _begin(self, name: Incarnation) -> None:
         if name not in self._said:
             self._said[name] = {Check.RUNNING: Verdict.WELL}
+            self._every_s[name] = ASKED_EVERY_S * self._world.luck.between(0.9, 1.0, "every", name)
             if self._world.voices is not None and self._world.voices.rules.is_awaited:
                 self._unsaid.add(name)
             self._later(name, SOON_S * self._world.luck.share("asked", name))
@@ -82,10 +83,8 @@ class Asker:
         for process in self._world.workers():
             if process.name == name:
                 self._hear(process)
-        if once:
-            return
-        self._count += 1
-        self._later(name, ASKED_EVERY_S * self._world.luck.between(0.9, 1.0, name, self._count))
+        if not once:
+            self._later(name, self._every_s[name])
 
     def _hear(self, process: FakeProcess) -> None:
         said = self._said[process.name]

@@ -212,7 +212,11 @@ class SimulatedDaemon:
         self.mailbox.put(ReplicasSet(desired.replicas))
         world.tell(DaemonStarted(world.now))
         self._look_around()
-        loop = Loop(
+        self.task = asyncio.get_running_loop().create_task(self._loop(observers).run())
+
+    def _loop(self, observers: Sequence[Observer]) -> Loop:
+        is_asked = self._world.asked or self.agent is not None
+        return Loop(
             self.view,
             self.mailbox,
             self.executor,
@@ -220,13 +224,12 @@ class SimulatedDaemon:
             [
                 self._count_rounds,
                 self.weigher.observe,
-                *((self.asker.observe,) if world.asked or self.agent is not None else ()),
+                *((self.asker.observe,) if is_asked else ()),
                 *(() if self.hearing is None else (self.hearing.observe,)),
                 *observers,
             ],
             gauge=lambda: 1.0,
         )
-        self.task = asyncio.get_running_loop().create_task(loop.run())
 
     def _clock(self) -> float:
         """A real clock moves between any two readings, if only by a nanosecond."""

@@ -1,6 +1,6 @@
 """SAFETY and LIVENESS: what must hold of every history of one daemon on one host, simulated or real.
 
-Theory of operation. `violations_of` replays a history (see `history`) once and names each broken invariant, when, whose:
+Theory of operation. `violations_of` replays a history (see `history`) once and names every broken rule, when, whose:
 
 I1  one live incarnation a slot (its whole tree counts), and only wanted slots are filled
 I2  once nothing has been disturbed for `whole_within_s`, exactly the wanted slots serve, nothing else lives or is
