@@ -7,6 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
 from kazoo.client import KazooClient
 
 from autohealer.contract import WORKERS_PATH
@@ -64,7 +65,11 @@ timeout = "5s"
 def probed(folder: Path, replicas: int) -> str:
     """A group of servers with every kind of probe."""
     return PROBED.format(
-        python=sys.executable, server=SERVER, folder=folder, replicas=replicas, port=free_port()
+        python=sys.executable,
+        server=SERVER,
+        folder=folder,
+        replicas=replicas,
+        port=free_port(replicas),
     )
 
 
@@ -79,6 +84,7 @@ def row(fleet: Fleet, slot: int) -> SlotRecord | None:
     return None if status is None else status.slots[slot]
 
 
+@pytest.mark.thorough
 def test_a_worker_is_registered_while_it_is_ready_and_restarted_when_it_fails(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path
 ) -> None:
@@ -93,6 +99,7 @@ def test_a_worker_is_registered_while_it_is_ready_and_restarted_when_it_fails(
         unready = eventually(
             lambda: it if (it := row(fleet, 1)) is not None and it.phase == "unready" else None,
             within_s=WITHIN_S,
+            view=lambda: f"{row(fleet, 1)}\n{fleet.output.read_text()[-3000:]}",
         )
         assert not unready.ready
         (tmp_path / "unready-1").unlink()
@@ -117,6 +124,7 @@ def test_a_worker_is_registered_while_it_is_ready_and_restarted_when_it_fails(
         assert registered(client) == {0, 1}
 
 
+@pytest.mark.thorough
 def test_when_all_fail_together_nobody_is_restarted_at_first_and_then_one(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path
 ) -> None:

@@ -24,15 +24,19 @@ _OUTGOING = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _COUNTER = Path(tempfile.gettempdir()) / f"autohealer-test-port-{os.getuid()}"
 
 
-def free_port() -> int:
-    """A port of the loopback interface that nobody listens on and that no other test is given."""
+def free_port(in_a_row: int = 1) -> int:
+    """A port of the loopback interface that nobody listens on and that no other test is given; the first of several."""
     with _COUNTER.open("a+") as counter:
         fcntl.flock(counter, fcntl.LOCK_EX)
         counter.seek(0)
         last = int(counter.read() or _LOWEST)
-        port = next(p for p in _round_from(last) if _is_free(p))
+        port = next(
+            first
+            for first in _round_from(last)
+            if all(_is_free(port) for port in range(first, first + in_a_row))
+        )
         counter.truncate(0)
-        counter.write(str(port))
+        counter.write(str(port + in_a_row - 1))
     return port
 
 
