@@ -38,7 +38,6 @@ settings.register_profile("unhurried", deadline=None, print_blob=True)
 settings.load_profile("unhurried")
 
 KINDS = ("embedded", "apache")
-WHOLE_DAEMONS = Path(__file__).with_name("integration")
 
 WORKERS_PER_CORE = 2
 """Test processes at once: a test waits for other processes more than it works."""
@@ -57,10 +56,23 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Call thorough what runs a whole daemon on Apache ZooKeeper too: the adapters' tests know both servers."""
+    """Call thorough what needs Apache ZooKeeper, and let one process start the one with TLS and SASL."""
     for item in items:
-        if WHOLE_DAEMONS in item.path.parents and "[apache" in item.name:
+        if _needs_apache(item):
             item.add_marker(pytest.mark.thorough)
+        if "secured_apache" in _fixtures_of(item):
+            item.add_marker(pytest.mark.xdist_group("secured Apache ZooKeeper"))
+
+
+def _needs_apache(item: pytest.Item) -> bool:
+    """Whether a test starts a JVM that is a server: once for its fixtures, or as one of the kinds it is run on."""
+    params = getattr(getattr(item, "callspec", None), "params", {})
+    of_a_kind = any(kind in ("apache", ApacheZooKeeper) for kind in params.values())
+    return of_a_kind or not _fixtures_of(item).isdisjoint(("shared_apache", "secured_apache"))
+
+
+def _fixtures_of(item: pytest.Item) -> frozenset[str]:
+    return frozenset(getattr(item, "fixturenames", ()))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -47,6 +47,7 @@ def test_a_killed_daemons_workers_run_on_and_are_adopted(
         assert all(slot.adopted for slot in daemon.slots())
 
 
+@pytest.mark.thorough
 def test_adopted_workers_are_healed_and_stopped_like_any_other(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path
 ) -> None:
@@ -64,6 +65,7 @@ def test_adopted_workers_are_healed_and_stopped_like_any_other(
         assert daemon.everything_started() == []
 
 
+@pytest.mark.thorough
 def test_what_died_while_no_daemon_ran_is_replaced(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path
 ) -> None:
@@ -91,6 +93,7 @@ def test_fewer_wanted_after_a_restart_drains_the_surplus(
             eventually(lambda: len(few.workers_alive()) == 2, within_s=20, view=few.view)
 
 
+@pytest.mark.thorough
 def test_a_duplicate_of_a_slot_is_drained(zookeeper: ZooKeeperUnderTest, tmp_path: Path) -> None:
     """Two processes would serve as slot 1 for ever."""
     daemon = Daemon(tmp_path / "state", zookeeper.connection, replicas=2)

@@ -76,6 +76,7 @@ def test_it_is_healed_on_its_end_and_when_it_freezes(
     eventually(lambda: births(zk_client) == {}, within_s=WITHIN_S, view=lambda: births(zk_client))
 
 
+@pytest.mark.thorough
 def test_the_next_daemon_knows_whose_is_whose(
     zookeeper: ZooKeeperUnderTest, zk_client: KazooClient, tmp_path: Path
 ) -> None:
@@ -125,6 +126,7 @@ def test_a_foreign_child_is_bound_to_nobody(
         assert zk_client.exists(there)
 
 
+@pytest.mark.thorough
 def test_a_lost_session_is_made_good_by_the_program_itself(
     zookeeper: ZooKeeperUnderTest, zk_client: KazooClient, tmp_path: Path
 ) -> None:
@@ -206,6 +208,7 @@ def java_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.thorough
 def test_the_java_worker_is_kept(
     zookeeper: ZooKeeperUnderTest, zk_client: KazooClient, tmp_path: Path, java_classes: Path
 ) -> None:

@@ -100,6 +100,7 @@ def test_the_daemons_death_and_a_detachment_show_nobody_missing(
         assert births(zk_client) == made
 
 
+@pytest.mark.thorough
 def test_who_died_while_no_daemon_ran_is_registered_no_more(
     zookeeper: ZooKeeperUnderTest, zk_client: KazooClient, tmp_path: Path
 ) -> None:
@@ -123,6 +124,7 @@ def test_who_died_while_no_daemon_ran_is_registered_no_more(
         )
 
 
+@pytest.mark.thorough
 def test_an_outage_of_zookeeper_is_survived_and_healed_in(
     own_zookeeper: ZooKeeperServer, tmp_path: Path
 ) -> None:
@@ -175,6 +177,7 @@ def test_a_registration_timeout_says_that_programs_register(
         assert daemon.log("registrar_chosen")[-1]["register"] == register
 
 
+@pytest.mark.thorough
 def test_a_worker_of_the_sdk_is_told_that_its_daemon_registers_it(
     tmp_path: Path, zookeeper: ZooKeeperUnderTest, zk_client: KazooClient
 ) -> None:

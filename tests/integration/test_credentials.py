@@ -103,7 +103,8 @@ def test_a_stranger_can_do_nothing_and_learns_nothing(
         assert daemon.log("zookeeper_permissions") == []
 
 
-@pytest.mark.parametrize("scheme", ["digest", pytest.param("sasl", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("scheme", ["digest", "sasl"])
+@pytest.mark.thorough
 def test_tls_from_end_to_end(
     secured_apache: SecuredApacheZooKeeper, authority: Authority, tmp_path: Path, scheme: str
 ) -> None:
@@ -223,7 +224,9 @@ def test_a_mistake_in_the_options_is_wrong_usage(
         assert "secret" not in line
 
 
-@pytest.mark.parametrize("zookeeper_option", ["auto", "embedded"])
+@pytest.mark.parametrize(
+    "zookeeper_option", [pytest.param("auto", marks=pytest.mark.thorough), "embedded"]
+)
 def test_the_embedded_server_takes_no_tls_and_no_sasl(
     authority: Authority, tmp_path: Path, zookeeper_option: str
 ) -> None:
@@ -286,6 +289,7 @@ def test_a_worker_that_is_not_let_in_says_who_it_is(
         assert worker.is_running
 
 
+@pytest.mark.thorough
 def test_a_worker_says_what_only_a_person_can_mend(
     secured_apache: SecuredApacheZooKeeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

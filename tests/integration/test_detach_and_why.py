@@ -115,6 +115,7 @@ main()
 """
 
 
+@pytest.mark.thorough
 def test_a_daemon_that_fails_leaves_its_server_to_the_workers(tmp_path: Path) -> None:
     """A bug in the daemon would take the registry away from workers that run on."""
     trigger = tmp_path / "the bug shows"

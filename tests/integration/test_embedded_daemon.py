@@ -74,6 +74,7 @@ def test_a_killed_embedded_server_comes_back_and_no_worker_notices(
             assert daemon.becomes_whole() == before
 
 
+@pytest.mark.thorough
 def test_a_daemon_and_its_server_killed_together_are_taken_over_by_the_next(
     port: int, tmp_path: Path
 ) -> None:
@@ -146,6 +147,7 @@ def test_embedded_on_the_port_of_an_apache_zookeeper_is_refused(
         assert f"use it with --zookeeper {shared_apache.address}" in daemon.output.read_text()
 
 
+@pytest.mark.thorough
 def test_two_groups_share_one_embedded_server(port: int, tmp_path: Path) -> None:
     """A second group on a laptop would need a server of its own, or end the first one's."""
     first = Daemon(tmp_path / "state", f"embedded:{port}", replicas=2)

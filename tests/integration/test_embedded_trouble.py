@@ -123,6 +123,7 @@ def test_a_taken_port_leaves_no_worker_unattended(
         assert daemon.stop() == 0
 
 
+@pytest.mark.thorough
 def test_auto_goes_where_the_living_workers_are_registered(port: int, tmp_path: Path) -> None:
     """Started again without the option, the daemon would use another ZooKeeper and replace every worker."""
     with Daemon(tmp_path / "state", f"embedded:{port}", replicas=2) as first:

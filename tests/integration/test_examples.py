@@ -80,6 +80,7 @@ def up(example: str, group: str, replicas: int, server: str, tmp_path: Path) -> 
     return daemon
 
 
+@pytest.mark.thorough
 def test_the_loop_of_a_file_writes_with_times(server: str, tmp_path: Path) -> None:
     """The file would not be taken, or its lines have no times."""
     line = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z still here")
@@ -91,6 +92,7 @@ def test_the_loop_of_a_file_writes_with_times(server: str, tmp_path: Path) -> No
         assert daemon.stop() == 0
 
 
+@pytest.mark.thorough
 def test_nginx_is_kept(server: str, tmp_path: Path) -> None:
     """A server that knows nothing of autohealer would not be healed, or not end when told to."""
     require("nginx", shutil.which("nginx") is not None)
@@ -179,6 +181,7 @@ def test_each_look_sets_the_next_watch(server: str) -> None:
     assert done.stdout == "CREATED: one\nCHANGED: two\nDELETED: nothing there\n", done.stderr
 
 
+@pytest.mark.thorough
 def test_the_registry_shows_who_serves(server: str, tmp_path: Path) -> None:
     """A client could not find a worker, or would go on using a dead one."""
     shown = tmp_path / "shown"

@@ -57,6 +57,7 @@ def test_a_dead_daemon_is_named_with_the_workers_it_left(server: str, tmp_path: 
         assert "2 workers run on (pids" in none.stderr
 
 
+@pytest.mark.thorough
 def test_all_groups_are_shown_and_one_is_named_to_be_ended(server: str, tmp_path: Path) -> None:
     """With two groups every question would have to be asked twice, and a detach could end the wrong one."""
     base = tmp_path / "state"
@@ -86,6 +87,7 @@ def test_all_groups_are_shown_and_one_is_named_to_be_ended(server: str, tmp_path
         assert "no daemon runs" in autohealer("status", "--state-dir", str(base)).stderr
 
 
+@pytest.mark.thorough
 def test_a_stopped_daemon_is_named_at_once(server: str, tmp_path: Path) -> None:
     """After a Ctrl-Z the operator would wait, and read that no daemon answers."""
     with Daemon(tmp_path / "state", server, replicas=1) as daemon:
@@ -99,6 +101,7 @@ def test_a_stopped_daemon_is_named_at_once(server: str, tmp_path: Path) -> None:
         daemon.becomes_whole()
 
 
+@pytest.mark.thorough
 def test_a_removed_socket_comes_back_and_the_daemon_is_named_meanwhile(
     server: str, tmp_path: Path
 ) -> None:

@@ -69,6 +69,7 @@ def test_a_session_timeout_that_the_server_clips_is_told_with_what_it_grants(
         assert any(sentence in note for note in status.notes)
 
 
+@pytest.mark.thorough
 def test_a_session_timeout_that_is_granted_needs_no_word(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path
 ) -> None:

@@ -141,6 +141,7 @@ def test_a_stop_leaves_no_process_and_no_znode(group: Daemon, zk_client: KazooCl
         assert zk_client.get_children("/workers") == []
 
 
+@pytest.mark.thorough
 def test_ctrl_c_is_a_stop(few: Daemon) -> None:
     """Ctrl-C in a terminal would not end things cleanly."""
     with few:

@@ -141,6 +141,7 @@ def _why(daemon: Daemon) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.thorough
 def test_a_reload_changes_where_output_goes(server: str, tmp_path: Path) -> None:
     """Those launched after a reload would write where nobody reads, or a log process be left over by one."""
     text = f'[group.web]\ncommand = "{counting(tmp_path)}"\nmin_ready = "100ms"\n'

@@ -89,6 +89,7 @@ def test_only_what_changed_moves(zookeeper: ZooKeeperUnderTest, tmp_path: Path) 
         assert fleet.stop() == 0
 
 
+@pytest.mark.thorough
 def test_groups_come_and_go(zookeeper: ZooKeeperUnderTest, tmp_path: Path) -> None:
     """A new group would need a restart of all others, and one that was taken out live on unseen."""
     with Fleet(tmp_path, zookeeper.connection, TWO) as fleet:
@@ -164,6 +165,7 @@ def test_a_program_that_registers_itself_may_become_one_that_does_not(
         assert fleet.stop() == 0
 
 
+@pytest.mark.thorough
 def test_a_broken_program_halts_its_exchange_and_a_mended_one_goes_on(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path
 ) -> None:

@@ -72,6 +72,7 @@ def test_failures_are_retried_until_all_is_done_and_then_the_daemon_is(
         assert daemon.wait() == 0
 
 
+@pytest.mark.thorough
 def test_what_is_done_is_not_done_again_by_the_daemon_after_a_crash(
     server: str, tmp_path: Path
 ) -> None:

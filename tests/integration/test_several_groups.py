@@ -172,6 +172,7 @@ def test_a_group_begins_after_another_and_ends_before_it(
         assert ("group_waits", "front") in told
 
 
+@pytest.mark.thorough
 def test_who_lives_is_kept_whatever_becomes_of_those_it_comes_after(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path
 ) -> None:
@@ -210,6 +211,7 @@ def test_a_group_that_waits_says_for_what(zookeeper: ZooKeeperUnderTest, tmp_pat
         assert fleet.wait() == 0
 
 
+@pytest.mark.thorough
 def test_nothing_is_started_where_one_group_is_kept_already(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path
 ) -> None:
@@ -264,7 +266,9 @@ oom_score_adj = 300
 """
 
 
-@pytest.mark.parametrize("user", ["", pwd.getpwuid(STRANGER).pw_name])
+@pytest.mark.parametrize(
+    "user", ["", pytest.param(pwd.getpwuid(STRANGER).pw_name, marks=pytest.mark.thorough)]
+)
 def test_workers_get_what_the_file_gives_them(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path, user: str
 ) -> None:
@@ -317,6 +321,7 @@ def test_several_groups_answer_one_by_one(zookeeper: ZooKeeperUnderTest, tmp_pat
         assert fleet.stop() == 0
 
 
+@pytest.mark.thorough
 def test_workers_of_an_earlier_configuration_are_replaced_one_by_one(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path
 ) -> None:

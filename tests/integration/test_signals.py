@@ -49,10 +49,7 @@ def _name(number: int) -> str:
 
 @pytest.mark.parametrize(
     "number",
-    [
-        n if n in {signal.SIGTERM, signal.SIGQUIT} else pytest.param(n, marks=pytest.mark.thorough)
-        for n in STOPPING
-    ],
+    [n if n == signal.SIGTERM else pytest.param(n, marks=pytest.mark.thorough) for n in STOPPING],
     ids=_name,
 )
 def test_what_stops_stops_in_order_and_is_named(daemon: Daemon, number: int) -> None:
@@ -66,6 +63,7 @@ def test_what_stops_stops_in_order_and_is_named(daemon: Daemon, number: int) -> 
         assert daemon.log("stopped")
 
 
+@pytest.mark.thorough
 def test_what_means_nothing_changes_nothing_and_is_said(daemon: Daemon) -> None:
     """A signal some other daemon rotates its log for would end this one."""
     with daemon:
@@ -100,6 +98,7 @@ def test_a_flood_of_signals_loses_none_and_ends_nothing(daemon: Daemon) -> None:
         assert len(said(daemon, signal.SIGUSR1)) < 100
 
 
+@pytest.mark.thorough
 def test_a_stopped_daemon_finds_its_signals_when_it_goes_on(daemon: Daemon) -> None:
     """After Ctrl-Z and fg the daemon would not go on, or not say why it healed nobody for a while."""
     with daemon:
@@ -136,6 +135,7 @@ def test_under_nohup_it_survives_the_terminal(daemon: Daemon) -> None:
         assert said(daemon, signal.SIGHUP) == []
 
 
+@pytest.mark.thorough
 def test_what_a_shell_ignores_for_its_background_stays_ignored(daemon: Daemon) -> None:
     """Ctrl-C for a script would stop the daemon that the script has started with `&`."""
     with started_with(daemon, "env", "--ignore-signal=INT,QUIT"):
@@ -148,6 +148,7 @@ def test_what_a_shell_ignores_for_its_background_stays_ignored(daemon: Daemon) -
         assert daemon.stop() == 0
 
 
+@pytest.mark.thorough
 def test_term_stops_even_if_it_was_ignored(daemon: Daemon) -> None:
     """A daemon started below `trap '' TERM` could only be killed."""
     with started_with(daemon, "env", "--ignore-signal=TERM"):
@@ -156,6 +157,7 @@ def test_term_stops_even_if_it_was_ignored(daemon: Daemon) -> None:
         assert daemon.everything_started() == []
 
 
+@pytest.mark.thorough
 def test_a_terminal_that_hangs_up_stops_what_was_started_on_it(daemon: Daemon) -> None:
     """Closing the window would leave workers running that nobody sees any more."""
     leader, follower = pty.openpty()

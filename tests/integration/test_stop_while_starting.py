@@ -13,7 +13,13 @@ from tests.support.ports import HOST, free_port
 from tests.support.servers import ZooKeeperServer, four_letter_word
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "term"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, id="ctrl-c", marks=pytest.mark.thorough),
+        pytest.param(signal.SIGTERM, id="term"),
+    ],
+)
 def test_a_stop_during_the_start_of_the_embedded_server(
     number: signal.Signals, tmp_path: Path
 ) -> None:
@@ -28,6 +34,7 @@ def test_a_stop_during_the_start_of_the_embedded_server(
         assert four_letter_word(f"{HOST}:{port}", "ruok") == ""
 
 
+@pytest.mark.thorough
 def test_a_stop_while_zookeeper_is_frozen_ends_the_workers_all_the_same(
     own_zookeeper: ZooKeeperServer, tmp_path: Path
 ) -> None:

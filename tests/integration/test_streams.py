@@ -54,6 +54,7 @@ def talks(daemon: Daemon) -> None:
         daemon.replaces(pids, within_s=WITHIN_S)
 
 
+@pytest.mark.thorough
 def test_a_reader_that_stalls_stops_neither_healing_nor_the_end(
     server: str, tmp_path: Path
 ) -> None:
@@ -107,12 +108,10 @@ def _read_all(descriptor: int, into: bytearray) -> None:
 @pytest.mark.parametrize(
     "redirections",
     [
-        ">&-",
         "<&- >&- 2>&-",
-        ">/dev/full 2>&1",
         *(
             pytest.param(more, marks=pytest.mark.thorough)
-            for more in ("2>&-", "<&-", "</dev/full", "1</dev/null")
+            for more in (">&-", ">/dev/full 2>&1", "2>&-", "<&-", "</dev/full", "1</dev/null")
         ),
     ],
 )
@@ -129,6 +128,7 @@ def test_it_runs_whatever_its_streams_are(server: str, tmp_path: Path, redirecti
         assert "Traceback" not in daemon.output.read_text()
 
 
+@pytest.mark.thorough
 def test_a_reader_that_has_seen_enough_ends_nothing(server: str, tmp_path: Path) -> None:
     """`autohealer … | head` would end the daemon, or fill its errors with tracebacks."""
     daemon = Daemon(tmp_path / "state", server, replicas=1)
@@ -145,9 +145,9 @@ def test_a_reader_that_has_seen_enough_ends_nothing(server: str, tmp_path: Path)
     [
         pytest.param("--help", "ascii", marks=pytest.mark.thorough),
         pytest.param("--version", "ascii", marks=pytest.mark.thorough),
-        ("status", "ascii"),
+        pytest.param("status", "ascii", marks=pytest.mark.thorough),
         ("why", "ascii"),
-        ("why", "utf-8"),
+        pytest.param("why", "utf-8", marks=pytest.mark.thorough),
     ],
 )
 @pytest.mark.parametrize(
@@ -281,6 +281,7 @@ def on_screen(
     screen.close()
 
 
+@pytest.mark.thorough
 def test_the_line_at_the_bottom_fits_a_narrow_terminal_and_follows_its_width(
     server: str, tmp_path: Path
 ) -> None:
@@ -302,6 +303,7 @@ def _bottoms(screen: Screen) -> list[str]:
     return [line for line in last if line[1:2] == "/"]
 
 
+@pytest.mark.thorough
 def test_a_dumb_terminal_gets_plain_lines(server: str, tmp_path: Path) -> None:
     """In an editor's shell the log would be full of escape sequences."""
     with on_screen(server, tmp_path, 80, {"TERM": "dumb"}) as (_, screen):
@@ -321,6 +323,7 @@ def test_no_color_means_none(server: str, tmp_path: Path, asked: dict[str, str])
     assert b"\x1b[3" not in screen.sent.replace(b"\x1b[K", b"")
 
 
+@pytest.mark.thorough
 def test_colours_are_there_without_such_wishes(server: str, tmp_path: Path) -> None:
     """The test of no colours would pass because there never are any."""
     plain = {"TERM": "xterm", "NO_COLOR": "", "CLICOLOR": "1"}

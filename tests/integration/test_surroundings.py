@@ -68,6 +68,7 @@ def test_a_users_own_choice_of_buffering_stays(server: str, tmp_path: Path, chos
         assert seen_environment(program)["PYTHONUNBUFFERED"] == chosen
 
 
+@pytest.mark.thorough
 def test_a_module_in_the_current_folder_shadows_nothing_of_ours(tmp_path: Path) -> None:
     """Somebody's random.py would be run by the daemon, its server or the bundled worker."""
     for module in ("random", "typing", "kazoo", "structlog", "json", "psutil"):
@@ -124,7 +125,14 @@ def test_a_relative_folder_below_a_deleted_one_is_one_sentence(tmp_path: Path) -
     assert said.count("\n") == 1
 
 
-@pytest.mark.parametrize("words", [("1", "flaky_worker"), ("status",), ("why",), ("detach",)])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("1", "flaky_worker"),
+        ("status",),
+        *(pytest.param((more,), marks=pytest.mark.thorough) for more in ("why", "detach")),
+    ],
+)
 def test_a_user_without_a_home_is_told_of_the_option(
     tmp_path: Path, words: tuple[str, ...]
 ) -> None:
@@ -184,11 +192,10 @@ main()
     ("module", "owner", "method", "is_hit"),
     [
         pytest.param("output", "OutputFiles", "rotate", False, id="task"),
-        pytest.param(
-            *("reaper", "Reaper", "reap", True), id="pidfd callback", marks=pytest.mark.thorough
-        ),
+        pytest.param("reaper", "Reaper", "reap", True, id="pidfd callback"),
     ],
 )
+@pytest.mark.thorough
 def test_what_nobody_foresaw_ends_the_daemon_and_leaves_all_to_the_next(
     tmp_path: Path, module: str, owner: str, method: str, is_hit: bool
 ) -> None:

@@ -198,6 +198,7 @@ def test_the_watchdog_is_fed_twice_as_often_as_asked(
         assert gaps_s[-1] < WATCHDOG_S
 
 
+@pytest.mark.thorough
 def test_a_daemon_that_hangs_stops_feeding_the_watchdog(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path
 ) -> None:
@@ -212,6 +213,7 @@ def test_a_daemon_that_hangs_stops_feeding_the_watchdog(
         eventually(silent_for_the_whole_patience, within_s=TOLD_WITHIN_S)
 
 
+@pytest.mark.thorough
 def test_workers_cannot_speak_for_the_daemon(zookeeper: ZooKeeperUnderTest, tmp_path: Path) -> None:
     """A worker that speaks systemd's protocol would declare the whole service stopping."""
     with supervised(zookeeper.connection, tmp_path) as (daemon, _):

@@ -18,6 +18,7 @@ from tests.support.servers import ZooKeeperServer, ZooKeeperUnderTest, four_lett
 SEED = 20261120
 
 
+@pytest.mark.thorough
 def test_a_replacement_killed_before_it_registers_is_replaced(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path
 ) -> None:

@@ -28,6 +28,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.thorough
 def test_znodes_nobody_knows_are_reported_and_left_alone(
     zookeeper: ZooKeeperUnderTest, zk_client: KazooClient, tmp_path: Path
 ) -> None:
@@ -55,6 +56,7 @@ def test_znodes_nobody_knows_are_reported_and_left_alone(
     assert sorted(zk_client.get_children("/workers")) == sorted(FOREIGN)
 
 
+@pytest.mark.thorough
 def test_a_registration_left_by_a_process_that_is_proven_gone_is_cleaned_up(
     zookeeper: ZooKeeperUnderTest, zk_client: KazooClient, tmp_path: Path
 ) -> None:
@@ -73,6 +75,7 @@ def test_a_registration_left_by_a_process_that_is_proven_gone_is_cleaned_up(
         )
 
 
+@pytest.mark.thorough
 def test_a_worker_started_by_hand_is_shown_and_not_counted(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path
 ) -> None:
@@ -265,6 +268,7 @@ def test_running_out_of_descriptors_costs_launches_and_not_the_daemon(
         assert daemon.everything_started() == []
 
 
+@pytest.mark.thorough
 def test_no_workers_wanted_waits_for_a_stop(
     zookeeper: ZooKeeperUnderTest, zk_client: KazooClient, tmp_path: Path
 ) -> None:

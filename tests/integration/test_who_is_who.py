@@ -98,6 +98,7 @@ def test_nobody_is_doubled_after_a_crash_of_the_daemon(
         assert not any(exists(pid) for pid in before.values())
 
 
+@pytest.mark.thorough
 def test_a_wrapper_leaves_its_worker_the_grace(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path
 ) -> None:

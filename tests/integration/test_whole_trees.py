@@ -155,9 +155,8 @@ def test_the_tree_of_one_that_died_unwatched_is_gone_before_its_slot_is_used(
         assert daemon.stop() == 0
 
 
-@pytest.mark.parametrize(
-    "adopted", [pytest.param(False, marks=pytest.mark.thorough), True], ids=["launched", "adopted"]
-)
+@pytest.mark.parametrize("adopted", [False, True], ids=["launched", "adopted"])
+@pytest.mark.thorough
 def test_a_stop_leaves_nothing_of_a_tree(
     zookeeper: ZooKeeperUnderTest, tmp_path: Path, adopted: bool
 ) -> None:

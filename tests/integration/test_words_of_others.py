@@ -87,6 +87,7 @@ def is_obeyed(sent: bytes) -> bool:
     )
 
 
+@pytest.mark.thorough
 def test_what_others_say_is_shown_on_every_terminal_and_obeyed_on_none(
     server: str, stranger: None, tmp_path: Path
 ) -> None:
@@ -133,6 +134,7 @@ def test_a_path_in_a_sentence_is_one_line_of_text(command: str, tmp_path: Path) 
     assert sent.count(b"\n") == 1
 
 
+@pytest.mark.thorough
 def test_a_program_whose_path_is_no_text_is_looked_after(server: str, tmp_path: Path) -> None:
     """A file name in an old encoding would leave everybody without a status."""
     program = os.fsencode(tmp_path) + b"/w\xff\x1b[2J.sh"

@@ -22,6 +22,15 @@ SEEDS = range(200)
 MORE_SEEDS = range(200, 3_000)
 MUTANT_SEEDS_MAX = 300
 FOUND_LATE = (
+    "never escalates",
+    "haunts by interval",
+    "kills what a drained leader left",
+    "binds a foreign child",
+    "exchanges all that is outdated",
+    "forgets a mass loss with its connection",
+    "settles after reconnects only",
+    "does not brake what a cut has hidden",
+    "adopts what is outdated as current",
     "registers a program only once",
     "does not hold again for as many again",
     "spends another number's budget",
