@@ -109,6 +109,12 @@ class Limits(Form):
             description="Memory of a worker with all it starts (cgroup v2); enforced where that is delegated."
         ),
     ] = None
+    memory_restart: Annotated[
+        Size | None,
+        Field(
+            description="A worker that uses more with all it starts is replaced, one at a time. Needs no cgroup."
+        ),
+    ] = None
     cpu_max: Annotated[
         float | None,
         BeforeValidator(units.processors),
