@@ -132,6 +132,8 @@ class GroupSettings:
     output: OutputSpec = AS_ALWAYS
     health: HealthSpec = NO_PROBES
     """What its workers are asked."""
+    memory_restart_bytes: int | None = None
+    """Who uses more with all it starts is replaced; None: whatever it uses."""
 
     def policy(self, cores: int = 1) -> Policy:
         """The rules of restarting these settings imply on a machine of so many processors.
@@ -156,6 +158,7 @@ class GroupSettings:
             min_ready_s=self.min_ready_s,
             backoff_initial_s=self.backoff_initial_s,
             backoff_max_s=self.backoff_max_s,
+            memory_restart_bytes=self.memory_restart_bytes,
             budget_burst=10,
             budget_burst_each=3,
             budget_per_s=1.0,

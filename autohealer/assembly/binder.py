@@ -12,7 +12,7 @@ found out anew. With each bond goes what tells its process for ever, so that the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from autohealer.core.strangers import Standing
 from autohealer.daemon.ports import Gone, Unreadable
 from autohealer.processes.kinship import Family, Kin, is_here, is_own
 from autohealer.processes.local import LocalProcesses
-from autohealer.statedir.bonds_note import read_bonds, write_bonds
+from autohealer.statedir.bonds_note import NotedBond, read_bonds, write_bonds
 from autohealer.zkserver.endpoints import Pair
 
 
@@ -60,7 +60,7 @@ class GroupBinder:
         self._said = said
         self._start = start
         self._records: dict[Incarnation, WorkerRecord] = {}
-        self._due: list[dict[str, object]] | None = None
+        self._due: list[NotedBond] | None = None
         self._writing: asyncio.Task[None] | None = None
         self._has_complained = False
 
@@ -86,7 +86,7 @@ class GroupBinder:
                 self._records[bond.name] = record
         names = {bond.name for bond in bonds}
         self._records = {name: it for name, it in self._records.items() if name in names}
-        self._due = [_told_of(bond, self._records.get(bond.name)) for bond in bonds]
+        self._due = [_noted(bond, self._records.get(bond.name)) for bond in bonds]
         if self._writing is None or self._writing.done():
             self._writing = self._start(self._write())
 
@@ -94,8 +94,7 @@ class GroupBinder:
 
     def recall(self) -> list[BondRemembered]:
         """What an earlier daemon noted; after the adoption of those who live."""
-        told = read_bonds(self._folder, self._connection)
-        return [fact for bond in told if (fact := self._recalled(bond)) is not None]
+        return [self._recalled(noted) for noted in read_bonds(self._folder, self._connection)]
 
     async def flush(self) -> None:
         """Wait until everything is noted."""
@@ -135,10 +134,8 @@ class GroupBinder:
                 f"which child of /workers is whose cannot be noted ({error}): the next daemon would have to find it out"
             )
 
-    def _recalled(self, told: dict[str, object]) -> BondRemembered | None:
-        bond, record = _bond_in(told), _record_in(told)
-        if bond is None:
-            return None
+    def _recalled(self, noted: NotedBond) -> BondRemembered:
+        bond, record = _bond_of(noted), _record_in(noted)
         if record is None or self._processes.record_of(bond.name) is not None:
             return BondRemembered(bond, is_dead=False)
         self._records[bond.name] = record
@@ -171,45 +168,18 @@ def sight_of(
     return None, Sight(child, is_silent=is_silent, is_remote=bool(ends) and not is_here(ends))
 
 
-def _told_of(bond: Bond, record: WorkerRecord | None) -> dict[str, object]:
-    told: dict[str, object] = {
-        "slot": bond.name.slot,
-        "generation": bond.name.generation,
-        "born": bond.born,
-        "floor": bond.floor,
-        "owner": bond.owner,
-    }
-    if bond.child is not None:
-        told["child"] = list(bond.child)
-    if record is not None:
-        told["process"] = encode_record(record).decode()
-    return told
+def _noted(bond: Bond, record: WorkerRecord | None) -> NotedBond:
+    process = "" if record is None else encode_record(record).decode()
+    return NotedBond(*bond.name, bond.born, bond.floor, bond.owner, bond.child, process)
 
 
-def _bond_in(told: dict[str, object]) -> Bond | None:
-    match told:
-        case {
-            "slot": int() as slot,
-            "generation": int() as generation,
-            "born": int() as born,
-            "floor": int() as floor,
-            "owner": int() as owner,
-        }:
-            child = next(_child_in(told.get("child")), None)
-            return Bond(Incarnation(slot, generation), born, floor, child, owner)
-    return None
+def _bond_of(noted: NotedBond) -> Bond:
+    child = None if noted.child is None else Child(*noted.child)
+    name = Incarnation(noted.slot, noted.generation)
+    return Bond(name, noted.born, noted.floor, child, noted.owner)
 
 
-def _child_in(told: object) -> Iterator[Child]:
-    match told:
-        case [str() as label, int() as czxid, int() as owner]:
-            yield Child(label, czxid, owner)
-
-
-def _record_in(told: dict[str, object]) -> WorkerRecord | None:
-    process = told.get("process")
-    if not isinstance(process, str):
-        return None
+def _record_in(noted: NotedBond) -> WorkerRecord | None:
     with suppress(RecordError):
-        return decode_record(process.encode())
+        return decode_record(noted.process.encode())
     return None

@@ -42,6 +42,7 @@ from autohealer.processes.limits import (
 )
 from autohealer.processes.platform import close_inherited_on_exec, missing_requirement
 from autohealer.processes.reaper import Reaper
+from autohealer.processes.sizes import Scales
 from autohealer.settings import CONNECT_TIMEOUT_S, DaemonSettings
 from autohealer.statedir.folders import StateDirUnusable
 from autohealer.statedir.hold import Hold
@@ -136,6 +137,7 @@ async def _keep(
             logger,
             unforeseen,
             choice.user,
+            Scales(unforeseen.start),
             Commands(
                 lambda: _detach(groups, logger),
                 lambda: _stop(groups, logger),

@@ -29,6 +29,7 @@ from autohealer.probes.sockets import NotifyFolder
 from autohealer.processes.beside import Beside
 from autohealer.processes.identity import environment_of
 from autohealer.processes.local import LocalProcesses
+from autohealer.processes.sizes import Weigher
 from autohealer.processes.standstill import Standstill
 from autohealer.processes.tree import is_in_tree
 from autohealer.settings import GroupSettings
@@ -56,6 +57,10 @@ class HealthCare:
         self._listener: Listener | None = None
         self._standstill: Standstill | None = None
         self._is_swept = False
+        self._scales = shared.scales
+        self._weigher = Weigher(post, processes.leader_of)
+        self._weigher.limit_bytes = settings.memory_restart_bytes
+        self._scales.add(self._weigher)
         self._beside = Beside(lambda: processes.launcher, shared.reaper)
         self._listen()
         self._rounds = self._new_rounds()
@@ -63,6 +68,7 @@ class HealthCare:
     def apply(self, settings: GroupSettings) -> None:
         """From now on this is asked; `processes` have been told already how to launch."""
         before, self._settings = self._settings, settings
+        self._weigher.limit_bytes = settings.memory_restart_bytes
         self._listen()
         asked = (settings.health, settings.launch.notify, settings.launch.port)
         if asked != (before.health, before.launch.notify, before.launch.port):
@@ -130,6 +136,7 @@ class HealthCare:
 
     def _begin(self, name: Incarnation, pid: int, given: Mapping[str, str] | None) -> None:
         """`given` is the environment of one that an earlier daemon launched."""
+        self._weigher.watch(name)
         if self._standstill is not None:
             self._standstill.watch(name, pid)
         if self._listener is None:
@@ -140,12 +147,14 @@ class HealthCare:
             self._listener.adopted(name, pid, given)
 
     def _told_to_end(self, name: Incarnation) -> None:
+        self._weigher.forget(name)
         if self._standstill is not None:
             self._standstill.forget(name)
         if self._listener is not None:
             self._listener.quiet(name)
 
     def _end(self, name: Incarnation) -> None:
+        self._weigher.forget(name)
         if self._standstill is not None:
             self._standstill.forget(name)
         if self._listener is not None:
@@ -164,6 +173,7 @@ class HealthCare:
     def close(self) -> None:
         """Ask nobody any more."""
         self._rounds.close()
+        self._scales.remove(self._weigher)
         if self._listener is not None:
             self._listener.close()
         if self._standstill is not None:

@@ -15,6 +15,7 @@ from autohealer.coordination.registry import Registry
 from autohealer.coordination.session import Session, SessionId
 from autohealer.daemon.neighbours import Neighbours
 from autohealer.processes.reaper import Reaper
+from autohealer.processes.sizes import Scales
 from autohealer.settings import DaemonSettings
 
 
@@ -40,4 +41,5 @@ class Shared:
     logger: FilteringBoundLogger
     unforeseen: Unforeseen
     user: int | None
+    scales: Scales
     commands: Commands

@@ -104,6 +104,14 @@ RestartPolicy = Annotated[
         "HUP, INT, PIPE or TERM; never, nobody. When all are done, so is the daemon. [default: always]",
     ),
 ]
+MemoryRestart = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="A worker that uses more memory than this with all it starts, as 400MiB, is replaced, one at a time, each "
+        "ready before the next. [default: whatever it uses]",
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -123,3 +131,14 @@ def durations_given(context: typer.Context, **values_s: float) -> dict[str, str]
         if source is not None and source.name != "DEFAULT":
             given[name] = f"{value_s:g}s"
     return given
+
+
+def of_tables(
+    output: str | None, restart: str | None, memory_restart: str | None
+) -> dict[str, str | None]:
+    """What stands in tables of a group in a file."""
+    return {
+        "output.to": output,
+        "restart.policy": restart,
+        "limits.memory_restart": memory_restart,
+    }

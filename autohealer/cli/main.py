@@ -16,6 +16,7 @@ from autohealer.cli.group_options import (
     Env,
     EnvFile,
     Grace,
+    MemoryRestart,
     MinReady,
     OutputTarget,
     Port,
@@ -28,6 +29,7 @@ from autohealer.cli.group_options import (
     Umask,
     User,
     durations_given,
+    of_tables,
 )
 from autohealer.cli.options import (
     ConfigFile,
@@ -166,6 +168,7 @@ def run(
     stop_signal: StopSignal = None,
     output: OutputTarget = None,
     restart: RestartPolicy = None,
+    memory_restart: MemoryRestart = None,
     sets: Set = None,
     state_dir: StateDir = None,
     log_format: LogFormatOption = LogFormat.AUTO,
@@ -195,8 +198,7 @@ def run(
         "umask": umask,
         "port": port,
         "stop_signal": stop_signal,
-        "output.to": output,
-        "restart.policy": restart,
+        **of_tables(output, restart, memory_restart),
     }
     try:
         target = parse_target(zookeeper)

@@ -109,6 +109,12 @@ class Limits(Form):
             description="Memory of a worker with all it starts (cgroup v2); enforced where that is delegated."
         ),
     ] = None
+    memory_restart: Annotated[
+        Size | None,
+        Field(
+            description="A worker that uses more with all it starts is replaced, one at a time. Needs no cgroup."
+        ),
+    ] = None
     cpu_max: Annotated[
         float | None,
         BeforeValidator(units.processors),
@@ -158,7 +164,10 @@ class Output(Form):
 
 
 class Probe(Form):
-    """A question asked of each worker again and again: exactly one of http, tcp and exec."""
+    """A question asked of each worker again and again: exactly one of http, tcp and exec.
+
+    One of a group stands in place of a whole one of the defaults; one without any key takes that away.
+    """
 
     http: Annotated[
         str | None,
@@ -273,26 +282,6 @@ class Common(Form):
     restart: Annotated[Restart | None, Field(description="Who is replaced, and when.")] = None
     limits: Annotated[Limits | None, Field(description="What each process may use.")] = None
     output: Annotated[Output | None, Field(description="What workers write.")] = None
-
-
-class Group(Common):
-    """One command, and how many of it are kept alive."""
-
-    command: Annotated[
-        Words,
-        Field(
-            description="Text is split as a shell would, but no shell runs; a list is taken as it is."
-        ),
-    ]
-    replicas: Annotated[
-        Whole | None, Field(ge=0, le=REPLICAS_MAX, description="How many workers. Default: 1.")
-    ] = None
-    port: Annotated[
-        Whole | None,
-        Field(
-            ge=1, le=PORT_MAX, description="{port} and $PORT are this plus the number of the slot."
-        ),
-    ] = None
     startup: Annotated[
         Probe | None,
         Field(description="Asked until it goes well once; one that fails it is restarted."),
@@ -314,6 +303,26 @@ class Group(Common):
         BeforeValidator(units.seconds("100ms", "1d")),
         _DURATION,
         Field(description="It has to say WATCHDOG=1 at least this often, else it is restarted."),
+    ] = None
+
+
+class Group(Common):
+    """One command, and how many of it are kept alive."""
+
+    command: Annotated[
+        Words,
+        Field(
+            description="Text is split as a shell would, but no shell runs; a list is taken as it is."
+        ),
+    ]
+    replicas: Annotated[
+        Whole | None, Field(ge=0, le=REPLICAS_MAX, description="How many workers. Default: 1.")
+    ] = None
+    port: Annotated[
+        Whole | None,
+        Field(
+            ge=1, le=PORT_MAX, description="{port} and $PORT are this plus the number of the slot."
+        ),
     ] = None
     after: Annotated[
         list[str] | None, Field(description="Groups that have to be ready before this one starts.")

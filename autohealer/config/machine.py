@@ -153,6 +153,22 @@ def tree_limits_of(wish: Wish) -> TreeLimits:
     return TreeLimits(_int(asked.memory_max), asked.cpu_max)
 
 
+def memory_restart_of(wish: Wish) -> int | None:
+    """From how much memory on a worker is replaced; more than it may use it never uses."""
+    asked = wish.form.limits or Limits()
+    if asked.memory_restart is None:
+        return None
+    if asked.memory_restart < MEMORY_MIN_BYTES:
+        wish.note("too small for any program: at least 1MiB", "limits", "memory_restart")
+    elif asked.memory_max is not None and asked.memory_restart >= asked.memory_max:
+        wish.note(
+            "not below memory_max, at which the kernel ends a worker before it can be replaced",
+            "limits",
+            "memory_restart",
+        )
+    return int(asked.memory_restart)
+
+
 def _trouble_with_limit(key: str, number: int, value: int) -> str:
     _, hard = resource.getrlimit(number)
     if value > _LIMIT_MAX:

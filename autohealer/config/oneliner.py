@@ -111,6 +111,7 @@ def _table(said: Said, sets: Sequence[str]) -> tuple[dict[str, object], dict[Key
 
 _OPTIONS = {
     "output.to": "output",
+    "limits.memory_restart": "memory_restart",
     "restart.policy": "restart",
     **{
         f"{table}.{kind}": table

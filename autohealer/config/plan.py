@@ -65,6 +65,13 @@ _OF_LAUNCH: dict[str, Tell] = {
     "notify": _launch(lambda it: "true" if it.notify else None),
     "watchdog": _launch(lambda it: None if it.watchdog_s is None else duration(it.watchdog_s)),
 }
+
+
+def _memory_restart(group: GroupSettings) -> str:
+    size = group.memory_restart_bytes
+    return "" if size is None else f"{size} bytes"
+
+
 _IN_PLACE: dict[str, Tell] = {
     "registration_timeout": lambda it: duration(it.registration_timeout_s),
     "grace": lambda it: duration(it.grace_s),
@@ -74,6 +81,7 @@ _IN_PLACE: dict[str, Tell] = {
     "restart.max": lambda it: duration(it.backoff_max_s),
     "stop_signal": lambda it: it.stop_signal.name.removeprefix("SIG"),
     "after": lambda it: ", ".join(it.after),
+    "limits.memory_restart": _memory_restart,
     "startup": lambda it: _probe(it.health.startup),
     "readiness": lambda it: _probe(it.health.readiness),
     "liveness": lambda it: _probe(it.health.liveness),

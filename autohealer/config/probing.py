@@ -43,7 +43,7 @@ def _spec(
     probe: Probe | None,
     folder: Path | None,
 ) -> ProbeSpec | None:
-    if probe is None:
+    if probe is None or wish.is_taken_away(table):
         return None
     said = [kind for kind in _KINDS if kind in probe.model_fields_set]
     if len(said) != 1:

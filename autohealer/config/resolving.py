@@ -16,6 +16,7 @@ from autohealer.config.machine import (
     folder_of,
     group_of,
     limits_of,
+    memory_restart_of,
     tree_limits_of,
     user_of,
     venv_of,
@@ -45,6 +46,7 @@ def group_settings(wish: Wish) -> GroupSettings:
         registrar_why=registrar_why,
         output=output,
         health=health_of(wish, folder),
+        memory_restart_bytes=memory_restart_of(wish),
         **_said(form),
     )
     if settings.backoff_max_s < settings.backoff_initial_s:

@@ -1,7 +1,8 @@
 """What is wanted of one group: its own table over `[defaults]`, and where each key of it stands.
 
 Theory of operation. Tables in a group (limits, restart, output) are put over those of the defaults key by key, and so
-is the environment; of everything else the group's own value counts. A mistake in what came from the defaults is told
+is the environment; of everything else the group's own value counts. A probe is one value, not many: half a question of
+the defaults and half of one's own would be neither. A mistake in what came from the defaults is told
 where it stands there, once for all groups.
 
 Must never know: what the keys mean.
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from autohealer.config.document import Document
-from autohealer.config.form import Common, Form, Group
+from autohealer.config.form import Common, Form, Group, Probe
 from autohealer.config.mistakes import KeyPath, Mistakes, Place
 
 F = TypeVar("F", bound=Form)
@@ -71,6 +72,13 @@ class Wish:
         layer = self.source_of(*keys)
         self.mistakes.note(layer.place_of(keys), (*layer.at, *keys), sentence)
 
+    def is_taken_away(self, table: str) -> bool:
+        """Whether the group says a table of the defaults without anything in it."""
+        *under, own = self.layers
+        form = getattr(own.form, table)
+        is_empty = isinstance(form, Form) and not form.model_fields_set
+        return is_empty and any(layer.says((table,)) for layer in under)
+
     def place_of(self, *keys: str | int) -> Place:
         """Where a key stands."""
         return self.source_of(*keys).place_of(keys)
@@ -93,5 +101,7 @@ def _taken(form: Form, under: Form) -> Iterator[tuple[str, object]]:
         theirs, ours = getattr(under, name), getattr(form, name)
         if name not in form.model_fields_set:
             yield name, theirs
+        elif isinstance(ours, Probe):
+            continue
         elif isinstance(ours, Form) and isinstance(theirs, Form):
             yield name, _over(ours, theirs)

@@ -16,7 +16,7 @@ from autohealer.core.binding import child_of
 from autohealer.core.membership import presence_of, presence_since
 from autohealer.core.model import NEVER, Incarnation, Phase, Presence, Slot, Stop, View
 from autohealer.core.readiness import ailing_of, lacking
-from autohealer.core.reasons import of_holdouts
+from autohealer.core.reasons import of_holdouts, of_oversize
 from autohealer.printable import encodable
 
 
@@ -172,7 +172,7 @@ def _slot_record(
         next_try_s=_next_try_s(slot, now),
         hint="" if slot.phase is Phase.READY else encodable(remarks.hint(slot.key)),
         not_ready=_not_ready(slot, view, health),
-        ailing=encodable(ailing_of(slot)),
+        ailing=encodable(ailing_of(slot) or _too_large(slot, view)),
         says=encodable(remarks.says(occupant.name)) if occupant else "",
         revision=encodable(occupant.revision) if occupant else "",
         outdated=slot.key in view.outdated,
@@ -187,6 +187,12 @@ def _not_ready(slot: Slot, view: View, health: Health | None) -> tuple[str, ...]
     if health is None or health.state not in NOT_SERVING or slot.phase not in LIVING:
         return missing
     return (*missing, f"its process is {health.state}")
+
+
+def _too_large(slot: Slot, view: View) -> str:
+    if slot.occupant is None or slot.key not in view.oversized:
+        return ""
+    return of_oversize(slot.occupant, view.policy)
 
 
 def _is_failing(slot: Slot, view: View, now: float) -> bool:

@@ -157,6 +157,14 @@ class MemoryReported:
 
 
 @dataclass(frozen=True, slots=True)
+class MoreTimeAsked:
+    """A live incarnation that was asked to end says that it takes so much longer, counted from now."""
+
+    name: Incarnation
+    more_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class StoreChanged:
     """The daemon's own ZooKeeper session changed state, for the `number`-th time where several groups hear of it."""
 
@@ -279,6 +287,7 @@ Event = (
     | TreeResists
     | HealthReported
     | MemoryReported
+    | MoreTimeAsked
     | InvariantBroken
     | Decided
     | StoreEvent

@@ -32,6 +32,7 @@ fared before.
     HealthReported:unready    .       .        u       .       .        .       .           .       .
     HealthReported:unhealthy  .       .        .       .       .        .       .           .       .
     MemoryReported            .       .        .       .       .        .       .           .       .
+    MoreTimeAsked             .       .        .       .       .        .       .           .       .
     StoreChanged              .       .        .       .       .        .       .           .       .
     SessionTimeoutGranted     .       .        .       .       .        .       .           .       .
     WorkersListed:with        .       r        .       .       .        vbq     vbq         .       .
@@ -135,6 +136,8 @@ def evolve(view: View, event: events.Event) -> None:  # noqa: C901, PLR0912 - on
             readiness.reported(view, name, check, verdict, why)
         case events.MemoryReported(name, rss_bytes):
             weighed(view, name, rss_bytes)
+        case events.MoreTimeAsked(name, more_s):
+            _more_time_asked(view, name, more_s)
         case events.InvariantBroken(violations):
             _frozen(view, violations)
         case events.Decided(plan):
@@ -300,6 +303,14 @@ def _tree_resists(view: View, name: Incarnation, holdouts: tuple[str, ...]) -> N
     slot, _ = occupied_by(view, name)
     if slot is not None and slot.phase is Phase.DRAINING:
         put(view, replace(slot, holdouts=holdouts))
+
+
+def _more_time_asked(view: View, name: Incarnation, more_s: float) -> None:
+    """Who is about to end and says so is not killed for it; it never has less time than before."""
+    slot, _ = occupied_by(view, name)
+    if slot is None or slot.phase is not Phase.DRAINING or slot.killing or slot.deadline is None:
+        return
+    put(view, replace(slot, deadline=max(slot.deadline, view.now + more_s)))
 
 
 def _vacate(view: View, slot: Slot, occupant: Occupant, cause: str, jitter: float) -> None:

@@ -1,8 +1,9 @@
 """What workers say of themselves by the notify protocol, and whether they say it in time.
 
 Theory of operation. Only what a worker's own processes send counts; of a stranger's message one line is told. A worker
-that is to say READY=1 has as long for it as a registration may take, or as it asks for (EXTEND_TIMEOUT_USEC), and one
-with a watchdog has to say WATCHDOG=1 that often once it is ready. When a time is over, what waits at the socket is read
+that is to say READY=1 has as long for it as a registration may take, one with a watchdog has to say WATCHDOG=1 that
+often once it is ready, and one that was told to end has its grace; or each as long as it asks for
+(EXTEND_TIMEOUT_USEC), counted from when it does, again and again. When a time is over, what waits at the socket is read
 before anything is concluded: it may be this daemon that is late.
 
 Who was ready when a daemon ended stays ready: that is noted in a file. An adopted worker that had not been may have
@@ -21,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
 
-from autohealer.core.events import HealthReported
+from autohealer.core.events import HealthReported, MoreTimeAsked
 from autohealer.core.health import Check, Verdict
 from autohealer.core.model import Incarnation
 from autohealer.daemon.ports import Post
@@ -51,6 +52,8 @@ class _Speaker:
     is_ready: bool = False
     is_doomed: bool = False
     """It asked to be ended."""
+    is_leaving: bool = False
+    """It was told to end."""
     watchdog_s: float | None = None
     start_by: float | None = None
     ping_by: float | None = None
@@ -133,6 +136,7 @@ class Listener:
         """It was told to end: it is heard, and nothing more is asked of it."""
         if (speaker := self._speakers.get(name)) is not None:
             speaker.start_by = speaker.ping_by = None
+            speaker.is_leaving = True
             self._set_timer(speaker)
 
     def sweep(self, living: set[Incarnation]) -> None:
@@ -194,7 +198,7 @@ class Listener:
             self._loop.call_later(FLOOD_PAUSE_S, self._hear, name)
 
     def _heard(self, name: Incarnation, message: Message) -> None:
-        speaker, now = self._speakers.get(name), self._loop.time()
+        speaker = self._speakers.get(name)
         if speaker is None:
             return
         if message.status is not None:
@@ -214,10 +218,16 @@ class Listener:
         if message.stopping and self.rules.is_awaited:
             self._tell(name, Check.NOTIFY, Verdict.UNREADY, "it said that it stops (STOPPING=1)")
         if message.extend_s is not None:
-            until = now + message.extend_s
-            speaker.start_by = None if speaker.start_by is None else max(speaker.start_by, until)
-            speaker.ping_by = None if speaker.ping_by is None else max(speaker.ping_by, until)
+            self._asked_for_time(speaker, message.extend_s)
         self._set_timer(speaker)
+
+    def _asked_for_time(self, speaker: _Speaker, more_s: float) -> None:
+        """For whatever it is about."""
+        if speaker.is_leaving:
+            self._post(MoreTimeAsked(speaker.name, more_s))
+        until = self._loop.time() + more_s
+        speaker.start_by = None if speaker.start_by is None else max(speaker.start_by, until)
+        speaker.ping_by = None if speaker.ping_by is None else max(speaker.ping_by, until)
 
     def _note_ready(self, name: Incarnation) -> None:
         """Aside, because a disk may hang; where it cannot be noted the next daemon waits for a while."""

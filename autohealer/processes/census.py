@@ -157,7 +157,7 @@ class _Look:
         """What one in the middle of an exec carries, by its birth; None when that cannot be told."""
         if stat.session not in {0, stat.pid}:
             return self._token_of(stat.session)
-        if stat.parent in _adopters():
+        if stat.parent in adopters():
             return None
         return self._token_of(stat.parent)
 
@@ -170,7 +170,7 @@ def _token_in(raw: bytes) -> str:
     return parse_environment(raw).get(ENV_TOKEN, "") if _TOKEN_VARIABLE in raw else ""
 
 
-def _adopters() -> frozenset[int]:
+def adopters() -> frozenset[int]:
     """Who takes in orphans of what we started, or init: being their child says nothing of one's birth."""
     line, pid = {0, 1}, os.getpid()
     while pid not in line:

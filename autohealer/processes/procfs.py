@@ -17,6 +17,7 @@ _GONE = frozenset({errno.ENOENT, errno.ESRCH})
 _NOT_OURS = frozenset({errno.EACCES, errno.EPERM})
 _KERNEL_THREAD = 0x00200000
 _CHUNK_BYTES = 1 << 17
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Stat:
     threads: int
     start_ticks: int
     environment_end: int
+    rss_bytes: int
 
     @property
     def is_stopped(self) -> bool:
@@ -114,6 +116,7 @@ def stat_of(pid: int) -> Stat | None:
         threads=int(fields[17]),
         start_ticks=int(fields[19]),
         environment_end=int(fields[48]),
+        rss_bytes=int(fields[21]) * _PAGE_BYTES,
     )
 
 

@@ -104,6 +104,7 @@ class Narrator:
                 | events.ReplicasSet()
                 | events.SpecSet()
                 | events.DetachRequested()
+                | events.MoreTimeAsked()
                 | events.Decided()
             ):
                 pass  # told elsewhere, or not worth a line

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
 from kazoo.client import KazooClient
 from kazoo.security import OPEN_ACL_UNSAFE, make_acl
 
@@ -25,7 +24,6 @@ from autohealer.processes.ledger import Ledger
 from autohealer.processes.local import LocalProcesses
 from autohealer.processes.output import OutputFiles
 from autohealer.processes.reaper import Reaper
-from autohealer.statedir.bonds_note import write_bonds
 from tests.ports.registry_stages import RealStage, real_stage
 from tests.support import anonymous_worker
 from tests.support.eventually import eventually_async
@@ -168,16 +166,6 @@ async def test_the_next_daemon_recalls_what_was_noted_and_who_is_dead(
         )
         assert bench.binder.recall() == [BondRemembered(bond, is_dead=True)]
         assert bench.said == []
-
-
-@pytest.mark.parametrize("told", [{}, {"slot": "0"}, {"process": 1}])
-async def test_a_note_that_says_too_little_is_passed_over(
-    server: str, tmp_path: Path, told: dict[str, object]
-) -> None:
-    """A daemon would not start for want of something it can do without."""
-    write_bonds(tmp_path, server, [told])
-    async with bench_on(server, tmp_path) as bench:
-        assert bench.binder.recall() == []
 
 
 async def test_a_note_that_cannot_be_written_is_told_once(server: str, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from autohealer.core.events import Event, HealthReported
+from autohealer.core.events import Event, HealthReported, MoreTimeAsked
 from autohealer.core.health import Check, Verdict
 from autohealer.core.model import Incarnation
 from autohealer.probes.notify import Listener, NotifyRules
@@ -184,6 +184,22 @@ async def test_a_watchdog_that_is_not_fed_barks(tmp_path: Path) -> None:
         say(told, "WATCHDOG=1\nSTATUS=pinged")
         await eventually_async(lambda: made.listener.statuses, within_s=WITHIN_S)
         assert made.of(Check.WATCHDOG)[3:] == [Verdict.UNHEALTHY]
+
+
+async def test_who_was_told_to_end_may_ask_for_more_time(tmp_path: Path) -> None:
+    """A worker that is still saving its work would be killed when its grace is over; one that starts, told of."""
+    async with group(tmp_path / "notify") as made:
+        told = made.launch()
+        say(told, "EXTEND_TIMEOUT_USEC=5000000\nSTATUS=starts")
+        await eventually_async(lambda: made.listener.statuses, within_s=WITHIN_S)
+        assert made.facts == []
+        made.listener.quiet(ONE)
+        say(told, "STOPPING=1\nEXTEND_TIMEOUT_USEC=2500000")
+        await eventually_async(
+            lambda: MoreTimeAsked(ONE, 2.5) in made.facts,
+            within_s=WITHIN_S,
+            view=lambda: made.facts,
+        )
 
 
 async def test_who_was_ready_stays_ready_over_a_daemons_end_and_is_heard_again(

@@ -9,6 +9,7 @@ import pytest
 
 from autohealer.config import ConfigError, read
 from autohealer.config.schema import schema
+from autohealer.healthspec import ProbeSpec, parse_http, parse_tcp
 from autohealer.settings import DaemonSettings
 
 SLEEP = 'command = ["sleep", "9"]\n'
@@ -55,6 +56,75 @@ def test_texts_are_filled_in_from_the_environment(text: str, value: str, tmp_pat
     whole = f"[group.a]\n{SLEEP}env = {{ A = '{text}' }}"
     (group,) = settings_of(tmp_path, whole, environ).groups
     assert group.launch.environment == (("A", value),)
+
+
+PROBED = """
+[defaults]
+notify = true
+watchdog = "30s"
+[defaults.readiness]
+http = "/ready"
+period = "1s"
+failures = 7
+[defaults.liveness]
+tcp = "{port}"
+"""
+
+
+def test_probes_of_the_defaults_are_asked_of_every_group(tmp_path: Path) -> None:
+    """Whoever keeps ten servers would have to write the same three tables ten times."""
+    text = f"{PROBED}[group.a]\nport = 1000\n{SLEEP}[group.b]\nport = 2000\n{SLEEP}notify = false\n"
+    one, two = settings_of(tmp_path, text).groups
+    assert one.health == two.health
+    assert one.health.readiness == ProbeSpec(parse_http("/ready"), period_s=1.0, failures=7)
+    assert one.health.liveness == ProbeSpec(parse_tcp("{port}"))
+    assert (one.launch.notify, one.launch.watchdog_s) == (True, 30.0)
+    assert (two.launch.notify, two.launch.watchdog_s) == (False, 30.0)
+
+
+def test_a_probe_of_a_group_stands_in_place_of_the_whole_one_of_the_defaults(
+    tmp_path: Path,
+) -> None:
+    """A group would be asked by a port of its own as often as the address of the others, or in both ways at once."""
+    own = "[group.a.readiness]\ntcp = '80'\n[group.a.liveness]\n"
+    (group,) = settings_of(tmp_path, f"{PROBED}[group.a]\n{SLEEP}{own}").groups
+    assert group.health.readiness == ProbeSpec(parse_tcp("80"))
+    assert group.health.liveness is None
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "[defaults.readiness]\ntcp = 'h:80'\nperiods = '1s'\n",
+            "3:1: defaults.readiness.periods: unknown key, did you mean `period`?",
+        ),
+        (
+            "[defaults.readiness]\nperiod = '1s'\n",
+            "1:2: defaults.readiness: say exactly one of http, tcp and exec; here is none",
+        ),
+        (
+            "[defaults]\nliveness.tcp = '{port}'\n",
+            "2:10: defaults.liveness.tcp: {port} stands here, and group 'a' has no `port`",
+        ),
+        ("[defaults]\nport = 8000\n", "2:1: defaults.port: unknown key: each group says its own"),
+        ("[defaults]\nwatchdog = 30\n", "2:1: defaults.watchdog: write a duration"),
+        ("[defaults]\nnotify = 'yes'\n", "2:1: defaults.notify: write true or false"),
+    ],
+)
+def test_a_mistake_in_a_probe_of_the_defaults_is_told_once_and_there(
+    tmp_path: Path, text: str, told: str
+) -> None:
+    """A mistake would be looked for in each group."""
+    whole = f"{text}[group.a]\n{SLEEP}[group.b]\n{SLEEP}"
+    (head,) = heads_of_mistakes(tmp_path, whole)
+    assert head.startswith(f"a.toml:{told}")
+
+
+def test_a_probe_without_a_question_is_none_only_where_it_takes_one_away(tmp_path: Path) -> None:
+    """A table that was forgotten half written would be a probe that nobody asks."""
+    (head,) = heads_of_mistakes(tmp_path, f"[group.a]\n{SLEEP}[group.a.startup]\n")
+    assert head.startswith("a.toml:3:2: group.a.startup: say exactly one of")
 
 
 def test_defaults_are_what_groups_start_from(tmp_path: Path) -> None:

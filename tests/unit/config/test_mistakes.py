@@ -79,6 +79,11 @@ MISTAKES = [
     ),
     (f'{GROUP}venv = "none"\n', "none is no virtual environment: it has no bin/python"),
     (f'{GROUP}limits.memory_max = "1kB"\n', "memory_max: too small for any program"),
+    (f'{GROUP}limits.memory_restart = "1kB"\n', "memory_restart: too small for any program"),
+    (
+        f'{GROUP}limits = {{ memory_restart = "2GiB", memory_max = "1GiB" }}\n',
+        "memory_restart: not below memory_max, at which the kernel ends a worker",
+    ),
     (f"{GROUP}limits.cpu_max = 0\n", "cpu_max: 0 is too small: more than 0"),
     (
         f'{GROUP}limits.cpu_max = "1.5"\n',

@@ -33,6 +33,7 @@ def test_options_and_a_file_make_the_same_of_a_group(tmp_path: Path) -> None:
         "port": "8000",
         "stop_signal": "INT",
         "output.to": "stdout",
+        "limits.memory_restart": "400MiB",
     }
     sets = ("limits.nofile=100", "limits.core=1KiB", "restart.max=1m", "output.timestamps=true")
     (tmp_path / "autohealer.toml").write_text(f"""
@@ -54,6 +55,7 @@ def test_options_and_a_file_make_the_same_of_a_group(tmp_path: Path) -> None:
         [group.web.limits]
         nofile = 100
         core = "1KiB"
+        memory_restart = "400MiB"
         [group.web.restart]
         max = "1m"
     """)
@@ -67,6 +69,7 @@ def test_options_and_a_file_make_the_same_of_a_group(tmp_path: Path) -> None:
     ("said", "sets", "sentence"),
     [
         ({"umask": "999"}, (), '--umask: write a umask in octal digits, such as "027"'),
+        ({"limits.memory_restart": "much"}, (), "--memory-restart: write a size"),
         ({"port": "http"}, (), "--port: write a whole number"),
         ({"directory": "/nonexistent"}, (), "--directory: /nonexistent does not exist"),
         ({"env": ["A"]}, (), "--env A: write NAME=VALUE"),

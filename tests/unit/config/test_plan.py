@@ -83,6 +83,7 @@ ANOTHER_SETTING = {
     "stop_signal": replace(WEB, stop_signal=Signals.SIGINT),
     "after": replace(WEB, after=("queue",)),
     "output": replace(WEB, output=OutputSpec(max_bytes=9)),
+    "memory_restart_bytes": replace(WEB, memory_restart_bytes=2**30),
     "health": replace(WEB, health=HealthSpec(readiness=ProbeSpec(TcpTarget("x:1")))),
 }
 TOLD_AT_THE_START = {"name", "launch", "python_why", "registrar_why"}

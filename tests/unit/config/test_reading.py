@@ -62,6 +62,7 @@ core = 0
 address_space = "1GiB"
 nice = 5
 memory_max = "512MiB"
+memory_restart = "400MiB"
 cpu_max = 1.5
 oom_score_adj = 500
 
@@ -135,6 +136,7 @@ def test_every_key_means_something(tmp_path: Path) -> None:
     assert (launch.directory, launch.umask, launch.port) == (str(tmp_path / "srv"), 0o027, 8000)
     assert launch.limits == ResourceLimits(nofile=100, core_bytes=0, address_space_bytes=2**30)
     assert launch.tree_limits == TreeLimits(2**29, 1.5)
+    assert web.memory_restart_bytes == 400 * 2**20
     assert (launch.nice, launch.oom_score_adj) == (5, 500)
     assert (launch.notify, launch.watchdog_s) == (True, 30.0)
     assert web.health == HealthSpec(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from autohealer.core.events import (
+    MoreTimeAsked,
     RegistrationRead,
     ReplicasSet,
     StopRequested,
@@ -242,6 +243,29 @@ def test_a_stop_drains_everything_and_ends() -> None:
     scene.after(1.0, scene.dies(0), scene.dies(1))
     assert scene.is_finished()
     assert next_wake(scene.view) is None
+
+
+def test_a_worker_that_asks_for_more_time_to_end_has_it_from_then_on() -> None:
+    """What says that it is still saving its work would be killed in the middle of it."""
+    group = Scene("0:ready")
+    assert group.decide(StopRequested(), MoreTimeAsked(group.name(0), 99.0)) == [
+        "drain 0: stopping"
+    ]
+    assert group.after(9.0, MoreTimeAsked(group.name(0), 3.0)) == []
+    assert group.after(2.9) == []
+    assert group.decide(MoreTimeAsked(group.name(0), 0.0)) == []
+    assert next_wake(group.view) == pytest.approx(group.view.now + 0.1)
+    assert group.after(0.1) == ["kill 0: stopping"]
+    assert group.after(0.5, MoreTimeAsked(group.name(0), 99.0)) == []
+    assert group.after(0.5) == ["kill 0: stopping"]
+
+
+def test_a_forced_stop_gives_nobody_more_time() -> None:
+    """Who stops twice would wait for a worker that says that it needs an hour."""
+    group = Scene("0:ready")
+    group.decide(StopRequested())
+    group.decide(MoreTimeAsked(group.name(0), 3600.0))
+    assert group.decide(StopRequested()) == ["kill 0: stopping"]
 
 
 def test_a_worker_that_ignores_the_stop_is_killed_after_its_grace() -> None:

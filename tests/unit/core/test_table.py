@@ -21,6 +21,7 @@ from autohealer.core.events import (
     InvariantBroken,
     ListFailed,
     MemoryReported,
+    MoreTimeAsked,
     RegistrantDead,
     RegistrationRead,
     RegistryWiped,
@@ -265,6 +266,7 @@ FACTS: dict[str, list[Fact]] = {
         lambda s: HealthReported(_me(s), Check.LIVENESS, Verdict.UNHEALTHY, "why")
     ],
     "MemoryReported": [lambda s: MemoryReported(_me(s), 10**12)],
+    "MoreTimeAsked": [lambda s: MoreTimeAsked(_me(s), 60.0)],
     "StoreChanged": [lambda _: StoreChanged(Store.LOST)],
     "SessionTimeoutGranted": [lambda _: SessionTimeoutGranted(60.0, 0.1)],
     "WorkersListed:with": [lambda s: s.lists(_me(s))],

@@ -50,6 +50,7 @@ ONE_OF_EACH: dict[type, tuple[events.Event, str | None]] = {
         "worker_unhealthy",
     ),
     events.MemoryReported: (events.MemoryReported(NAME, 2**30), "worker_oversized"),
+    events.MoreTimeAsked: (events.MoreTimeAsked(NAME, 5.0), None),
     events.StoreChanged: (events.StoreChanged(Store.SUSPENDED), "zookeeper_suspended"),
     events.SessionTimeoutGranted: (events.SessionTimeoutGranted(42.0, 0.5), None),
     events.WorkersListed: (
