@@ -72,7 +72,7 @@ from autohealer.core import (
     registrations,
     storeroom,
 )
-from autohealer.core.brake import note_death, stop_counting
+from autohealer.core.brake import note_death, release_if_whole, stop_counting
 from autohealer.core.intensity import rate_of, resized
 from autohealer.core.model import (
     Death,
@@ -337,6 +337,7 @@ def _vacate(view: View, slot: Slot, occupant: Occupant, cause: str, jitter: floa
         put(view, done)
     else:
         put(view, after_death(view, empty, Death(occupant, cause, jitter)))
+    release_if_whole(view)
     binding.vacated(view, occupant.name)
     if occupant.name in view.listed:
         _left_registered(view, occupant.name)

@@ -7,13 +7,14 @@ or written by hand to what was seen.
 from __future__ import annotations
 
 from autohealer.core.policy import Registrar, Restart
-from tests.simulation.ailing import Sicken
+from tests.simulation.ailing import Grow, Sicken
 from tests.simulation.faults import (
     Crash,
     Freeze,
     IllBirths,
     LoseSessions,
     Overlooked,
+    ReusePid,
     Unprovable,
 )
 from tests.simulation.script import At, Ending, Script
@@ -334,6 +335,28 @@ KEPT: dict[str, Script] = {
                 85.553445441,
                 Sicken((8, 4, 3, 5, 6, 0), (27.5840904635082, 0.5, 0.3857671015196863)),
             ),
+        ),
+    ),
+    "the oracle took for seen what registered while the daemon was deaf": Script(
+        replicas=4,
+        again_after_s=2.441555286687594,
+        troubles=(
+            At(20.0, Freeze((2, 0, 9))),
+            At(30.0, Freeze((3,))),
+            At(30.0, Scale(6)),
+            At(36.0, LoseWatch(10.0)),
+            At(46.0, Freeze((0, 16))),
+            At(46.0, Outage(0.34449092446207824, comes_back=Return.EMPTY)),
+        ),
+    ),
+    "the brake was on after the last one missing was done, and nobody too large was replaced": Script(
+        replicas=4,
+        again_after_s=2.2082632496341796,
+        restart=Restart.NEVER,
+        troubles=(
+            At(19.0, ReusePid(0, 0.0, 0.0)),
+            At(19.0, Freeze((19, 0, 8))),
+            At(29.0, Grow((0,))),
         ),
     ),
 }

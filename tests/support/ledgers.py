@@ -86,6 +86,12 @@ class Life:
             and self.registered_at is None
         )
 
+    @property
+    def is_known(self) -> bool:
+        """Whether it was seen registered, or is as soon as the daemon sees anything, and nobody has ended it."""
+        is_there = self.registered_at is not None or self.serves_from is not None
+        return is_there and self.alive and not self.signalled
+
     def is_expected(self, at: float) -> bool:
         """Whether the daemon misses its registration where there is none: it knows of one, or did not see its launch.
 

@@ -155,7 +155,8 @@ class MassLosses:
     def register(self, life: Life, at: float, replicas: int) -> None:
         """One is registered (again)."""
         self.miss_no_more(life, at, replicas)
-        self._awaited.discard(life.name.slot)
+        if life.serves_from is not None:
+            self._awaited.discard(life.name.slot)
         if self.now is not None:
             self.now.register(life, at)
 
@@ -211,6 +212,7 @@ class MassLosses:
 
     def found(self, missing: set[Incarnation], at: float, replicas: int) -> None:
         """Who is without registration when the daemon sees the store, at first or again, all at once."""
+        self._awaited -= {life.name.slot for life in self._census.all_present() if life.is_known}
         if self._is_exact and len(missing) > self._limit(replicas):
             self.now = MassLoss(self._rules.policy, at, missing, awaited=set(self._awaited))
 

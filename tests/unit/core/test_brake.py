@@ -225,6 +225,14 @@ def test_an_exit_during_the_hold_heals_at_once() -> None:
     assert [line for line in plan if line.startswith("spawn 2")] != []
 
 
+def test_it_is_over_when_the_last_one_missing_is_dead() -> None:
+    """What waits for the end of a mass loss would wait for the next list, which nothing asks for."""
+    scene = _with_missing(6)
+    assert scene.view.brake.on
+    scene.after(0.1, *(scene.dies(key) for key in range(6)))
+    assert not scene.view.brake.on
+
+
 def test_the_store_going_away_during_the_hold_concludes_nothing() -> None:
     """The brake would let go of workers of which nothing is known."""
     scene = _with_missing(6)
