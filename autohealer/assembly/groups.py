@@ -17,6 +17,7 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 
+from autohealer.assembly.errors import PlatformError
 from autohealer.assembly.keeper import Keeper, end_task
 from autohealer.assembly.shared import Shared
 from autohealer.core.actions import Plan
@@ -72,14 +73,14 @@ class Groups:
         return name in self._leaving
 
     def add(self, settings: GroupSettings, hold: Hold) -> None:
-        """A group is to be kept."""
+        """A group is to be kept. Raises `OSError`: as if nobody had asked."""
         logger = self._shared.logger
         if self._shared.settings.config is not None:
             logger = logger.bind(group=settings.name)
         shared = replace(self._shared, logger=logger)
+        self._keepers[settings.name] = Keeper(settings, shared, hold)
         self._after[settings.name] = frozenset(settings.after)
         self._undo[settings.name] = ExitStack()
-        self._keepers[settings.name] = Keeper(settings, shared, hold)
 
     def adopt(self, undo: AsyncExitStack) -> int:
         """Take over the workers of an earlier daemon; how many live. Raises `PlatformError`."""
@@ -135,33 +136,58 @@ class Groups:
         new: Sequence[tuple[GroupSettings, Hold]],
         removed: Collection[str],
     ) -> None:
-        """Keep what is wanted now."""
+        """Keep what is wanted now. Raises `PlatformError`: everything is as it was, and of `new` nothing is held."""
+        found = self._joined(new)
         for settings in changed:
             self._after[settings.name] = frozenset(settings.after)
             self._keepers[settings.name].apply(settings)
         self._leaving |= set(removed)
         self._stop(self._free_to_leave())
-        for settings, hold in new:
-            self.add(settings, hold)
-        for settings, _ in new:
-            keeper = self._keepers[settings.name]
-            self._adopt(keeper)
-            self._joining.add(settings.name)
-            self._start(settings.name, keeper)
+        for keeper, workers in found:
+            self._begin_or_wait(keeper, workers)
+            self._joining.add(keeper.name)
+            self._start(keeper.name, keeper)
         self._begin_all_free()
         for name in self._awaited():
             self._keepers[name].wake()
+
+    def _joined(self, new: Sequence[tuple[GroupSettings, Hold]]) -> list[tuple[Keeper, int]]:
+        """Keepers of new groups, and how many workers each has taken over; all or none. Raises `PlatformError`."""
+        found = []
+        with ExitStack() as undo:
+            for _, hold in new:
+                undo.callback(hold.give_up)
+            for settings, hold in new:
+                self._add_if_possible(settings, hold)
+                undo.callback(self._forget, settings.name)
+                keeper = self._keepers[settings.name]
+                found.append((keeper, keeper.adopt(self._undo[settings.name])))
+            undo.pop_all()
+        return found
+
+    def _add_if_possible(self, settings: GroupSettings, hold: Hold) -> None:
+        try:
+            self.add(settings, hold)
+        except OSError as error:
+            raise PlatformError(
+                f"group {settings.name!r} cannot be kept now ({error.strerror}): reload again when the machine is less "
+                "short of descriptors or memory"
+            ) from error
 
     # --- running --------------------------------------------------------------------------------
 
     def _adopt(self, keeper: Keeper) -> int:
         """Take over what lives, and begin if that is not to wait for others. Raises `PlatformError`."""
         found = keeper.adopt(self._undo[keeper.name])
+        self._begin_or_wait(keeper, found)
+        return found
+
+    def _begin_or_wait(self, keeper: Keeper, found: int) -> None:
+        """Who has workers is looked after at once."""
         if found or not self._after[keeper.name]:
             self._begin(keeper)
         else:
             keeper.wait_for(sorted(self._after[keeper.name]))
-        return found
 
     def _start(self, name: str, keeper: Keeper) -> None:
         task = self._shared.unforeseen.start(self._run(name, keeper))
@@ -185,13 +211,16 @@ class Groups:
             return
         if name not in self._leaving and self._keepers[name].has_run:
             return  # detached, with all others
-        self._undo.pop(name).close()
-        self._keepers.pop(name).leave()
-        del self._after[name]
+        self._forget(name)
         self._leaving.discard(name)
         self._stopping.discard(name)
         self._begun.discard(name)
         self._whole.discard(name)
+
+    def _forget(self, name: str) -> None:
+        self._undo.pop(name).close()
+        self._keepers.pop(name).leave()
+        del self._after[name]
 
     def _undo_all(self) -> None:
         for undo in self._undo.values():

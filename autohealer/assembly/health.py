@@ -60,7 +60,6 @@ class HealthCare:
         self._scales = shared.scales
         self._weigher = Weigher(post, processes.leader_of)
         self._weigher.limit_bytes = settings.memory_restart_bytes
-        self._scales.add(self._weigher)
         self._beside = Beside(lambda: processes.launcher, shared.reaper)
         self._listen()
         self._rounds = self._new_rounds()
@@ -137,6 +136,7 @@ class HealthCare:
     def _begin(self, name: Incarnation, pid: int, given: Mapping[str, str] | None) -> None:
         """`given` is the environment of one that an earlier daemon launched."""
         self._weigher.watch(name)
+        self._scales.add(self._weigher)
         if self._standstill is not None:
             self._standstill.watch(name, pid)
         if self._listener is None:

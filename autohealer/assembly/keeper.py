@@ -98,13 +98,9 @@ class Keeper:
         self._view = first_view(settings, shared.neighbours.room, self._processors.cores)
         self._mailbox = Mailbox()
         self.post = self._mailbox.put
-        shared.neighbours.join(settings.name, self._mailbox)
-        self._registry = shared.registry.subscribe(settings.name, self.post)
-        self._addresses = Addresses(shared.registry, settings.name)
         self._processes = self._open_processes()
         self._health = HealthCare(settings, self._processes, shared, self.post, hold.folder)
         self._agency = self._open_agency()
-        self._binder = self._open_binder()
         self._history = self._open_history()
         self._completed = Completed(
             hold.folder,
@@ -117,6 +113,11 @@ class Keeper:
         self._granted_s: float | None = None
         self._agents_work: asyncio.Task[None] | None = None
         self._turned_away = self._open_turned_away()
+        # Nothing may fail from here on: others hear of this group.
+        shared.neighbours.join(settings.name, self._mailbox)
+        self._registry = shared.registry.subscribe(settings.name, self.post)
+        self._addresses = Addresses(shared.registry, settings.name)
+        self._binder = self._open_binder()
         self._executor = Executor(
             self._processes,
             self._registry,

@@ -1,7 +1,8 @@
 """Read the configuration again and keep what it says now, or tell what that would change.
 
-Theory of operation. A reload is one of three: it comes to nothing because of mistakes in the file, or because a lock
-cannot be had, and then nothing has changed; it only tells; or it is done whole. Reloads wait for each other, so each
+Theory of operation. A reload is one of three: it comes to nothing because of mistakes in the file, because a lock
+cannot be had, or because the machine is short of what it takes to look for workers of new groups, and then nothing has
+changed; it only tells; or it is done whole. Reloads wait for each other, so each
 is compared with what the one before left. The file is read on a thread, because the loop heals meanwhile.
 
 What the groups share (which ZooKeeper, who we are to it) stays as it was at the start; that it differs is told.
@@ -17,10 +18,12 @@ from dataclasses import replace
 
 from structlog.typing import FilteringBoundLogger
 
+from autohealer.assembly.errors import PlatformError
 from autohealer.assembly.groups import Groups
 from autohealer.config import ConfigError, read
 from autohealer.config.plan import ReloadPlan, plan_of
 from autohealer.control.records import ReloadRecord
+from autohealer.processes.limits import is_short_of_descriptors, raise_descriptor_limit
 from autohealer.settings import DaemonSettings, GroupSettings
 from autohealer.statedir.folders import StateDirUnusable
 from autohealer.statedir.hold import Hold
@@ -31,6 +34,11 @@ NO_FILE = (
     "detach it and start it with other options, or keep its group in a file with `autohealer up`"
 )
 NO_THREAD = "no thread can be started now to read the configuration: try again"
+
+NO_DESCRIPTORS = (
+    "too few open files are left for new groups: raise the limit (ulimit -n, or LimitNOFILE= under systemd) and start "
+    "the daemon again after `autohealer detach`, or take groups out first"
+)
 
 
 class Reloading:
@@ -57,14 +65,14 @@ class Reloading:
                 record = await self._reloaded(only_tell=only_tell)
             except ConfigError as error:
                 record = ReloadRecord(refusal=str(error), mistakes=error.count)
-            except (AlreadyRunning, StateDirUnusable) as error:
+            except (AlreadyRunning, PlatformError, StateDirUnusable) as error:
                 record = ReloadRecord(refusal=str(error))
         if not only_tell:
             self._tell(record)
         return record
 
     async def _reloaded(self, *, only_tell: bool) -> ReloadRecord:
-        """Raises `ConfigError`, `AlreadyRunning`, `StateDirUnusable`: nothing was changed."""
+        """Raises `ConfigError`, `AlreadyRunning`, `PlatformError`, `StateDirUnusable`: nothing was changed."""
         if self._settings.config is None:
             return ReloadRecord(refusal=NO_FILE)
         try:
@@ -87,19 +95,34 @@ class Reloading:
         return ReloadRecord(tuple(plan.lines(is_done=not only_tell)))
 
     def _carry_out(self, plan: ReloadPlan, wanted: DaemonSettings) -> None:
+        raise_descriptor_limit(wanted.replicas)
+        if is_short_of_descriptors(len(plan.new)):
+            raise PlatformError(NO_DESCRIPTORS)
         self._groups.change(plan.changed, self._held(plan.new), plan.removed)
         self._settings = replace(self._settings, groups=wanted.groups)
 
     def _held(self, new: Sequence[GroupSettings]) -> list[tuple[GroupSettings, Hold]]:
-        """Each with its lock; without one of them with none. Raises `AlreadyRunning`, `StateDirUnusable`."""
+        """Each with its lock; without one of them with none.
+
+        Raises `AlreadyRunning`, `PlatformError`, `StateDirUnusable`.
+        """
         with ExitStack() as undo:
             holds = []
             for group in new:
-                hold = self._hold(group.name)
-                undo.callback(hold.close)
+                hold = self._taken(group.name)
+                undo.callback(hold.give_up)
                 holds.append((group, hold))
             undo.pop_all()
         return holds
+
+    def _taken(self, group: str) -> Hold:
+        try:
+            return self._hold(group)
+        except OSError as error:
+            raise PlatformError(
+                f"group {group!r} cannot be taken, for /proc cannot be read ({error.strerror}): reload again when the "
+                "machine is less short of descriptors or memory"
+            ) from error
 
     def _tell(self, record: ReloadRecord) -> None:
         if record.refusal:

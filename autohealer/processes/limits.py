@@ -25,6 +25,9 @@ OWN_TASKS = 12
 OWN_THREADS = 8
 """Log, history, ZooKeeper client, and what must not be done by the loop's own thread."""
 
+GROUP_DESCRIPTORS = 12
+"""What a group has open besides its workers, at most: lock, name, control socket, an agent's session, history, log."""
+
 DESCRIPTORS_BASE = 256
 DESCRIPTORS_PER_WORKER = 2
 """A pidfd each, and as many again while trees are being ended or output is opened."""
@@ -48,6 +51,19 @@ def workers_possible() -> int | None:
     if soft == resource.RLIM_INFINITY:
         return None
     return max(0, soft - OWN_DESCRIPTORS - RESERVE)
+
+
+def is_short_of_descriptors(groups: int) -> bool:
+    """Whether there are too few left for so many groups more."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if not groups or soft == resource.RLIM_INFINITY:
+        return False
+    try:
+        lowest = os.open("/", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return True
+    os.close(lowest)
+    return soft - lowest < RESERVE + GROUP_DESCRIPTORS * groups
 
 
 def threads_are_to_be_had() -> bool:

@@ -135,8 +135,9 @@ class Scales:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, weigher: Weigher) -> None:
-        """Weigh a group's workers, as long as it has a limit."""
-        self._weighers.append(weigher)
+        """Weigh a group's workers from now on, as long as it has a limit."""
+        if weigher not in self._weighers:
+            self._weighers.append(weigher)
         if self._timer is None:
             self._later()
 

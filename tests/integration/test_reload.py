@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from autohealer.statedir.lock import LOCK_NAME
 from tests.integration.test_command_line import autohealer
 from tests.integration.test_several_groups import LOOP, Fleet
 from tests.support.eventually import eventually
@@ -229,3 +231,41 @@ def test_a_daemon_without_a_file_says_so(zookeeper: ZooKeeperUnderTest, tmp_path
 
 
 LOOP_WORDS = ("/bin/sh", "-c", "while :; do sleep 0.2; done")
+
+
+def test_a_reload_that_is_short_of_descriptors_changes_nothing(
+    zookeeper: ZooKeeperUnderTest, tmp_path: Path
+) -> None:
+    """A new group would be half there, locked and kept by nobody, or the daemon end of it."""
+    with Fleet(tmp_path, zookeeper.connection, TWO) as fleet:
+        fleet.whole("web", "queue")
+        limit = len(list(Path(f"/proc/{fleet.pid}/fd").iterdir())) + 30
+        assert fleet.stop() == 0
+        fleet.command = ["/bin/sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh", *fleet.command]
+        fleet.start()
+        before = fleet.whole("web", "queue")
+        edit(fleet, "[group.queue]", f"[group.jobs]\ncommand = {LOOP}\n[group.more]")
+        (told,) = reload(fleet, code=2)
+        assert told.startswith("autohealer: too few open files are left for new groups: raise")
+        (line,) = fleet.log("configuration_refused")
+        assert line["then"] == "everything is kept as it was"
+        assert fleet.whole("web", "queue") == before
+        assert not _is_locked(fleet, "jobs")
+        assert not _is_locked(fleet, "more")
+        assert fleet.stop() == 0
+        assert fleet.everything_started() == []
+
+
+def _is_locked(fleet: Fleet, group: str) -> bool:
+    """Whether a daemon holds a group, as another one would find out."""
+    try:
+        lock = os.open(fleet.state_dir / "groups" / group / LOCK_NAME, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
