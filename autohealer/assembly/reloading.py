@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
 from autohealer.assembly.errors import PlatformError
 from autohealer.assembly.groups import Groups
-from autohealer.config import ConfigError, read
+from autohealer.config import ConfigError
 from autohealer.config.plan import ReloadPlan, plan_of
 from autohealer.control.records import ReloadRecord
 from autohealer.processes.limits import is_short_of_descriptors, raise_descriptor_limit
@@ -77,7 +78,7 @@ class Reloading:
             return ReloadRecord(refusal=NO_FILE)
         try:
             wanted = await asyncio.to_thread(
-                read, self._settings.config, os.environ, self._settings.state_dir
+                _read, self._settings.config, os.environ, self._settings.state_dir
             )
         except RuntimeError:
             return ReloadRecord(refusal=NO_THREAD)
@@ -131,3 +132,10 @@ class Reloading:
             )
         else:
             self._logger.info("configuration_reloaded", changes=record.lines)
+
+
+def _read(config: Path, environ: Mapping[str, str], state_dir: Path) -> DaemonSettings:
+    """On a thread, which imports what it takes when it is first needed. Raises `ConfigError`."""
+    from autohealer.config import read
+
+    return read(config, environ, state_dir)

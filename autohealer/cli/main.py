@@ -182,7 +182,7 @@ def run(
 
     words = arguments or []
     said: Said = {
-        "register": register.value,
+        "register": None if register is RegisterBy.AUTO else register.value,
         **durations_given(
             context,
             session_timeout=session_timeout,

@@ -27,7 +27,6 @@ from autohealer.config import units
 from autohealer.outputspec import KEEP_MAX
 from autohealer.settings import REPLICAS_MAX
 
-PORT_MAX = 65535
 PROCESSORS_MAX = 1024
 
 _DURATION = WithJsonSchema(
@@ -321,7 +320,9 @@ class Group(Common):
     port: Annotated[
         Whole | None,
         Field(
-            ge=1, le=PORT_MAX, description="{port} and $PORT are this plus the number of the slot."
+            ge=1,
+            le=units.PORT_MAX,
+            description="{port} and $PORT are this plus the number of the slot.",
         ),
     ] = None
     after: Annotated[

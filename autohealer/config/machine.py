@@ -17,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from autohealer.config.form import Limits
 from autohealer.config.units import nearest
+from autohealer.config.unsaid import NOTHING
 from autohealer.config.wishes import Wish
 from autohealer.launchspec import ResourceLimits, TreeLimits
 
@@ -124,7 +124,7 @@ def _gid_of(name: str) -> int:
 
 def limits_of(wish: Wish) -> ResourceLimits:
     """Limits of each process; those that cannot be given are noted."""
-    asked = wish.form.limits or Limits()
+    asked = wish.form.limits or NOTHING
     for key, number in _RESOURCES.items():
         value = getattr(asked, key)
         if value is not None and (trouble := _trouble_with_limit(key, number, value)):
@@ -147,7 +147,7 @@ def limits_of(wish: Wish) -> ResourceLimits:
 
 def tree_limits_of(wish: Wish) -> TreeLimits:
     """Limits of each worker with all it starts; whether they are enforced is for the daemon to say."""
-    asked = wish.form.limits or Limits()
+    asked = wish.form.limits or NOTHING
     if asked.memory_max is not None and asked.memory_max < MEMORY_MIN_BYTES:
         wish.note("too small for any program: at least 1MiB", "limits", "memory_max")
     return TreeLimits(_int(asked.memory_max), asked.cpu_max)
@@ -155,7 +155,7 @@ def tree_limits_of(wish: Wish) -> TreeLimits:
 
 def memory_restart_of(wish: Wish) -> int | None:
     """From how much memory on a worker is replaced; more than it may use it never uses."""
-    asked = wish.form.limits or Limits()
+    asked = wish.form.limits or NOTHING
     if asked.memory_restart is None:
         return None
     if asked.memory_restart < MEMORY_MIN_BYTES:

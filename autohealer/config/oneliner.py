@@ -1,7 +1,8 @@
 """What the options of a command line say of the one group that it keeps: the keys of a file, with the same checks.
 
 Theory of operation. The options are put together to the table that a file would have, and go the way of that; a mistake
-is told with the option it came from. `--set KEY=VALUE` reaches every key that has no option of its own.
+is told with the option it came from. Where no option says anything of the group there is nothing to check, and none of
+what checks is imported. `--set KEY=VALUE` reaches every key that has no option of its own.
 
 Must never know: how options are parsed.
 """
@@ -13,13 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autohealer.config.document import Document, Text
-from autohealer.config.form import Group
-from autohealer.config.forming import formed
 from autohealer.config.interpolation import Interpolated
 from autohealer.config.mistakes import ConfigError, KeyPath, Mistakes, Place
 from autohealer.config.relations import check_relations
 from autohealer.config.resolving import group_settings
-from autohealer.config.wishes import Layer, merged
+from autohealer.config.unsaid import UnsaidGroup
+from autohealer.config.wishes import Layer, Wish, merged, unsaid
 from autohealer.settings import GroupSettings, SettingsError
 
 Said = Mapping[str, str | Sequence[str] | None]
@@ -54,22 +54,34 @@ def group_of_options(
     table, labels = _table(said, sets)
     document = Document(_Options("", "", labels), _here(), {})
     mistakes = Mistakes()
-
-    def note(path: KeyPath, sentence: str) -> None:
-        mistakes.note(document.text.place_of(path), path, sentence)
-
-    whole = table | {"command": list(command), "replicas": replicas}
-    form = formed(Group, whole, (), note, {"command": list(command)})
     try:
-        mistakes.raise_any()
-        assert form is not None, "a table without mistakes has no form"
-        wish = merged(name, None, Layer(document, (), form), form, mistakes)
+        if table:
+            wish = _formed(
+                name, table | {"command": list(command), "replicas": replicas}, document, mistakes
+            )
+        else:
+            form = UnsaidGroup(list(command), replicas)
+            wish = unsaid(name, Layer(document, (), form), form, mistakes)
         check_relations([wish], [name])
         settings = group_settings(wish)
         mistakes.raise_any()
     except ConfigError as error:
         raise SettingsError(_told(error)) from None
     return settings
+
+
+def _formed(name: str, whole: dict[str, object], document: Document, mistakes: Mistakes) -> Wish:
+    """What options say, checked as a file's table is. Raises `ConfigError`."""
+    from autohealer.config.form import Group  # who gives no option does not pay for their checks
+    from autohealer.config.forming import formed
+
+    def note(path: KeyPath, sentence: str) -> None:
+        mistakes.note(document.text.place_of(path), path, sentence)
+
+    form = formed(Group, whole, (), note, {"command": whole["command"]})
+    mistakes.raise_any()
+    assert form is not None, "a table without mistakes has no form"
+    return merged(name, None, Layer(document, (), form), form, mistakes)
 
 
 def _told(error: ConfigError) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from autohealer.config.form import Output
+from autohealer.config.unsaid import NOTHING, Unsaid
 from autohealer.config.wishes import Wish
 from autohealer.logprocess.layout import JOURNAL
 from autohealer.outputspec import OutputSpec, OutputTo
+
+if TYPE_CHECKING:
+    from autohealer.config.form import Output
 
 OUTPUT_BYTES_MIN = 4096
 
@@ -21,7 +25,7 @@ _NOT_TAKEN = {
 
 def output_of(wish: Wish) -> OutputSpec:
     """What becomes of a group's output; what cannot be is noted."""
-    form = wish.form.output or Output()
+    form = wish.form.output or NOTHING
     to = None if form.to is None else OutputTo(form.to)
     if form.max_size is not None and form.max_size < OUTPUT_BYTES_MIN:
         wish.note(
@@ -43,5 +47,5 @@ def output_of(wish: Wish) -> OutputSpec:
     )
 
 
-def _is_said(form: Output, key: str) -> bool:
+def _is_said(form: Output | Unsaid, key: str) -> bool:
     return getattr(form, key) is not None

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from autohealer.config.command import words_of
-from autohealer.config.form import Probe
 from autohealer.config.wishes import Wish
 from autohealer.healthspec import (
     ExecTarget,
@@ -22,6 +21,9 @@ from autohealer.healthspec import (
     texts_of,
 )
 from autohealer.processes.program import ProgramError, resolve_command
+
+if TYPE_CHECKING:
+    from autohealer.config.form import Probe
 
 _KINDS = ("http", "tcp", "exec")
 _PORT = "{port}"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
-from autohealer.config.form import PORT_MAX
-from autohealer.config.units import nearest
+from autohealer.config.units import PORT_MAX, nearest
 from autohealer.config.wishes import Wish
 from autohealer.settings import REPLICAS_MAX
 

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 from signal import Signals
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from autohealer.config.command import check_placeholders, program_of, registrar_of
 from autohealer.config.environment import environment_of
-from autohealer.config.form import Group, Limits
 from autohealer.config.machine import (
     folder_of,
     group_of,
@@ -25,11 +24,15 @@ from autohealer.config.outputs import output_of
 from autohealer.config.probing import health_of
 from autohealer.config.relations import replicas_of
 from autohealer.config.units import duration
+from autohealer.config.unsaid import NOTHING, UnsaidGroup
 from autohealer.config.wishes import Wish
 from autohealer.core.policy import Restart
 from autohealer.launchspec import LaunchSpec
 from autohealer.outputspec import OutputSpec
 from autohealer.settings import GroupSettings
+
+if TYPE_CHECKING:
+    from autohealer.config.form import Group
 
 
 def group_settings(wish: Wish) -> GroupSettings:
@@ -66,7 +69,7 @@ def _launch(wish: Wish, folder: Path | None, output: OutputSpec) -> tuple[Launch
     environment = environment_of(wish)
     check_placeholders(wish, environment)
     registrar, why = registrar_of(wish, program.argv, folder)
-    ranks = form.limits or Limits()
+    ranks = form.limits or NOTHING
     spec = LaunchSpec(
         argv=program.argv,
         registrar=registrar,
@@ -102,7 +105,7 @@ class _Said(TypedDict, total=False):
     backoff_max_s: float
 
 
-def _said(form: Group) -> _Said:
+def _said(form: Group | UnsaidGroup) -> _Said:
     """What a group does say; the rest is as the settings have it."""
     said = _Said()
     if form.session_timeout is not None:

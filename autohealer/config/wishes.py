@@ -13,13 +13,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeGuard, TypeVar
 
 from autohealer.config.document import Document
-from autohealer.config.form import Common, Form, Group, Probe
 from autohealer.config.mistakes import KeyPath, Mistakes, Place
+from autohealer.config.unsaid import UnsaidGroup
 
-F = TypeVar("F", bound=Form)
+if TYPE_CHECKING:
+    from autohealer.config.form import Common, Form, Group
+
+F = TypeVar("F", bound="Form")
+_PROBES = frozenset({"startup", "readiness", "liveness"})
 _ALIASES = {"register": "register_"}
 
 
@@ -29,7 +33,7 @@ class Layer:
 
     document: Document
     at: KeyPath
-    form: Common
+    form: Common | UnsaidGroup
 
     @property
     def folder(self) -> Path:
@@ -40,7 +44,7 @@ class Layer:
         """Whether a key, perhaps in a table of its own, stands in it."""
         here: object = self.form
         for key in keys:
-            if isinstance(here, Form):
+            if is_table(here):
                 name = _ALIASES.get(str(key), str(key))
                 if name not in here.model_fields_set:
                     return False
@@ -59,7 +63,7 @@ class Wish:
     """A group, merged; `layers` are the tables it was made from, what counts more last."""
 
     name: str
-    form: Group
+    form: Group | UnsaidGroup
     layers: tuple[Layer, ...]
     mistakes: Mistakes
 
@@ -76,12 +80,22 @@ class Wish:
         """Whether the group says a table of the defaults without anything in it."""
         *under, own = self.layers
         form = getattr(own.form, table)
-        is_empty = isinstance(form, Form) and not form.model_fields_set
+        is_empty = is_table(form) and not form.model_fields_set
         return is_empty and any(layer.says((table,)) for layer in under)
 
     def place_of(self, *keys: str | int) -> Place:
         """Where a key stands."""
         return self.source_of(*keys).place_of(keys)
+
+
+def is_table(value: object) -> TypeGuard[Form]:
+    """Whether it is a form, or stands for one."""
+    return hasattr(value, "model_fields_set")
+
+
+def unsaid(name: str, own: Layer, form: UnsaidGroup, mistakes: Mistakes) -> Wish:
+    """The wish of a group that says nothing but its command."""
+    return Wish(name, form, (own,), mistakes)
 
 
 def merged(name: str, defaults: Layer | None, own: Layer, form: Group, mistakes: Mistakes) -> Wish:
@@ -91,17 +105,17 @@ def merged(name: str, defaults: Layer | None, own: Layer, form: Group, mistakes:
     return Wish(name, _over(form, defaults.form), (defaults, own), mistakes)
 
 
-def _over(form: F, under: Form) -> F:
+def _over(form: F, under: Form | UnsaidGroup) -> F:
     """A form with what it does not say taken from another one."""
     return form.model_copy(update=dict(_taken(form, under)))
 
 
-def _taken(form: Form, under: Form) -> Iterator[tuple[str, object]]:
+def _taken(form: Form, under: Form | UnsaidGroup) -> Iterator[tuple[str, object]]:
     for name in under.model_fields_set:
         theirs, ours = getattr(under, name), getattr(form, name)
         if name not in form.model_fields_set:
             yield name, theirs
-        elif isinstance(ours, Probe):
+        elif name in _PROBES:
             continue
-        elif isinstance(ours, Form) and isinstance(theirs, Form):
+        elif is_table(ours) and is_table(theirs):
             yield name, _over(ours, theirs)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from signal import Signals
 
@@ -103,3 +105,29 @@ def test_a_port_that_nobody_gave_is_told() -> None:
 def test_why_the_daemon_registers_is_told_in_words_of_options() -> None:
     """The start would name a key of a file that is not there."""
     assert "--register self" in group_of({"register": "auto"}).registrar_why
+
+
+_START = """
+import sys
+from autohealer.cli import main
+from autohealer.config.oneliner import group_of_options
+group_of_options("web", 2, ["sleep", "1"], {"register": None, "env": None}, [])
+from autohealer.cli import keeping
+from autohealer.assembly import daemon
+print([name for name in ("pydantic", "tree_sitter", "aiohttp", "autohealer.config.form") if name in sys.modules])
+"""
+
+
+def test_a_one_liner_without_options_imports_nothing_that_checks_them() -> None:
+    """Its first worker would start a quarter of a second later than it can."""
+    done = subprocess.run(
+        [sys.executable, "-c", _START], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_a_group_of_which_nothing_is_said_is_the_same_as_with_a_default_said() -> None:
+    """The way without checks would have defaults of its own."""
+    assert group_of({}) == group_of({"grace": "10s"})
+    with pytest.raises(SettingsError, match=r"\{port\} stands here"):
+        group_of({}, command=("sleep", "{port}"))
