@@ -10,6 +10,8 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import pytest
+
 from autohealer.contract import ENV_TOKEN
 from autohealer.core.events import Event, MemoryReported
 from autohealer.core.model import Incarnation
@@ -37,12 +39,15 @@ for line in sys.stdin:
 HAS_A_CHILD = f"""
 import os, subprocess, sys
 code = "import time; x = b'x' * {SIZE}; print('ready', flush=True); time.sleep(99)"
-child = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+if sys.argv[1:] == ["within"]:
+    subprocess.run(["/bin/sh", "-c", 'env -i "$0" -c "$1" &', sys.executable, code])
+else:
+    subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
 if sys.argv[1:] == ["leave"]:
     os._exit(0)
 sys.stdin.readline()
 """
-"""What it started, in a session of its own, is large."""
+"""What it started is large: in a session of its own, or `within` its own, with no parent and no token left."""
 
 
 @contextmanager
@@ -60,7 +65,8 @@ def running(code: str, *arguments: str, token: str) -> Iterator[subprocess.Popen
     try:
         yield process
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, 9)
         for pid in _carriers(token):
             with suppress(ProcessLookupError):
                 os.kill(pid, 9)
@@ -105,9 +111,10 @@ def leader(process: subprocess.Popen[bytes]) -> Leader:
     return Leader(NAME, "", stat.start_ticks, True, watched)
 
 
-def test_what_a_worker_has_started_counts_wherever_it_went() -> None:
+@pytest.mark.parametrize("where", ["beyond", "within"])
+def test_what_a_worker_has_started_counts_wherever_it_went(where: str) -> None:
     """A leak in a child that leads a session of its own would be nobody's."""
-    with running(HAS_A_CHILD, token=_token("a")) as process:
+    with running(HAS_A_CHILD, where, token=_token("a")) as process:
         sizes = sizes_of({process.pid: "t", os.getpid() + 10**6: "gone"})
         assert sizes.keys() == {process.pid}
         assert sizes[process.pid] > SIZE

@@ -17,6 +17,7 @@ from autohealer.core.events import (
     Decided,
     Event,
     HealthReported,
+    MemoryReported,
     RegistrationRead,
     ReplicasSet,
     SpawnFailed,
@@ -156,6 +157,15 @@ def test_what_one_is_to_be_ended_for_and_what_it_says_is_told() -> None:
     (slot,) = status_of(ABOUT, view_after(*READY, sick), 100.0, remarks, ASLEEP).slots
     assert (slot.ready, slot.not_ready) == (True, ())
     assert (slot.ailing, slot.says) == ("answered 500", f"{NAME} at work")
+
+
+def test_one_that_uses_too_much_memory_is_told_with_both_figures() -> None:
+    """A worker that waits to be replaced would look as if nothing were wrong."""
+    limited = SpecSet("", Policy(memory_restart_bytes=2**20))
+    slot = slot_after(*READY, limited, MemoryReported(NAME, 3 * 2**20))
+    assert slot.ready
+    assert slot.ailing == "uses 3 MiB of memory, more than the 1 MiB it may"
+    assert slot_after(*READY, limited, MemoryReported(NAME, 2**19)).ailing == ""
 
 
 def test_one_that_is_gone_already_is_not_ready() -> None:

@@ -79,8 +79,10 @@ def test_without_a_limit_nobody_is_replaced() -> None:
 
 def test_one_that_starts_is_left_to_it() -> None:
     """A program that needs more while it loads would never come up."""
-    group = scene("0:starting(1s)")
+    patient = Policy(memory_restart_bytes=400 * MIB, registration_timeout_s=300.0)
+    group = scene("0:starting(1s)", policy=patient)
     assert group.decide(grows(group, 0)) == []
+    assert group.after(2 * patient.memory_patience_s) == []
     group.decide(group.lists(group.name(0)))
     assert str(group) == "0:draining(0s)"
 
@@ -94,10 +96,10 @@ def test_a_quarantined_neighbour_delays_it_for_a_while_only() -> None:
     while group.view.slots[0].phase is Phase.READY:
         wake_at = next_wake(group.view)
         assert wake_at is not None
-        said = group.after(wake_at - group.view.now)
+        said = group.after(wake_at - group.view.now, grows(group, 0, 500))
         if group.view.slots[2].occupant is not None:
             group.decide(group.fails_to_start(2))
-    assert said == [DRAIN_0]
+    assert said == ["drain 0: uses 500 MiB of memory, more than the 400 MiB it may"]
     assert group.view.now - began == POLICY.memory_patience_s
 
 
@@ -149,16 +151,33 @@ def test_nobody_is_replaced_while_the_budget_cannot_pay_for_a_successor() -> Non
     assert group.after(0.3) == [DRAIN_0]
 
 
-def test_one_that_is_missing_or_ails_is_ended_for_that() -> None:
-    """Two orders for one worker would freeze the group."""
-    group = scene("0:absent(0.1s) 1:ready")
+def _put_off(group: Scene) -> None:
+    """All but an instant of the time is over for which the large one waits, because slot 2 does not come up."""
+    group.decide(group.fails_to_start(2))
     group.decide(grows(group, 0))
-    kills = group.after(0.4)
-    assert len(kills) == 1
-    assert kills[0].startswith("kill 0: registration gone")
-    ailing = scene("0:ready 1:ready")
-    sick = HealthReported(ailing.name(0), Check.LIVENESS, Verdict.UNHEALTHY, "answered 500")
-    assert ailing.decide(sick, grows(ailing, 0)) == ["drain 0: answered 500"]
+    for _ in range(30):
+        group.after((POLICY.memory_patience_s - 0.1) / 30)
+        if group.view.slots[2].occupant is not None:
+            group.decide(group.fails_to_start(2))
+
+
+def test_one_that_is_missing_is_ended_for_that_if_at_all() -> None:
+    """A worker that is about to register again would be ended, or have two orders at once and freeze the group."""
+    group = scene("0:ready(600s) 1:ready(600s) 2:starting")
+    _put_off(group)
+    assert group.decide(group.lists(without=[0])) == []
+    assert group.after(0.2) == []
+    assert any(line.startswith("kill 0: registration gone") for line in group.after(0.3))
+
+
+def test_one_that_ails_is_ended_for_that_if_at_all() -> None:
+    """A worker that is about to be well would be ended, and its illness never be told of."""
+    group = scene("0:ready(600s) 1:ready(600s) 2:starting")
+    _put_off(group)
+    sick = HealthReported(group.name(0), Check.LIVENESS, Verdict.UNHEALTHY, "answered 500")
+    assert group.decide(sick) == []
+    assert group.after(0.2) == []
+    assert "drain 0: answered 500" in group.after(0.8)
 
 
 def test_one_that_cannot_serve_is_missed_by_nobody() -> None:
