@@ -288,7 +288,7 @@ class LocalProcesses:
             return
         self._post(WorkerSpawned(name, leader.pid, launcher.revision))
         self._forget_pending(name)
-        self._ledger.note(Launch(name, leader.pid, leader.start_ticks))
+        self._ledger.note(Launch(name, leader.pid, leader.start_ticks, launcher.revision))
         if end is not None:
             end(name)
 
@@ -364,8 +364,8 @@ class LocalProcesses:
             return False
         if (held := self._held.pop(name, None)) is not None:
             self._reaper.forget(held)
-        age = age_s(process.pid)
-        self._post(WorkerAdopted(name, process.pid, age, _revision_of(process.pid)))
+        revision = _revision_of(process.pid) or self._ledger.revision_of(name)
+        self._post(WorkerAdopted(name, process.pid, age_s(process.pid), revision))
         return True
 
     def _let_go(self, leader: Leader) -> None:

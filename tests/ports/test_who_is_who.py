@@ -106,6 +106,7 @@ async def test_one_that_overwrote_its_environment_is_adopted(tmp_path: Path) -> 
         assert stage.local.adopt_all() == 1
         (adopted,) = await stage.told(WorkerAdopted)
         assert (adopted.name, adopted.pid) == (NAME, pid)
+        assert adopted.revision == stage.local.launcher.revision != ""
         stage.processes.kill(NAME)
         await is_gone(stage, NAME)
 
