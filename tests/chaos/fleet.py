@@ -21,7 +21,7 @@ import psutil
 from autohealer.contract import ENV_GENERATION, ENV_GROUP, ENV_SLOT, ENV_TOKEN
 from tests.integration.test_several_groups import Fleet
 from tests.support.daemon import environment_of
-from tests.support.ports import free_ports
+from tests.support.ports import free_port
 
 JAVA_WORKER = Path(__file__).parents[2] / "examples" / "java_worker" / "FlakyWorker.java"
 JARS = "/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-nop.jar"
@@ -103,7 +103,7 @@ class MixedFleet(Fleet):
         folder.mkdir(parents=True, exist_ok=True)
         javac = ("javac", "-cp", JARS, "-proc:none", "-d", str(folder), str(JAVA_WORKER))
         subprocess.run(javac, check=True, timeout=120)
-        port = free_ports(REPLICAS["web"])
+        port = free_port(REPLICAS["web"])
         for slot in range(REPLICAS["web"]):
             conf = _NGINX.format(slot=slot, port=port + slot)
             (folder / f"nginx-{slot}.conf").write_text(conf)

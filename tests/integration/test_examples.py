@@ -20,7 +20,7 @@ from autohealer.contract import ENV_ZOOKEEPER
 from tests.support.clients import connected
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
-from tests.support.ports import free_port, free_ports
+from tests.support.ports import free_port
 from tests.support.require import require
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -116,7 +116,7 @@ def test_nginx_is_kept(server: str, tmp_path: Path) -> None:
 
 def gunicorns(server: str, tmp_path: Path) -> tuple[Daemon, int]:
     """The daemon of its file, and the first of its two ports."""
-    port = free_ports(2)
+    port = free_port(2)
     daemon = up("gunicorn.toml", "gunicorn", 2, server, tmp_path)
     file = tmp_path / "examples" / "gunicorn.toml"
     file.write_text(file.read_text().replace("port = 8001", f"port = {port}"))
@@ -151,7 +151,7 @@ def test_gunicorn_of_a_command_line_is_healed_when_it_stands_still(
     server: str, tmp_path: Path
 ) -> None:
     """What the file does could not be said in one line; or a server that is stopped would be taken for well."""
-    port = free_ports(2)
+    port = free_port(2)
     daemon = Daemon(
         tmp_path / "state",
         server,
@@ -159,7 +159,7 @@ def test_gunicorn_of_a_command_line_is_healed_when_it_stands_still(
         group="web",
         options=(
             *("--group", "web", "--port", str(port), "--directory", str(EXAMPLES / "gunicorn")),
-            *("--readiness-http", "/", "--liveness-http", "/"),
+            *("--readiness", "http://127.0.0.1:{port}/"),
         ),
         program="--",
         args=("gunicorn", "--bind", "127.0.0.1:{port}", "app:app"),

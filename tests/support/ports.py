@@ -40,15 +40,6 @@ def free_port(in_a_row: int = 1) -> int:
     return port
 
 
-def free_ports(count: int) -> int:
-    """The first of several such ports in a row."""
-    found = [free_port()]
-    while len(found) < count:
-        port = free_port()
-        found = [*found, port] if port == found[-1] + 1 else [port]
-    return found[0]
-
-
 def _round_from(last: int) -> list[int]:
     """Every port once, from the one after `last`."""
     end = int(_OUTGOING.read_text().split()[0])
