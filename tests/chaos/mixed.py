@@ -196,6 +196,8 @@ class MixedCampaign:
             case Blow.CUT:
                 self._door.cut()
             case Blow.OUTAGE:
+                # The Java worker ends by itself when its session is lost.
+                costs.may |= {("java", slot) for slot in range(REPLICAS["java"])}
                 self._server.kill()
                 self._clock.wait(self._rng.uniform(0.2, 3.0))
                 self._server.start()

@@ -19,7 +19,7 @@ from tests.support.require import require
 from tests.support.servers import ZooKeeperServer
 
 SEED = int(os.environ.get("AUTOHEALER_CHAOS_SEED", "20261127"))
-BLOWS = 8
+BLOWS = 6
 WITHIN_S = 10.0
 WHOLE: dict[tuple[str, int], tuple[int, ...]] = {
     (group, slot): (10 * number + slot,)
