@@ -46,6 +46,8 @@ T = TypeVar("T")
 
 WHOLE_WITHIN_S = 90.0
 ANSWERS_WITHIN_S = 30.0
+SESSION_LASTS_S = 5.0
+"""For so long without a daemon its session lasts surely: the Apache server of the tests grants 10 s at most."""
 LOOKS_EVERY_S = 0.1
 LOOKS_AGAIN_S = 0.05
 NOBODY = Look()
@@ -236,12 +238,14 @@ class MixedCampaign:
             self._fleet.wait()
         else:
             self._fleet.kill()
-        made = self._agents_znodes()
+        made, ended_at = self._agents_znodes(), time.monotonic()
         if blow is Blow.KILL_IN_DOWNTIME:
             self._hit(costs, self._some(1), signal.SIGKILL)
         self._clock.wait(self._rng.choice((0.0, 0.5, 3.0)))
         self._fleet.start()
         self._await(self._is_answering)
+        if time.monotonic() - ended_at > SESSION_LASTS_S:
+            return
         doomed = {f"{group}-{slot}-" for group, slot in costs.may}
         now = self._agents_znodes()
         self.violations += [
