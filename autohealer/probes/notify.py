@@ -7,8 +7,8 @@ often once it is ready, and one that was told to end has its grace; or each as l
 before anything is concluded: it may be this daemon that is late.
 
 Who was ready when a daemon ended stays ready: that is noted in a file. An adopted worker that had not been may have
-said so while nobody heard it; when its time is over it is taken for ready. Its watchdog counts from its first ping,
-since a program may keep a connection to the socket of the daemon before, where nobody hears it.
+said so while nobody heard it; when its time is over it is taken for ready, and that is noted, too. Its watchdog counts
+from its first ping, since a program may keep a connection to the socket of the daemon before, where nobody hears it.
 
 Must never know: what will be decided. Limits: a sender that has ended before its message is read is a stranger.
 """
@@ -286,6 +286,7 @@ class Listener:
     def _start_is_over(self, speaker: _Speaker) -> None:
         if speaker.adopted:
             self._became_ready(speaker)
+            self._note_ready(speaker.name)
             return
         why = f"it did not say READY=1 within {self.rules.start_s:g} s"
         self._tell(speaker.name, Check.NOTIFY, Verdict.UNHEALTHY, why)

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from autohealer.contract import WorkerRecord, registration_proof
 from autohealer.core.model import Incarnation
@@ -39,6 +40,7 @@ from autohealer.processes.procfs import (
     own_pid_namespace,
     raw_environment_of,
     stat_of,
+    writes_to,
 )
 
 
@@ -52,17 +54,21 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is known of an incarnation: its leader, and whether it is ours; without a leader, one of those it left."""
+    """What is known of an incarnation: its leader, and whether it is ours; without a leader, one of those it left.
+
+    `was_led_by` is who led those, where that was noted.
+    """
 
     name: Incarnation
     verdict: Verdict
     leader: Process | None
     remnant: Process | None = None
     why: str = ""
+    was_led_by: Process | None = None
 
 
 class Evidence:
-    """What one group's daemons can prove; `launches` is the ledger of the one before."""
+    """What one group's daemons can prove; `launches` is the ledger of the one before, `output` where slots write to."""
 
     def __init__(
         self,
@@ -70,13 +76,19 @@ class Evidence:
         secret: bytes,
         launches: Mapping[Incarnation, Launch],
         cgroups: WorkerCgroups | None,
+        output: Callable[[int], Path | None],
     ) -> None:
         self._group = group
         self._secret = secret
         self._launches = launches
         self._cgroups = cgroups
+        self._output = output
         self._scope = (boot_id(), os.uname().nodename)
         self._pidns = own_pid_namespace()
+
+    def with_notes(self, launches: Mapping[Incarnation, Launch]) -> Evidence:
+        """The same with a ledger that was read."""
+        return Evidence(self._group, self._secret, launches, self._cgroups, self._output)
 
     # --- at a start ---------------------------------------------------------------------------
 
@@ -85,6 +97,8 @@ class Evidence:
         families = dict(self._families(everybody))
         leaves = self._leaves()
         names = sorted({*families, *leaves, *self._launches})
+        for name, pids in self._left_in_sessions(everybody.loose).items():
+            leaves[name] = [*leaves.get(name, []), *pids]
         found = (self._finding(name, families.get(name), leaves.get(name, [])) for name in names)
         return [finding for finding in found if finding is not None]
 
@@ -107,6 +121,26 @@ class Evidence:
         members = {name: self._cgroups.members(name) for name in self._cgroups.names()}
         return {name: pids for name, pids in members.items() if pids}
 
+    def _left_in_sessions(self, loose: Sequence[int]) -> dict[Incarnation, list[int]]:
+        """Who carries no token, is in the session of a leader that has ended, and writes where its slot does.
+
+        The number of a session is nobody else's while somebody is in it, but may be another session's after that.
+        """
+        ended = {
+            launch.pid: launch
+            for launch in self._launches.values()
+            if is_running(launch.pid, launch.start_ticks) is False
+        }
+        left: dict[Incarnation, list[int]] = {}
+        for pid in loose if ended else ():
+            stat = stat_of(pid)
+            launch = None if stat is None or not stat.is_alive else ended.get(stat.session)
+            if stat is None or launch is None or stat.start_ticks < launch.start_ticks:
+                continue
+            if writes_to(pid, str(self._output(launch.name.slot) or "")):
+                left.setdefault(launch.name, []).append(pid)
+        return left
+
     def _finding(
         self, name: Incarnation, family: tuple[Claim, list[int]] | None, leaf: Sequence[int]
     ) -> Finding | None:
@@ -115,7 +149,8 @@ class Evidence:
             if is_running(launch.pid, launch.start_ticks) is not False:
                 leader = Process(launch.pid, launch.start_ticks)
                 return Finding(name, Verdict.OURS, leader)
-            return self._left_by(name, relatives)
+            left = self._left_by(name, relatives)
+            return left and replace(left, was_led_by=Process(launch.pid, launch.start_ticks))
         if family is not None and (candidate := leader_among(family[1], family[0])) is not None:
             why = (
                 "it carries the token, but started too late to be told from what its worker started"

@@ -15,7 +15,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -26,16 +26,17 @@ from autohealer.statedir.files import read_private
 
 LEDGER_NAME = "launched.jsonl"
 ENTRIES_MAX = 2000
-"""Lines between two rewrites; a worker's is some 120 bytes."""
+"""Lines between two rewrites; a worker's is some 150 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """One incarnation's process."""
+    """One incarnation's process; `revision` is what it was launched from, "" where that is not known."""
 
     name: Incarnation
     pid: int
     start_ticks: int
+    revision: str = ""
 
 
 class Ledger:
@@ -59,11 +60,19 @@ class Ledger:
         except FileNotFoundError:
             return {}
         launches = (self._parse(line) for line in lines)
-        return {launch.name: launch for launch in launches if launch is not None}
+        self._live = {launch.name: launch for launch in launches if launch is not None}
+        return dict(self._live)
+
+    def revision_of(self, name: Incarnation) -> str:
+        """What an incarnation was launched from, as far as it was noted."""
+        return self._live[name].revision if name in self._live else ""
 
     def begin(self, launches: Iterable[Launch]) -> None:
-        """Forget all but these."""
-        self._live = {launch.name: launch for launch in launches}
+        """Forget all but these, of whom a revision that was noted is kept."""
+        self._live = {
+            launch.name: replace(launch, revision=launch.revision or self.revision_of(launch.name))
+            for launch in launches
+        }
         self._rewrite()
 
     def note(self, launch: Launch) -> None:
@@ -94,7 +103,8 @@ class Ledger:
         slot, generation = launch.name
         fields = {"slot": slot, "generation": generation, "pid": launch.pid}
         fields |= {"start": launch.start_ticks, "pidns": pidns}
-        return json.dumps(fields | {"boot": boot}, separators=(",", ":")).encode() + b"\n"
+        told = fields | {"boot": boot, "revision": launch.revision}
+        return json.dumps(told, separators=(",", ":")).encode() + b"\n"
 
     def _parse(self, line: bytes) -> Launch | None:
         """One line; None for another boot's or namespace's, and for one cut short by a crash."""
@@ -103,7 +113,8 @@ class Ledger:
             if (fields["boot"], fields["pidns"]) != self._scope:
                 return None
             name = Incarnation(int(fields["slot"]), int(fields["generation"]))
-            return Launch(name, int(fields["pid"]), int(fields["start"]))
+            revision = str(fields.get("revision", ""))  # an earlier version noted none
+            return Launch(name, int(fields["pid"]), int(fields["start"]), revision)
         except (ValueError, TypeError, KeyError):
             return None
 

@@ -111,7 +111,7 @@ class LocalProcesses:
         self._census = Census(reaper.is_watched)
         self._remnants = Remnants(reaper, self._census, cgroups, post, rng)
         self._memory = OutOfMemory(cgroups)
-        self._evidence = Evidence(group, secret, {}, cgroups)
+        self._evidence = Evidence(group, secret, {}, cgroups, output.path)
         self._led: dict[Incarnation, Leader] = {}
         self._held: dict[Incarnation, Watched] = {}
         self._ended: list[Leader] = []
@@ -207,7 +207,7 @@ class LocalProcesses:
         Raises:
             OSError: it cannot be told who lives, or one who does cannot be held; launching now might double it.
         """
-        self._evidence = Evidence(self._group, self._secret, self._ledger.read(), self._cgroups)
+        self._evidence = self._evidence.with_notes(self._ledger.read())
         findings = self._evidence.findings(self._census.of_all_settled())
         news = [f for f in findings if f.name not in self._led and f.name not in self._remnants]
         adopted = sum(self._take_over(finding) for finding in news)
@@ -288,7 +288,7 @@ class LocalProcesses:
             return
         self._post(WorkerSpawned(name, leader.pid, launcher.revision))
         self._forget_pending(name)
-        self._ledger.note(Launch(name, leader.pid, leader.start_ticks))
+        self._ledger.note(Launch(name, leader.pid, leader.start_ticks, launcher.revision))
         if end is not None:
             end(name)
 
@@ -364,8 +364,8 @@ class LocalProcesses:
             return False
         if (held := self._held.pop(name, None)) is not None:
             self._reaper.forget(held)
-        age = age_s(process.pid)
-        self._post(WorkerAdopted(name, process.pid, age, _revision_of(process.pid)))
+        revision = _revision_of(process.pid) or self._ledger.revision_of(name)
+        self._post(WorkerAdopted(name, process.pid, age_s(process.pid), revision))
         return True
 
     def _let_go(self, leader: Leader) -> None:
@@ -394,7 +394,8 @@ class LocalProcesses:
         assert left is not None, f"{finding.name} was found although nothing of it lives"
         self._post(WorkerAdopted(finding.name, left.pid, age_s(left.pid)))
         token = token_of(self._secret, self._group, finding.name)
-        self._remnants.inherit(Remnant(finding.name, left.pid, token, 0, is_child=False, output=""))
+        leader, output = finding.was_led_by, str(self._output.path(finding.name.slot) or "")
+        self._remnants.inherit(finding.name, token, output, left, leader)
 
     # --- the end ------------------------------------------------------------------------------
 

@@ -4,9 +4,10 @@ Theory of operation. A tree comes here when its leader has ended. Where this dae
 group becomes a child of ours (a subreaper) as its parents die: looking at our own children is enough, is cheap, and is
 done whenever one of them ends. One such child that carries no token any more (`su -`, `env -i`) is known by its session
 or by the output file it writes to. An adopted one's tree is found by a census of all processes, one for all trees that
-ask in the same moment. What is found is held through a pidfd, proven again, and killed; when it is gone we look again,
-because it may have forked. The tree of a worker that was only asked to end is spared until it is to be killed: behind a
-shell that died of TERM the real worker may be finishing its work.
+ask in the same moment: by the token and, where that was overwritten (a process title), by the leader's session or
+group, in which nobody can be but by birth while anybody is. What is found is held through a pidfd, proven again, and
+killed; when it is gone we look again, because it may have forked. The tree of a worker that was only asked to end is
+spared until it is to be killed: behind a shell that died of TERM the real worker may be finishing its work.
 
 A look that failed proves nothing: the tree is not known to be empty, and the decider, which repeats its
 order every `kill_retry_s`, is who looks again. Between two orders there are at most `LOOKS_MAX` more looks.
@@ -25,8 +26,10 @@ from functools import partial
 from autohealer.core.events import TreeEmptied, TreeResists, WorkerExited
 from autohealer.core.model import Exit, Incarnation
 from autohealer.daemon.ports import Post
+from autohealer.processes.adoption import Process
 from autohealer.processes.census import Census, Sighting
 from autohealer.processes.cgroup import WorkerCgroups
+from autohealer.processes.identity import ticks_now
 from autohealer.processes.procfs import own_children, stat_of, writes_to
 from autohealer.processes.reaper import Reaper, Watched
 from autohealer.processes.tree import by_group, carries_token, in_words, is_group_empty
@@ -46,7 +49,8 @@ class Remnant:
     found, each held, and killed unless the tree `spares` them. `group_gone` stays true once nothing was left in the
     leader's group: from then on its number may be somebody else's. `kills` counts the orders to end it, `looks` those
     at what is left since the last one; `outlived` are the pids that had been killed before the last order, `told` what
-    was last said of those who resist. `output` is the file it writes to.
+    was last said of those who resist. `output` is the file it writes to, `ended_ticks` is when it was known that its
+    leader had ended, 0 where no daemon saw that.
     """
 
     name: Incarnation
@@ -64,6 +68,7 @@ class Remnant:
     looks: int = 0
     outlived: tuple[int, ...] = ()
     told: tuple[str, ...] = ()
+    ended_ticks: int = field(default_factory=ticks_now)
 
     def note_group(self) -> bool:
         """Whether nothing is left in the leader's group; only the launching daemon can tell."""
@@ -115,11 +120,18 @@ class Remnants:
             if not tree.is_child:
                 self._look_soon(tree)
 
-    def inherit(self, tree: Remnant) -> None:
-        """End what is left of an incarnation that died while no daemon ran, and tell of its end."""
+    def inherit(
+        self, name: Incarnation, token: str, output: str, left: Process, leader: Process | None
+    ) -> None:
+        """End what is left of an incarnation that died while no daemon ran, and tell of its end.
+
+        `left` is one of those, `leader` is who led it, if that was noted.
+        """
+        pid, start_ticks = (left.pid, 0) if leader is None else (leader.pid, leader.start_ticks)
+        tree = Remnant(name, pid, token, start_ticks, is_child=False, output=output, ended_ticks=0)
         tree.exit = Exit()
-        self._trees[tree.name] = tree
-        self.kill(tree.name)
+        self._trees[name] = tree
+        self.kill(name)
 
     def hunt(self, tree: Remnant) -> None:
         """Its leader was killed before and has not ended: end the others meanwhile, and say who resists."""
@@ -302,8 +314,12 @@ class Remnants:
             return
         for pid in sighting.members(tree.token):
             self._hold(tree, pid, partial(_carries_token_of, tree))
-        for pid in self._orphans_among(sighting) if tree.is_child else ():
-            self._hold(tree, pid, partial(_is_orphan_of, tree))
+        if tree.is_child:
+            for pid in self._orphans_among(sighting):
+                self._hold(tree, pid, partial(_is_orphan_of, tree))
+            return
+        for pid in sighting.loose:
+            self._hold(tree, pid, partial(_was_led_by, tree))
 
     def _orphans_among(self, sighting: Sighting) -> list[int]:
         """Who became our child by its parents' death and carries no token: it descends from what we launched."""
@@ -407,3 +423,16 @@ def _is_orphan_of(tree: Remnant, pid: int) -> bool:
     if stat is None or not stat.is_alive or stat.start_ticks < tree.start_ticks:
         return False
     return tree.pid in {stat.session, stat.group} or writes_to(pid, tree.output)
+
+
+def _was_led_by(tree: Remnant, pid: int) -> bool:
+    """Whether a process is in an adopted leader's session or group, and not in that of who got its number since.
+
+    Who got it started after the leader's end; where that was not seen, the output file tells.
+    """
+    stat = stat_of(pid)
+    if stat is None or not stat.is_alive or stat.start_ticks < tree.start_ticks:
+        return False
+    if pid == tree.pid or tree.pid not in {stat.session, stat.group}:
+        return False
+    return stat.start_ticks <= tree.ended_ticks or writes_to(pid, tree.output)

@@ -10,8 +10,10 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from autohealer.contract import ENV_ZOOKEEPER
@@ -112,12 +114,72 @@ def test_nginx_is_kept(server: str, tmp_path: Path) -> None:
             assert client.connect_ex(("127.0.0.1", port)) != 0
 
 
-def answered(port: int) -> str:
+def gunicorns(server: str, tmp_path: Path) -> tuple[Daemon, int]:
+    """The daemon of its file, and the first of its two ports."""
+    port = free_port(2)
+    daemon = up("gunicorn.toml", "gunicorn", 2, server, tmp_path)
+    file = tmp_path / "examples" / "gunicorn.toml"
+    file.write_text(file.read_text().replace("port = 8001", f"port = {port}"))
+    daemon.environment |= {"HOME": str(tmp_path)}  # where it has a socket of its own
+    return daemon, port
+
+
+def test_gunicorn_is_kept_and_ends_once_its_requests_are_answered(
+    server: str, tmp_path: Path
+) -> None:
+    """A web application would not be healed, be healthy without serving, or lose requests at each stop."""
+    daemon, port = gunicorns(server, tmp_path)
+    with daemon, ThreadPoolExecutor(1) as pool:
+        before = daemon.has_served()
+        assert [answered(port + slot) for slot in range(2)] == [
+            "slot 0 serves\n",
+            "slot 1 serves\n",
+        ]
+        os.kill(before[1], signal.SIGKILL)
+        after = daemon.replaces({1: before[1]}, WITHIN_S)
+        assert after[0] == before[0]
+        assert answered(port + 1) == "slot 1 serves\n"
+        slow = pool.submit(answered, port, "/slow")
+        eventually(lambda: "takes its time" in written(daemon)[0], within_s=WITHIN_S)
+        assert daemon.stop() == 0
+        assert slow.result() == "slot 0 serves\n"
+        assert daemon.everything_started() == []
+
+
+@pytest.mark.thorough
+def test_gunicorn_of_a_command_line_is_healed_when_it_stands_still(
+    server: str, tmp_path: Path
+) -> None:
+    """What the file does could not be said in one line; or a server that is stopped would be taken for well."""
+    port = free_port(2)
+    daemon = Daemon(
+        tmp_path / "state",
+        server,
+        replicas=2,
+        group="web",
+        options=(
+            *("--group", "web", "--port", str(port), "--directory", str(EXAMPLES / "gunicorn")),
+            *("--readiness", "http://127.0.0.1:{port}/"),
+        ),
+        program="--",
+        args=("gunicorn", "--bind", "127.0.0.1:{port}", "app:app"),
+    )
+    with daemon:
+        before = daemon.has_served()
+        assert answered(port + 1) == "slot 1 serves\n"
+        for process in (*psutil.Process(before[0]).children(), psutil.Process(before[0])):
+            process.suspend()
+        daemon.replaces({0: before[0]}, WITHIN_S)
+        assert answered(port) == "slot 0 serves\n"
+        assert daemon.stop() == 0
+
+
+def answered(port: int, path: str = "/") -> str:
     """What a web server on this machine says."""
 
     def body() -> str:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
                 return str(answer.read().decode())
         except OSError:
             return ""

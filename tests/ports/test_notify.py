@@ -224,6 +224,8 @@ async def test_who_was_ready_stays_ready_over_a_daemons_end_and_is_heard_again(
         # It may have said so while nobody heard it; nobody is ended for that, nor for pings that go nowhere.
         await eventually_async(lambda: made.of(Check.NOTIFY, OTHER), within_s=WITHIN_S)
         assert made.of(Check.NOTIFY, OTHER) == [Verdict.WELL]
+        taken_for_ready = tmp_path / "notify" / "1-5.ready"
+        await eventually_async(taken_for_ready.exists, within_s=WITHIN_S)
         assert made.of(Check.WATCHDOG) == made.of(Check.WATCHDOG, OTHER) == []
         made.listener.ended(ONE)
         assert not note.exists()

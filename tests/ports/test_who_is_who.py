@@ -49,6 +49,14 @@ print("up", flush=True)
 ctypes.CDLL(None).pthread_exit(None)
 """
 
+LEADS_ONE_WITHOUT_ENVIRONMENT = """
+import subprocess, time
+child = subprocess.Popen(("env", "-i", "sleep", "600"))
+print("up", child.pid, flush=True)
+time.sleep(600)
+"""
+"""As a web server does whose workers write their titles over what they were given."""
+
 WORKS_BEHIND_A_SHELL = (
     "trap 'sleep 0.3; echo done; exit 0' TERM; echo armed; while :; do sleep 0.05; done"
 )
@@ -98,8 +106,32 @@ async def test_one_that_overwrote_its_environment_is_adopted(tmp_path: Path) -> 
         assert stage.local.adopt_all() == 1
         (adopted,) = await stage.told(WorkerAdopted)
         assert (adopted.name, adopted.pid) == (NAME, pid)
+        assert adopted.revision == stage.local.launcher.revision != ""
         stage.processes.kill(NAME)
         await is_gone(stage, NAME)
+
+
+@pytest.mark.parametrize("dies", ["watched", "unwatched"])
+async def test_what_an_adopted_one_leaves_without_environment_ends_with_it(
+    tmp_path: Path, dies: str
+) -> None:
+    """After a restart of the daemon a web server's children would outlive it, and hold the port of the next one."""
+    async with stage_of(tmp_path, sys.executable, "-c", LEADS_ONE_WITHOUT_ENVIRONMENT) as stage:
+        stage.processes.spawn(NAME)
+        pid = await stage.spawned(NAME)
+        output = tmp_path / f"slot-{NAME.slot}.log"
+        await eventually_async(lambda: "up" in output.read_text(), within_s=WITHIN_S)
+        child = int(output.read_text().split()[1])
+        stage.next_daemon()
+        if dies == "unwatched":
+            stage.signal(pid, signal.SIGKILL)
+            await eventually_async(lambda: not stage.exists(pid), within_s=WITHIN_S)
+            stage.local.adopt_all()
+        else:
+            assert stage.local.adopt_all() == 1
+            stage.signal(pid, signal.SIGKILL)
+        await is_gone(stage, NAME)
+        assert not stage.exists(child)
 
 
 async def test_a_proof_in_its_registration_settles_it(tmp_path: Path) -> None:

@@ -105,6 +105,7 @@ class Hearing:
     def close(self) -> None:
         """The daemon is gone."""
         self._listener.close()
+        self._voices.leave()
 
 
 def _say_nothing(_sentence: str) -> None:

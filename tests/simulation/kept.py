@@ -29,6 +29,7 @@ from tests.simulation.surroundings import (
     LoseWatch,
     NameTaken,
     Outage,
+    Respecify,
     Return,
     Scale,
     WipeRegistry,
@@ -36,6 +37,17 @@ from tests.simulation.surroundings import (
 from tests.simulation.world import Temper
 
 KEPT: dict[str, Script] = {
+    "one that was outdated, not fit and sick was ended twice in one plan, which froze the group": Script(
+        replicas=1,
+        restart=Restart.ON_FAILURE,
+        asked=True,
+        notify=True,
+        troubles=(
+            At(0.0, LoseWatch(30.0)),
+            At(17.0, Freeze((0,))),
+            At(17.0, Respecify()),
+        ),
+    ),
     "what one that died unseen had registered was bound to one that was launched in an outage": Script(
         replicas=2,
         registrar=Registrar.ANONYMOUS,

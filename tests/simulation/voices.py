@@ -141,6 +141,10 @@ class Voices:
                 voice.late.clear()
                 self._world.well_again(voice.process)
 
+    def leave(self) -> None:
+        """The daemon is gone: nobody waits for anything."""
+        self._daemons += 1
+
     def connect(self, name: Incarnation) -> socket.socket:
         """The end at which a daemon hears a worker, in place of an earlier one."""
         self.disconnect(name)

@@ -104,6 +104,7 @@ class _Judge:
             case DaemonStarted():
                 self.alone, self.known_from, self.many_since = False, self.at, None
                 self.told.clear()
+                self.lately.clear()
                 self._count()
             case DaemonEnded() | StopAsked():
                 self.alone = True

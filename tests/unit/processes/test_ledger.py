@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from autohealer.processes.ledger import ENTRIES_MAX, LEDGER_NAME, Launch, Ledger
 from tests.support.eventually import eventually
 
 WITHIN_S = 10.0
-FIRST = Launch(Incarnation(0, 17), 4711, 100)
+FIRST = Launch(Incarnation(0, 17), 4711, 100, "blue")
 SECOND = Launch(Incarnation(1, 17), 4712, 101)
 
 
@@ -35,6 +36,28 @@ def test_the_next_daemon_knows_what_was_launched(tmp_path: Path) -> None:
     noted(tmp_path, FIRST, SECOND)
     assert ledger_in(tmp_path).read() == {FIRST.name: FIRST, SECOND.name: SECOND}
     assert (tmp_path / LEDGER_NAME).stat().st_mode & 0o777 == 0o600
+
+
+def test_what_it_was_launched_from_is_known_over_several_daemons(tmp_path: Path) -> None:
+    """A worker whose environment is gone would never be replaced when another program is wanted."""
+    noted(tmp_path, FIRST)
+    for _ in range(2):
+        ledger = ledger_in(tmp_path)
+        ledger.read()
+        assert ledger.revision_of(FIRST.name) == "blue"
+        ledger.begin([Launch(FIRST.name, FIRST.pid, FIRST.start_ticks)])
+        ledger.close(WITHIN_S)
+    assert ledger.revision_of(SECOND.name) == ""
+
+
+def test_a_line_of_an_earlier_version_is_understood(tmp_path: Path) -> None:
+    """An upgrade would orphan every worker whose environment is gone."""
+    noted(tmp_path, FIRST)
+    path = tmp_path / LEDGER_NAME
+    fields = json.loads(path.read_text())
+    del fields["revision"]
+    path.write_text(json.dumps(fields) + "\n")
+    assert ledger_in(tmp_path).read() == {FIRST.name: replace(FIRST, revision="")}
 
 
 def test_without_a_file_nothing_is_known(tmp_path: Path) -> None:
