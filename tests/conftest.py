@@ -60,7 +60,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _needs_apache(item):
             item.add_marker(pytest.mark.thorough)
-        if "secured_apache" in _fixtures_of(item):
+        if "secured_apache" in _fixtures_of(item) and not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group("secured Apache ZooKeeper"))
 
 

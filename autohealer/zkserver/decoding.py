@@ -192,12 +192,12 @@ def _add_watch(reader: Reader) -> AddWatch:
 
 def _set_watches(reader: Reader) -> SetWatches:
     since_zxid = reader.int64()
-    return SetWatches(since_zxid, *(reader.vector(Reader.text) for _ in range(3)))
+    return SetWatches(since_zxid, *(reader.texts() for _ in range(3)))
 
 
 def _set_watches2(reader: Reader) -> SetWatches:
     since_zxid = reader.int64()
-    return SetWatches(since_zxid, *(reader.vector(Reader.text) for _ in range(5)))
+    return SetWatches(since_zxid, *(reader.texts() for _ in range(5)))
 
 
 def _authenticate(reader: Reader) -> Authenticate:

@@ -67,7 +67,7 @@ class Watches:
         self._data, self._child, self._persistent, self._recursive = (
             self._tables[table] for table in _ORDER
         )
-        self._by_connection: dict[int, set[tuple[Table, str]]] = {}
+        self._by_connection: dict[int, dict[tuple[Table, str], None]] = {}
         self._bytes: Counter[int] = Counter()
         self.count = 0
 
@@ -100,7 +100,7 @@ class Watches:
             raise RefusedError(Code.THROTTLED)
         self._kept.take(stranger, size_bytes)
         self._tables[table].setdefault(path, {})[connection] = _HALVES[table]
-        self._by_connection.setdefault(connection, set()).add((table, path))
+        self._by_connection.setdefault(connection, {})[table, path] = None
         self._bytes[connection] = held_bytes
         self.count += 1
 
@@ -145,10 +145,16 @@ class Watches:
             self._strangers[connection] = stranger
 
     def forget(self, connection: int) -> None:
-        """The connection is gone."""
-        for table, path in list(self._by_connection.get(connection, ())):
-            self._discard(table, path, connection)
-        self._strangers.pop(connection, None)
+        """The connection is gone; in one go, lest fifty thousand watches hold everybody up."""
+        mine = self._by_connection.pop(connection, {})
+        for table, paths in self._tables.items():
+            for path in [path for of, path in mine if of is table]:
+                watchers = paths[path]
+                del watchers[connection]
+                if not watchers:
+                    del paths[path]
+        self.count -= len(mine)
+        self._kept.take(self._strangers.pop(connection, None), -self._bytes.pop(connection, 0))
 
     def _halves(self, table: Table, path: str, connection: int) -> int:
         return self._tables[table].get(path, {}).get(connection, 0)
@@ -165,7 +171,7 @@ class Watches:
         if not watchers:
             del self._tables[table][path]
         mine = self._by_connection[connection]
-        mine.remove((table, path))
+        del mine[table, path]
         self._bytes[connection] -= _size_bytes(path)
         self._kept.take(self._strangers.get(connection), -_size_bytes(path))
         if not mine:

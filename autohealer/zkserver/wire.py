@@ -11,6 +11,7 @@ all vectors of a reader together more than `items_max`.
 from __future__ import annotations
 
 from struct import Struct
+from struct import error as StructError  # noqa: N812 - its name says nothing
 from typing import TYPE_CHECKING, TypeVar
 
 from autohealer.zkserver.protocol import Acl, MalformedError
@@ -122,13 +123,36 @@ class Reader:
 
     def vector(self, item: Callable[[Reader], T]) -> tuple[T, ...]:
         """A sequence of items; null reads as empty."""
+        return tuple(item(self) for _ in range(self._count()))
+
+    def texts(self) -> tuple[str, ...]:
+        """A sequence of strings, as `vector(Reader.text)` in half the time."""
+        count, data, at, end = self._count(), self._data, self._at, len(self._data)
+        found: list[str] = []
+        try:
+            for _ in range(count):
+                (length,) = _INT.unpack_from(data, at)
+                begin = at + _INT.size
+                at = begin + max(length, 0)
+                if length < -1 or at > end:
+                    raise MalformedError(f"{length} bytes expected, {end - begin} left")
+                found.append(data[begin:at].decode())
+        except StructError as error:
+            raise MalformedError(f"a vector of {count} strings that is cut short") from error
+        except UnicodeDecodeError as error:
+            raise MalformedError("a string that is not UTF-8") from error
+        self._at = at
+        return tuple(found)
+
+    def _count(self) -> int:
+        """The length in front of a sequence; below 0 for null."""
         count = self.int32()
         if count > self.remaining:
             raise MalformedError(f"a vector of {count} items in {self.remaining} bytes")
         self._items_left -= max(count, 0)
         if self._items_left < 0:
             raise MalformedError("too many items in its vectors")
-        return tuple(item(self) for _ in range(count))
+        return count
 
     def acl(self) -> Acl:
         """One ACL entry."""
@@ -177,12 +201,14 @@ def pack_vector(items: Iterable[bytes]) -> bytes:
 
 
 def pack_texts(items: Iterable[str]) -> bytes:
-    """A sequence of strings."""
-    parts: list[bytes] = []
-    for item in items:
-        raw = item.encode()
-        parts += (_INT.pack(len(raw)), raw)
-    return _INT.pack(len(parts) // 2) + b"".join(parts)
+    """A sequence of strings; a hundred thousand names hold everybody up, so no loop of Python's goes over them."""
+    raw = list(map(str.encode, items))
+    lengths = list(map(len, raw))
+    packed_lengths = {length: _INT.pack(length) for length in set(lengths)}
+    parts = [b""] * (2 * len(raw))
+    parts[::2] = map(packed_lengths.__getitem__, lengths)
+    parts[1::2] = raw
+    return _INT.pack(len(raw)) + b"".join(parts)
 
 
 def pack_acl(acl: Iterable[Acl]) -> bytes:

@@ -77,6 +77,7 @@ mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts "$r/dev/pts"
 ln -s pts/ptmx "$r/dev/ptmx"
 ln -s /proc/self/fd "$r/dev/fd"
 mount -t tmpfs tmpfs "$r/dev/shm"
+mount --make-rshared "$r" # as at every boot: what systemd mounts for a service in a namespace of its own is seen here
 exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin \
     chroot "$r" /lib/systemd/systemd --system --log-target=null --show-status=no
 """

@@ -78,7 +78,8 @@ class Service:
 
     def systemctl(self, verb: str, *options: str) -> None:
         """Do something with the unit and wait for it."""
-        self.machine.run("systemctl", verb, *options, self.unit)
+        done = self.machine.attempt("systemctl", verb, *options, self.unit)
+        assert done.returncode == 0, f"{done.stdout}\n{self.view()}"
 
     def shows(self, name: str) -> str:
         """One property of the unit, as systemd sees it now."""

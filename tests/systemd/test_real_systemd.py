@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import contextmanager
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import pytest
 
+from autohealer.contract import WORKERS_PATH
+from tests.support.clients import connected, with_chroot
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
 from tests.support.systemd_machine import PROJECT, SystemdMachine, require_systemd_machine
@@ -16,6 +19,9 @@ from tests.systemd.service import REPLICAS, STATE_DIR, WITHIN_S, Service, instal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.support.apache import SecuredApacheZooKeeper
+    from tests.support.certificates import Authority
 
 pytestmark = [pytest.mark.thorough, pytest.mark.xdist_group("one machine at a time")]
 
@@ -245,6 +251,83 @@ def test_a_worker_that_is_killed_stops_neither_unit_nor_daemon(running: Service)
     eventually(lambda: restarts_of(running)[1] == 1, within_s=WITHIN_S, view=running.view)
     assert running.becomes_whole().items() >= {s: p for s, p in before.items() if s != 1}.items()
     assert (running.main_pid, running.shows("NRestarts")) == (daemon, "0")
+
+
+# --- what systemd hands to it -------------------------------------------------------------------
+
+
+LOGIN = "digest:healer:between us"
+
+
+@pytest.mark.parametrize("line", ["LoadCredential={}:/etc/zookeeper.secret", "SetCredential={}:{}"])
+def test_who_we_are_to_zookeeper_comes_from_systemds_own_store(service: Service, line: str) -> None:
+    """The next daemon, or a worker that is launched later, could not prove who it is any more."""
+    _put_secret(service, "etc/zookeeper.secret", LOGIN)
+    name = "zookeeper-auth"
+    told = f"{line.format(name, LOGIN)}\nEnvironment=AUTOHEALER_ZOOKEEPER_AUTH=%d/{name}\n"
+    with _handed(service, told):
+        before = service.becomes_whole()
+        assert _permissions(service) == {("digest", "healer")}
+        daemon = service.main_pid
+        service.systemctl("kill", "--kill-whom=main", "--signal=KILL")
+        assert service.gets_another_daemon(daemon) == before
+        service.machine.run("kill", "-KILL", str(before[1]))
+        eventually(lambda: restarts_of(service)[1] == 1, within_s=WITHIN_S, view=service.view)
+        now = service.becomes_whole()
+        assert now.items() >= {s: p for s, p in before.items() if s != 1}.items()
+        assert _permissions(service) == {("digest", "healer")}
+
+
+def test_our_key_to_an_ensemble_with_tls_comes_from_systemds_own_store(
+    service: Service, secured_apache: SecuredApacheZooKeeper, authority: Authority
+) -> None:
+    """A key that only root can read would be of no use to the service."""
+    _put_secret(service, "etc/client.pem", authority.issue("client").read_text())
+    (service.machine.root / "etc/ca.pem").write_text(authority.ca.read_text())
+    chroot = with_chroot(secured_apache).connection.removeprefix(secured_apache.address)
+    ensemble = f"localhost:{secured_apache.secure_port}{chroot}"
+    service.configure(AUTOHEALER_OPTIONS=f"--zookeeper {ensemble} --log-format json")
+    told = (
+        "LoadCredential=client:/etc/client.pem\nEnvironment=AUTOHEALER_ZOOKEEPER_TLS_CERT=%d/client "
+        "AUTOHEALER_ZOOKEEPER_TLS_CA=/etc/ca.pem\n"
+    )
+    with _handed(service, told):
+        before = service.becomes_whole()
+        daemon = service.main_pid
+        service.systemctl("reload")
+        assert service.gets_another_daemon(daemon) == before
+
+
+def _put_secret(service: Service, path: str, text: str) -> None:
+    secret = service.machine.root / path
+    secret.write_text(text)
+    secret.chmod(0o600)
+
+
+@contextmanager
+def _handed(service: Service, told: str) -> Iterator[None]:
+    """Have the unit run with some more lines for a block."""
+    drop_in = service.machine.root / "etc/systemd/system/autohealer.service.d/credential.conf"
+    drop_in.write_text(f"[Service]\n{told}")
+    service.machine.run("systemctl", "daemon-reload")
+    try:
+        service.systemctl("start")
+        yield
+        service.systemctl("stop")
+    finally:
+        drop_in.unlink()
+        service.machine.run("systemctl", "daemon-reload")
+
+
+def _permissions(service: Service) -> set[tuple[str, str]]:
+    """Whose the workers' registrations are: scheme and user."""
+    address = service.environment["AUTOHEALER_OPTIONS"].partition("embedded:")[2].split()[0]
+    user = LOGIN.partition(":")[2]
+    with connected(f"127.0.0.1:{address}", digest=user) as client:
+        names = client.get_children(WORKERS_PATH)
+        assert len(names) == REPLICAS
+        lists = [client.get_acls(f"{WORKERS_PATH}/{name}")[0] for name in names]
+    return {(entry.id.scheme, entry.id.id.partition(":")[0]) for acl in lists for entry in acl}
 
 
 # --- who it is, where it writes, what it holds together -----------------------------------------

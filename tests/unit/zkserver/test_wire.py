@@ -88,6 +88,8 @@ def test_vectors_survive_the_wire(texts: list[str], acl: list[Acl]) -> None:
     reader = Reader(pack_texts(texts) + pack_acl(acl))
     assert reader.vector(Reader.text) == tuple(texts)
     assert reader.vector(Reader.acl) == tuple(acl)
+    reader = Reader(pack_texts(texts) + pack_int(7))
+    assert (reader.texts(), reader.int32()) == (tuple(texts), 7)
 
 
 def test_null_is_empty_text_but_not_empty_data() -> None:
@@ -96,6 +98,8 @@ def test_null_is_empty_text_but_not_empty_data() -> None:
     assert Reader(pack_int(-1)).buffer() is None
     assert Reader(pack_int(0)).buffer() == b""
     assert Reader(pack_int(-1)).vector(Reader.text) == ()
+    assert Reader(pack_int(-1)).texts() == ()
+    assert Reader(pack_int(1) + pack_int(-1)).texts() == ("",)
 
 
 @pytest.mark.parametrize(
@@ -107,12 +111,18 @@ def test_impossible_text_is_refused(raw: bytes) -> None:
     """A broken client could read memory beyond its packet or crash the server."""
     with pytest.raises(MalformedError):
         Reader(raw).text()
+    with pytest.raises(MalformedError):
+        Reader(pack_int(1) + raw).texts()
 
 
 def test_a_vector_can_not_claim_more_than_its_frame_holds() -> None:
     """Four bytes could make the server loop two thousand million times."""
     with pytest.raises(MalformedError, match="vector"):
         Reader(pack_int(2**31 - 1)).vector(Reader.text)
+    with pytest.raises(MalformedError, match="vector"):
+        Reader(pack_int(2**31 - 1)).texts()
+    with pytest.raises(MalformedError, match="too many items"):
+        Reader(pack_texts(["a", "b"]), items_max=1).texts()
 
 
 @given(st.integers(-20, 120), st.binary(max_size=200))
