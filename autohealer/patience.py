@@ -81,6 +81,10 @@ class Patience:
         self._given_up = 0
         self._was_connected = True
 
+    def session_lasts(self, granted_s: float) -> None:
+        """A server has decided for how long; what was asked for may be more than fits into that."""
+        self._session_timeout_s = granted_s
+
     def gave_up(self) -> None:
         """Nobody did in time."""
         self._given_up += 1

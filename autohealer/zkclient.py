@@ -244,6 +244,8 @@ class _Entrance:
             raise
         self._dropped_since_s = None
         self._patience.answered()
+        if isinstance(request, Connect) and (granted_ms := answer[0].time_out) > 0:
+            self._patience.session_lasts(granted_ms / 1000)
         return answer
 
     def _answer_within_s(self) -> float:
