@@ -7,7 +7,7 @@ or written by hand to what was seen.
 from __future__ import annotations
 
 from autohealer.core.policy import Registrar, Restart
-from tests.simulation.ailing import Grow, Sicken
+from tests.simulation.ailing import CannotServe, Grow, Sicken
 from tests.simulation.faults import (
     Crash,
     Freeze,
@@ -15,11 +15,13 @@ from tests.simulation.faults import (
     LoseSessions,
     Overlooked,
     ReusePid,
+    Storm,
     Unprovable,
 )
 from tests.simulation.script import At, Ending, Script
 from tests.simulation.surroundings import (
     CutDaemon,
+    CutPlanShort,
     Detach,
     ForeignChild,
     ForkFailure,
@@ -369,6 +371,49 @@ KEPT: dict[str, Script] = {
             At(19.0, ReusePid(0, 0.0, 0.0)),
             At(19.0, Freeze((19, 0, 8))),
             At(29.0, Grow((0,))),
+        ),
+    ),
+    "the oracle took what a daemon withholds itself for a mass loss that the next daemon finds": Script(
+        replicas=5,
+        again_after_s=0.42057970089327046,
+        registrar=Registrar.AGENT,
+        asked=True,
+        notify=True,
+        troubles=(
+            At(10.0, Respecify()),
+            At(10.0, CutPlanShort(actions=0, back_s=0.0, crash=(0,))),
+            At(9.0, CannotServe((6, 2, 3), (18.0,))),
+            At(19.0, Sicken((0,))),
+        ),
+    ),
+    "the oracle took what was wanted in a daemon's last moment for heard": Script(
+        replicas=1,
+        again_after_s=0.6787887090329838,
+        restart=Restart.NEVER,
+        troubles=(
+            At(10.0, Storm(times=1, between_s=0.0)),
+            At(10.499882968, Scale(0)),
+            At(10.499882968, KillDaemon(0.0)),
+            At(10.499882968, Scale(1)),
+        ),
+    ),
+    "the oracle took one for done that died just when it was told to end for its size": Script(
+        replicas=5,
+        again_after_s=1.1594841256952497,
+        luck=2,
+        registrar=Registrar.ANONYMOUS,
+        restart=Restart.NEVER,
+        troubles=(
+            At(5.0, KillDaemon(6.0)),
+            At(7.0, ForeignChild((16,), 0.0, 0.0)),
+            At(
+                22.0,
+                IllBirths(
+                    (Temper(registers_after_s=0.0, dies_after_s=1.1170463367073786),),
+                    (6, 16, 19, 15, 7, 13, 9, 2, 10, 11, 14, 18, 3, 4, 0, 8, 1, 12, 17, 5),
+                ),
+            ),
+            At(17.0, Grow((14, 3, 5, 8, 13, 17, 1, 0))),
         ),
     ),
 }

@@ -2,7 +2,8 @@
 
 Theory of operation. A life that ended as the policy lets it excuses its slot from being filled. Where a daemon was
 there to see it, from then on it must not be filled, until another number is wanted or everything was stopped; not even
-by a later daemon, unless the first one died in that very moment.
+by a later daemon, unless the first one died in that very moment. What was wanted while no daemon heard it changes
+nothing of what is done. One that may have been told to end just then, for its size or health, is not surely done.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from autohealer.core.policy import Restart
+from tests.support.ailments import KNOWN_SICK
+from tests.support.ledgers import NEVER
+from tests.support.sizes import OVERSIZED
 
 if TYPE_CHECKING:
     from autohealer.core.model import Exit, Incarnation
@@ -30,6 +34,7 @@ class Completions:
     _seen: set[Incarnation] = field(default_factory=set)
     _ended: set[Incarnation] = field(default_factory=set)
     _sure: dict[int, float] = field(default_factory=dict)
+    _dropped: tuple[float, frozenset[int]] = (NEVER, frozenset())
 
     def ended(self, life: Life, exit_: Exit | None, *, is_seen: bool) -> None:
         """A process is gone; whether a daemon that wants it sees that, and did not ask for it."""
@@ -38,11 +43,14 @@ class Completions:
             return  # another program is wanted, and has done nothing yet
         if self.restart is Restart.NEVER or (self.restart is Restart.ON_FAILURE and well):
             self._ended.add(life.name)
-            if is_seen and not life.signalled and not life.unprovable:
+            is_told = life.signalled or not life.ailments.isdisjoint({OVERSIZED, KNOWN_SICK})
+            if is_seen and not is_told and not life.unprovable:
                 self._seen.add(life.name)
 
     def gone(self, life: Life, at: float) -> None:
         """It and all it started are gone."""
+        if life.revision != self.census.revision:
+            return
         if life.name in self._ended:
             self.census.excused.add(life.name.slot)
         if life.name in self._seen:
@@ -53,14 +61,19 @@ class Completions:
         self.census.excused.discard(slot)
         return f"slot {slot} is filled again though it is done" if self._sure.pop(slot, 0) else ""
 
-    def scale(self, replicas: int) -> None:
+    def scale(self, replicas: int, at: float, *, is_heard: bool = True) -> None:
         """Another number is wanted, or another program; who is wanted again is filled again."""
         self._sure = {slot: at for slot, at in self._sure.items() if slot < replicas}
-        self.census.excused &= set(range(replicas))
+        if is_heard:
+            self._dropped = at, frozenset(self.census.excused - set(range(replicas)))
+            self.census.excused -= self._dropped[1]
 
     def daemon_ended(self, at: float, *, is_stopped: bool) -> None:
         """Nobody sees anything; after a stop everything is done anew."""
         self._seen.clear()
+        heard_at, dropped = self._dropped
+        if at - heard_at <= NOTED_S:
+            self.census.excused |= dropped
         self._sure = {slot: it for slot, it in self._sure.items() if at - it > NOTED_S}
         if is_stopped:
             self._sure.clear()

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from autohealer.core.model import Incarnation
 from autohealer.core.policy import Policy
+from tests.support.ailments import WITHHELD
 from tests.support.ledgers import NEVER, Census, Life, Rules
 
 
@@ -213,8 +214,9 @@ class MassLosses:
     def found(self, missing: set[Incarnation], at: float, replicas: int) -> None:
         """Who is without registration when the daemon sees the store, at first or again, all at once."""
         self._awaited -= {life.name.slot for life in self._census.all_present() if life.is_known}
-        if self._is_exact and len(missing) > self._limit(replicas):
-            self.now = MassLoss(self._rules.policy, at, missing, awaited=set(self._awaited))
+        lost = {name for name in missing if not self._census.lives[name].ailments & WITHHELD}
+        if self._is_exact and len(lost) > self._limit(replicas):
+            self.now = MassLoss(self._rules.policy, at, lost, awaited=set(self._awaited))
 
     def _is_unseen(self, at: float) -> bool:
         return self.now is not None and at <= self.now.latest_at + self._rules.sight_s

@@ -88,7 +88,7 @@ class _Judge:
                 self._wanted(replicas)
             case tale.Respecified(_, revision):
                 self._census.revision = revision
-                self._completions.scale(0)
+                self._completions.scale(0, self._at)
                 self._disturb()
             case tale.Launched(_, name, _, revision):
                 self._launched(name, revision)
@@ -343,7 +343,7 @@ class _Judge:
     def _wanted(self, replicas: int) -> None:
         self._replicas = replicas
         self._losses.scale(self._at, replicas)
-        self._completions.scale(replicas)
+        self._completions.scale(replicas, self._at, is_heard=self._daemon_up)
         self._ledger.scale(self._at, replicas)
         self._due.clear()
         self._disturb()
