@@ -10,6 +10,7 @@ Limits: what a fixture starts it stops, by process id.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,9 +45,14 @@ WORKERS_PER_CORE = 2
 
 
 def pytest_configure() -> None:
-    """Let bytecode be written even where the environment says not to: thousands of processes import the program."""
+    """Let bytecode be written even where the environment says not to: thousands of processes import the program.
+
+    And let HUP mean what it means, also under `nohup`: daemons begin with what they are given.
+    """
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -15,13 +15,15 @@ GRACE_S = 1.0
 WORKER = """
 import os, signal, socket, sys, time
 
+ADDRESS = os.environ["NOTIFY_SOCKET"]
+ADDRESS = "\\0" + ADDRESS[1:] if ADDRESS.startswith("@") else ADDRESS
+
 def say(text):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as speaking:
-        speaking.connect(os.environ["NOTIFY_SOCKET"])
-        speaking.send(text.encode())
+        speaking.sendto(text.encode(), ADDRESS)
 
 def saves(*_):
-    say("STOPPING=1\\\\nEXTEND_TIMEOUT_USEC=2000000")
+    say("STOPPING=1\\nEXTEND_TIMEOUT_USEC=2000000")
     if os.environ["AUTOHEALER_SLOT"] == "1":
         return
     for _ in range(16):
