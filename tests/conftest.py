@@ -47,12 +47,14 @@ WORKERS_PER_CORE = 2
 def pytest_configure() -> None:
     """Let bytecode be written even where the environment says not to: thousands of processes import the program.
 
-    And let HUP mean what it means, also under `nohup`: daemons begin with what they are given.
+    And let HUP and INT mean what they mean, also under `nohup` and in the background of a script: daemons begin with
+    what they are given.
     """
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def pytest_xdist_auto_num_workers() -> int:

