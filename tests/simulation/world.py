@@ -75,6 +75,8 @@ class World(HostWitness):
         self.agent = AgentSession(self) if registrar is Registrar.AGENT else None
         self.names = Sequences() if registrar is Registrar.ANONYMOUS else None
         self.history: list[Record] = []
+        self.told: Callable[[Record], None] = lambda _record: None
+        """Hears of every record as well."""
         self.host = FakeHost(witness=self)
         self.store = WitnessedStore(self)
         self.store_up = True
@@ -96,6 +98,7 @@ class World(HostWitness):
     def tell(self, record: Record) -> None:
         """Write history."""
         self.history.append(record)
+        self.told(record)
 
     def later(self, delay_s: float, act: Callable[[], None]) -> None:
         """Have something happen in a while."""
