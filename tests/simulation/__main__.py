@@ -17,6 +17,7 @@ from tests.simulation.campaign import play_all
 from tests.simulation.drawing import drawn
 from tests.simulation.drawing_several import drawn_several
 from tests.simulation.kept import KEPT
+from tests.simulation.kept_several import KEPT_OF_SEVERAL
 from tests.simulation.script import Script, in_python
 from tests.simulation.several import OutcomeOfSeveral, Several, play_several
 from tests.simulation.shrinking import shrunk, shrunk_several
@@ -36,8 +37,9 @@ def main() -> int:
     parser.add_argument("--processes", type=int, help="how many at once; default: one a processor")
     parser.add_argument("--keep-going", action="store_true", help="name every failing seed")
     options = parser.parse_args()
+    kept: dict[str, Script | Several] = {**KEPT, **KEPT_OF_SEVERAL}
     if options.kept is not None:
-        return _show(next(it for what, it in KEPT.items() if options.kept in what), options.shrink)
+        return _show(next(it for what, it in kept.items() if options.kept in what), options.shrink)
     if options.seed is not None:
         return _show(_drawn(options.seed, options.groups), options.shrink)
     seeds = range(options.first, options.first + options.seeds)

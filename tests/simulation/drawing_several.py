@@ -13,6 +13,7 @@ import random
 from dataclasses import replace
 
 from autohealer.core.policy import Registrar, Restart
+from tests.simulation.breaking import BreakRules
 from tests.simulation.care import asked
 from tests.simulation.drawing import (
     DONE_SHARE,
@@ -42,6 +43,9 @@ SIZES = (1, 4)
 ALL_SHARE = 0.5
 AGENT_SHARE = 0.3
 ASKED_SHARE = 0.3
+FROZEN_SHARE = 0.25
+FROZEN_S = (10.0, 400.0)
+"""How long one may be frozen: for a while, or for as long as it takes to see what becomes of the others."""
 OF_ALL = (
     CutDaemon,
     CutPlanShort,
@@ -69,6 +73,9 @@ def drawn_several(seed: int, count: int) -> Several:
         if not isinstance(at.trouble, OF_ALL):
             for number in range(count) if strikes_all else (rng.randrange(count),):
                 dealt[number].append(at)
+    if troubles and rng.random() < FROZEN_SHARE:
+        at_s = rng.choice(troubles).at_s + deck.about_s()
+        dealt[rng.randrange(count)].append(At(at_s, BreakRules(rng.choice(FROZEN_S))))
     return Several(
         groups=tuple(_group(deck, own) for own in dealt),
         troubles=tuple(at for at in troubles if isinstance(at.trouble, OF_ALL)),

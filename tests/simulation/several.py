@@ -18,6 +18,7 @@ from functools import partial
 
 from autohealer.core.policy import Registrar, Restart
 from autohealer.daemon.ports import Observer
+from tests.simulation.breaking import BreakRules
 from tests.simulation.drawing import LASTS_S
 from tests.simulation.luck import Luck
 from tests.simulation.script import At, Ending, Script, in_python
@@ -120,6 +121,12 @@ class _Story:
             stage.close()
         return self._judged()
 
+    @property
+    def _frozen_s(self) -> float:
+        """How long a group may be frozen."""
+        troubles = [at.trouble for at, _ in self._troubles()]
+        return max((it.lasts_s for it in troubles if isinstance(it, BreakRules)), default=0.0)
+
     def _troubles(self) -> list[tuple[At, list[Stage]]]:
         told = [(at, self._stages) for at in self._script.troubles]
         for stage, script in zip(self._stages, self._script.groups, strict=True):
@@ -134,7 +141,7 @@ class _Story:
         for stage in self._stages:
             no_more_troubles(stage)
         self._tell(self._stages[0].now, "no more troubles")
-        await pass_time(LASTS_S[1] + self._bound_s + QUIET_S + 1.0)
+        await pass_time(max(LASTS_S[1], self._frozen_s) + self._bound_s + QUIET_S + 1.0)
 
     async def _end(self) -> None:
         script = self._script

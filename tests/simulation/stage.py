@@ -17,7 +17,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from autohealer.core.completion import fewest_wanted, newly_done
-from autohealer.core.events import DetachRequested, ReplicasSet, StopRequested, WorkerWasDone
+from autohealer.core.events import (
+    DetachRequested,
+    InvariantBroken,
+    ReplicasSet,
+    StopRequested,
+    WorkerWasDone,
+)
 from autohealer.core.health import Check, HealthRules
 from autohealer.core.model import Desired, Incarnation, Stop, Store
 from autohealer.core.policy import Policy, Registrar, Restart
@@ -27,6 +33,7 @@ from tests.simulation.voices import Voices
 from tests.simulation.weighing import LARGE_BYTES
 from tests.simulation.world import KNOWN_WITHIN_S, SESSION_S, World
 from tests.support.history import (
+    FROZEN,
     Closed,
     DaemonEnded,
     Farewell,
@@ -112,6 +119,7 @@ class Stage:
         self._observers = (self._note_done, *observers)
         self._done: dict[int, tuple[str, WorkerWasDone]] = {}
         self._daemons = 0
+        self._is_frozen = False
         self._back_s = 0.0
         self.world.tell(Wanted(self.world.now, replicas))
         self.world.tell(Respecified(self.world.now, self._revision))
@@ -198,8 +206,7 @@ class Stage:
         if self.daemon is None:
             return
         self.daemon.die()
-        self.daemon = None
-        self.world.tell(DaemonEnded(self.now, Farewell.CRASHED))
+        self._told_of_end(Farewell.CRASHED)
         self.world.later(self._back_s, self.start_daemon)
 
     def _daemon_done(self, daemon: SimulatedDaemon, task: asyncio.Task[None]) -> None:
@@ -208,12 +215,28 @@ class Stage:
         error = task.exception()
         if error is not None and not isinstance(error, DaemonKilled):
             self.accidents.append(f"the daemon ended with {error!r}")
-        if daemon.view.violations:
+        if daemon.view.violations and not self._is_frozen:
             self.accidents.append(f"the decider froze: {daemon.view.violations}")
         if self.daemon is daemon:
             daemon.let_go()
-            self.daemon = None
-            self.world.tell(DaemonEnded(self.now, self.farewell))
+            # One that is frozen leaves its workers to the next one, whatever is asked of it.
+            self._told_of_end(Farewell.DETACHED if self._is_frozen else self.farewell)
+
+    def _told_of_end(self, farewell: Farewell) -> None:
+        self.daemon = None
+        self.world.tell(DaemonEnded(self.now, farewell))
+        if self._is_frozen:
+            self._is_frozen = False
+            self.relieve(FROZEN)
+
+    def break_rules(self) -> bool:
+        """What decides for the group finds a plan of its own unsound; false where it did before."""
+        if self.daemon is None or self._is_frozen:
+            return False
+        self._is_frozen = True
+        self.disturb(FROZEN, Harm.IMPAIRS)
+        self.daemon.mailbox.put(InvariantBroken(("as the story wants it",)))
+        return True
 
     # --- the operator ---------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from autohealer.core.brake import loss_limit
 from autohealer.core.model import Incarnation
 from tests.support.history import (
+    FROZEN,
     DaemonEnded,
     DaemonStarted,
     Deregistered,
@@ -55,7 +56,7 @@ class Judge:
     at: float = NEVER
     replicas: int = 0
     alone: bool = False
-    """Whether nobody looks: no daemon, or one that is being stopped."""
+    """Whether nobody looks: no daemon, or one that is being stopped or acts no more."""
     known_from: float = NEVER
     store_up: bool = True
     born: dict[Incarnation, float] = field(default_factory=dict)
@@ -111,6 +112,8 @@ class Judge:
                 self.lately.clear()
                 self._count()
             case DaemonEnded() | StopAsked():
+                self.alone = True
+            case Fault(_, kind) if kind == FROZEN:
                 self.alone = True
             case Respecified():
                 self.respecified_at = self.at

@@ -6,8 +6,9 @@ is told as one history, in which slots of different groups have numbers that lie
 kept over that: of what they find only I4 and the brake of I12 count, since the rest was judged group by group. What
 befalls the daemon, its session and the store stands in every history, at one time.
 
-Limits: all groups have the policy of `rules` as far as brakes go. Who is ended while unfit as well as sick is not held
-against the brake of health where some group's workers are registered by the daemon.
+Limits: while a group's decider is frozen no brake is judged. All groups have the policy of `rules` as far as brakes go.
+Who is ended while unfit as well as sick is not held against the brake of health where some group's workers are
+registered by the daemon.
 """
 
 from __future__ import annotations
@@ -68,18 +69,32 @@ def _renamed(group: int, record: tale.Record) -> tale.Record:
     return change(**(told | changed))
 
 
-class _Wants:
-    """What each group wants."""
+class _Groups:
+    """What each group wants, and whether one is frozen."""
 
     def __init__(self) -> None:
         self._replicas: dict[int, int] = {}
+        self._frozen: set[int] = set()
+
+    @property
+    def are_frozen(self) -> bool:
+        """Whether some are."""
+        return bool(self._frozen)
 
     def told(self, group: int, record: tale.Record) -> tale.Record:
-        """A record that tells what is wanted tells what all want from now on."""
-        if not isinstance(record, tale.Wanted):
-            return record
-        self._replicas[group] = record.replicas
-        return tale.Wanted(record.at, sum(self._replicas.values()))
+        """What a record tells of all: of what is wanted, what all want; of a frozen group, only a disturbance."""
+        match record:
+            case tale.Wanted(at, replicas):
+                self._replicas[group] = replicas
+                return tale.Wanted(at, sum(self._replicas.values()))
+            case tale.Fault(at, kind) if kind == tale.FROZEN:
+                self._frozen.add(group)
+                return tale.Fault(at, ELSEWHERE, tale.Harm.DISTURBS)
+            case tale.DaemonStarted():
+                self._frozen.discard(group)
+            case _:
+                pass
+        return record
 
     def wants(self, slot: int) -> bool:
         """Whether a group wants a slot of its own filled."""
@@ -91,14 +106,16 @@ class _Losses(oracle.Judge):
 
     def __init__(self, rules: Rules) -> None:
         super().__init__(rules)
-        self._wants = _Wants()
+        self._groups = _Groups()
         self._revisions: dict[int, str] = {}
 
     def take(self, group: int, record: tale.Record) -> None:
         """One group's next record."""
         if isinstance(record, tale.Respecified):
             self._revisions[group] = record.revision
-        self.witness(self._wants.told(group, record))
+        self.witness(self._groups.told(group, record))
+        if self._groups.are_frozen:
+            self._losses.daemon_ended()
 
     def _say(self, invariant: str, sentence: str) -> None:
         if invariant == "I4":
@@ -115,7 +132,7 @@ class _Losses(oracle.Judge):
 
     def _is_surplus(self, life: Life) -> bool:
         slot = life.name.slot
-        return not self._wants.wants(slot) or (life.found and self._census.had_surplus(slot))
+        return not self._groups.wants(slot) or (life.found and self._census.had_surplus(slot))
 
 
 class _Care(ailments.Judge):
@@ -123,15 +140,17 @@ class _Care(ailments.Judge):
 
     def __init__(self, rules: Rules) -> None:
         super().__init__(replace(rules, registers_the_ready=False))
-        self._wants = _Wants()
+        self._groups = _Groups()
         self.said: list[str] = []
 
     def take(self, group: int, record: tale.Record) -> None:
         """One group's next record."""
-        self.said += self.witness(self._wants.told(group, record))
+        self.said += self.witness(self._groups.told(group, record))
+        if self._groups.are_frozen:
+            self.many_since = None
 
     def _is_wanted(self, slot: int) -> bool:
-        return self._wants.wants(slot)
+        return self._groups.wants(slot)
 
     def _spared(self) -> Iterator[str]:
         """Each group's own history tells that."""
