@@ -149,7 +149,7 @@ class _Registry(FakeRegistry):
     """Burns the fuse."""
 
     def __init__(self, post: _Post, world: World, fuse: Fuse, clock: Clock) -> None:
-        super().__init__(post, store=world.store, clock=clock)
+        super().__init__(post, world.group, world.store, clock)
         self._fuse = fuse
         self._world = world
 
@@ -235,7 +235,7 @@ class SimulatedDaemon:
             desired=Desired(revision=desired.revision),
         )
         self.processes.revision = desired.revision
-        world.changed = self.registry.changed
+        world.watch = self.registry.changed
         for fact in done:
             self.mailbox.put(fact)
         self.mailbox.put(ReplicasSet(desired.replicas))
@@ -310,7 +310,7 @@ class SimulatedDaemon:
             self.agent.close()
         if self.binder is not None:
             self.binder.close()
-        self._world.changed = lambda: None
+        self._world.watch = lambda: None
 
     def _count_rounds(self, _facts: Sequence[Event], plan: Plan, _view: View) -> None:
         if self._rounds_at + AT_ONCE_S < self._world.now:

@@ -288,7 +288,7 @@ def drawn(seed: int) -> Script:
     if share < AGENT_SHARE:
         script = _for_an_agent(script, deck)
     elif share < AGENT_SHARE + ANONYMOUS_SHARE:
-        script = _anonymous(script, deck)
+        script = anonymous(script, deck)
     elif share < AGENT_SHARE + ANONYMOUS_SHARE + ASKED_SELF_SHARE:
         script = asked(script, deck)
     if rng.random() < DONE_SHARE:
@@ -319,7 +319,7 @@ def growths(deck: Deck, script: Script) -> Iterator[At]:
         yield At(at_s, Grow(whom, rng.choice(((None,), (None,), deck.each(0.2, 30.0)))))
 
 
-def _anonymous(script: Script, deck: Deck) -> Script:
+def anonymous(script: Script, deck: Deck) -> Script:
     """A like story of programs that choose their names, with foreigners who do, and without what befalls others."""
     few = min(script.replicas, ANONYMOUS_MAX)
     troubles = [_of_few(at) for at in script.troubles if not isinstance(at.trouble, OF_NAMES)]

@@ -19,6 +19,7 @@ from tests.simulation.drawing import (
     DONE_SHARE,
     LARGE_SHARE,
     Deck,
+    anonymous,
     drawn_troubles,
     growths,
     is_of_registrants,
@@ -41,6 +42,7 @@ from tests.simulation.surroundings import (
 
 SIZES = (1, 4)
 ALL_SHARE = 0.5
+ANONYMOUS_SHARE = 0.3
 AGENT_SHARE = 0.3
 ASKED_SHARE = 0.3
 FROZEN_SHARE = 0.25
@@ -89,7 +91,10 @@ def drawn_several(seed: int, count: int) -> Several:
 def _group(deck: Deck, troubles: list[At]) -> Script:
     rng = deck.rng
     script = Script(deck.size(), tuple(troubles))
-    if rng.random() < AGENT_SHARE:
+    share = rng.random()
+    if share < ANONYMOUS_SHARE:
+        return anonymous(script, deck)
+    if share < ANONYMOUS_SHARE + AGENT_SHARE:
         script = replace(
             script,
             troubles=tuple(at for at in script.troubles if not is_of_registrants(at.trouble)),

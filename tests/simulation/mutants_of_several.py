@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from autohealer.core import epidemic, evolve
+from autohealer.core import epidemic, evolve, turns
 from autohealer.core.actions import Plan
+from autohealer.core.children import Awaited
 from autohealer.core.events import Event, InvariantBroken
-from autohealer.core.model import StoreRoom, View
+from autohealer.core.model import Place, StoreRoom, View
 from autohealer.daemon.mailbox import Mailbox
 from autohealer.daemon.neighbours import Neighbours
 from tests.unit.core.test_mutants import Patch
 
+AWAITED = turns.awaited_now
 OBSERVES = Neighbours.observe
 CAUGHT = "caught from a neighbour"
 
@@ -41,11 +43,25 @@ def _still_counts(view: View) -> None:
     """Has what a frozen group misses, or ails from, hold up the others."""
 
 
+def _awaits_only_its_own(view: View) -> dict[Place, Awaited]:
+    """Launches one at a time, whatever other groups launch."""
+    awaited = AWAITED(view)
+    return {place: it for place, it in awaited.items() if place.group == view.group}
+
+
+def _tells_nobody(self: Neighbours, _facts: Sequence[Event], _plan: Plan, _view: View) -> None:
+    """Lets nobody know that what they wait for has changed."""
+
+
 MUTANTS_OF_SEVERAL: dict[str, list[Patch]] = {
     "each group counts losses for itself alone": [
         (Neighbours, "__init__", _begins_without_a_room),
         (Neighbours, "room", property(_has_a_room_for_each)),
     ],
+    "two of different groups that choose their names are launched at once": [
+        (turns, "awaited_now", _awaits_only_its_own)
+    ],
+    "nobody is told when it is another group's turn": [(Neighbours, "observe", _tells_nobody)],
     "a frozen group freezes its neighbours": [(Neighbours, "observe", _infects)],
     "what a frozen group misses holds up the others": [(evolve, "stop_counting", _still_counts)],
     "who ails in a frozen group holds up the others": [(epidemic, "stop_counting", _still_counts)],

@@ -5,8 +5,7 @@ the store strikes every group's stage at one moment. The daemon is one: a loop f
 session and what neighbours tell each other, and which die and are started together. The endings of the groups' own
 scripts do not count.
 
-Limits: groups look at stores, and run on machines, that are like one another's and behave as one, but are not one: a
-group never sees another's registrations or processes.
+Limits: groups run on machines of their own, with pids of their own: none ever sees another's processes.
 """
 
 from __future__ import annotations
@@ -33,11 +32,13 @@ from tests.simulation.story import (
     rules,
     set_stage,
 )
-from tests.support.brakes import alone_of, history_of, violations_of_brakes
+from tests.simulation.witnessed import WitnessedStore
+from tests.support.brakes import alone_of, history_of, violations_of_all
 from tests.support.history import Record
 from tests.support.oracle import violations_of
 from tests.support.virtual_time import pass_time, run_virtually
 
+PIDS_APART = 100_000
 Tell = Callable[[float, str], None]
 
 
@@ -93,9 +94,13 @@ class _Story:
         self._tell = tell
         self._bound_s = bound_of_several_s(script)
         luck = Luck(script.luck)
+        store = WitnessedStore()
         self._stages = [
-            set_stage(it, luck, observers, f"g{number}") for number, it in enumerate(script.groups)
+            set_stage(it, luck, observers, f"g{number}", store)
+            for number, it in enumerate(script.groups)
         ]
+        for number, stage in enumerate(self._stages):
+            stage.world.host.last_pid += number * PIDS_APART
         share_daemon(self._stages)
         self._chronicle: list[tuple[int, Record]] = []
         for number, stage in enumerate(self._stages):
@@ -174,7 +179,12 @@ class _Story:
             for stage, violations in zip(self._stages, of_groups, strict=True)
             for violation in violations
         ]
-        together = violations_of_brakes(self._chronicle, rules(self._bound_s))
+        anonymous = {
+            number
+            for number, script in enumerate(self._script.groups)
+            if script.registrar is Registrar.ANONYMOUS
+        }
+        together = violations_of_all(self._chronicle, rules(self._bound_s), anonymous)
         own_troubles = [at for script in self._script.groups for at in script.troubles]
         return OutcomeOfSeveral(
             (*told, *together),

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from autohealer.core.model import View
     from autohealer.daemon.ports import Observer
     from tests.simulation.luck import Luck
+    from tests.simulation.witnessed import WitnessedStore
 
 POLICY = Policy(
     settle_s=SESSION_S + 2.0,
@@ -95,11 +96,17 @@ class Stage:
         notify: bool = False,
         watchdog: bool = False,
         group: str = "",
+        store: WitnessedStore | None = None,
     ) -> None:
+        """`group` is its name, and `store` what it looks at, where others play beside it."""
         self.group = group
         self._luck = luck
         self._all: tuple[Stage, ...] = (self,)
-        self.world = World(luck.of(group) if group else luck, registrar, asked=asked)
+        self.world = (
+            World(luck.of(group), registrar, asked=asked, group=group, store=store)
+            if group
+            else World(luck, registrar, asked=asked)
+        )
         if notify or watchdog:
             start_s = POLICY.registration_timeout_s
             rules = NotifyRules(notify, start_s, WATCHDOG_S if watchdog else None)

@@ -20,6 +20,7 @@ from tests.simulation.luck import Luck
 from tests.simulation.script import Ending, Script, in_python
 from tests.simulation.stage import POLICY, Stage
 from tests.simulation.surroundings import Respecify, Scale
+from tests.simulation.witnessed import WitnessedStore
 from tests.simulation.world import KNOWN_WITHIN_S, REJOINS_WITHIN_S, SESSION_S
 from tests.support.history import Record
 from tests.support.ledgers import Rules
@@ -120,8 +121,14 @@ class _Story:
             await pass_time(STOPPED_S)
 
 
-def set_stage(script: Script, luck: Luck, observers: Sequence[Observer], group: str = "") -> Stage:
-    """Where a group's story plays; `group` is its name where others play beside it."""
+def set_stage(
+    script: Script,
+    luck: Luck,
+    observers: Sequence[Observer],
+    group: str = "",
+    store: WitnessedStore | None = None,
+) -> Stage:
+    """Where a group's story plays; `group` is its name, and `store` what all look at, where others play beside it."""
     return Stage(
         luck,
         script.replicas,
@@ -132,6 +139,7 @@ def set_stage(script: Script, luck: Luck, observers: Sequence[Observer], group: 
         notify=script.notify,
         watchdog=script.watchdog,
         group=group,
+        store=store,
     )
 
 

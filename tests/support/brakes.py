@@ -1,10 +1,11 @@
 """What holds of all groups of one daemon together: their brakes, which count the losses of all against what all want.
 
 Theory of operation. Each group has a history of its own, and is judged by it like one that is alone, but for mass
-losses (`alone_of`) and with word of what disturbs the others (`history_of`), since a brake holds all. Then all
-is told as one history, in which slots of different groups have numbers that lie apart, and the oracle's books are
-kept over that: of what they find only I4 and the brake of I12 count, since the rest was judged group by group. What
-befalls the daemon, its session and the store stands in every history, at one time.
+losses (`alone_of`) and with word of what disturbs the others (`history_of`), since a brake holds all. Then all is told
+as one history, in which slots of different groups have numbers that lie apart, and the oracle's books are kept over
+that: of what they find only I4 and the brake of I12 count, since the rest was judged group by group. Beside them stands
+whose turn it is of those that register under names of their own, which is one matter of all such groups. What befalls
+the daemon, its session and the store stands in every history, at one time.
 
 Limits: while a group's decider is frozen no brake is judged. All groups have the policy of `rules` as far as brakes go.
 Who is ended while unfit as well as sick is not held against the brake of health where some group's workers are
@@ -13,7 +14,7 @@ registered by the daemon.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import fields, replace
 
 from autohealer.core.model import Incarnation
@@ -23,6 +24,7 @@ from tests.support.ledgers import Life, Rules
 
 APART = 10_000
 """Between the numbers of two groups' first slots."""
+APARTNESS = f"of all groups, {APART} slots apart"
 NO_BRAKE = 1_000_000
 ELSEWHERE = "elsewhere"
 
@@ -46,9 +48,12 @@ def history_of(group: int, chronicle: Chronicle) -> Iterator[tale.Record]:
             yield tale.Fault(record.at, ELSEWHERE, tale.Harm.DISTURBS)
 
 
-def violations_of_brakes(chronicle: Chronicle, rules: Rules) -> list[str]:
-    """Every broken promise about what many groups lose, or ail from, together."""
-    losses, care = _Losses(rules), _Care(rules)
+def violations_of_all(chronicle: Chronicle, rules: Rules, anonymous: Set[int]) -> list[str]:
+    """Every broken promise about what many groups lose, or ail from, together, and about whose turn it is.
+
+    `anonymous` are the groups whose programs register under names of their own.
+    """
+    losses, care = _Losses(rules, anonymous), _Care(rules)
     for group, record in chronicle:
         losses.take(group, _renamed(group, record))
         care.take(group, _renamed(group, record))
@@ -81,6 +86,10 @@ class _Groups:
         """Whether some are."""
         return bool(self._frozen)
 
+    def is_frozen(self, group: int) -> bool:
+        """Whether one is."""
+        return group in self._frozen
+
     def told(self, group: int, record: tale.Record) -> tale.Record:
         """What a record tells of all: of what is wanted, what all want; of a frozen group, only a disturbance."""
         match record:
@@ -102,10 +111,11 @@ class _Groups:
 
 
 class _Losses(oracle.Judge):
-    """Finds fault with endings alone."""
+    """Finds fault with endings, and with launches out of turn."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, anonymous: Set[int]) -> None:
         super().__init__(rules)
+        self._anonymous = anonymous
         self._groups = _Groups()
         self._revisions: dict[int, str] = {}
 
@@ -117,9 +127,21 @@ class _Losses(oracle.Judge):
         if self._groups.are_frozen:
             self._losses.daemon_ended()
 
+    def _launched(self, name: Incarnation, revision: str) -> None:
+        awaited = [life for life in self._census.newborn() if self._is_awaited(life)]
+        if name.slot // APART in self._anonymous and awaited:
+            self.violations.append(
+                f"I1 at {self._at:.3f}: {name} is launched though {awaited[0]} has not registered yet ({APARTNESS})"
+            )
+        super()._launched(name, revision)
+
+    def _is_awaited(self, life: Life) -> bool:
+        group = life.name.slot // APART
+        return group in self._anonymous and not self._groups.is_frozen(group)
+
     def _say(self, invariant: str, sentence: str) -> None:
         if invariant == "I4":
-            super()._say(invariant, f"{sentence} (of all groups, {APART} slots apart)")
+            super()._say(invariant, f"{sentence} ({APARTNESS})")
 
     def _judge_calm(self) -> None:
         """Each group's own history tells that."""
