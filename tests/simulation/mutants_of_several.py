@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from autohealer.core import epidemic, evolve, turns
 from autohealer.core.actions import Plan
-from autohealer.core.children import Awaited
+from autohealer.core.children import Awaited, Nursery
 from autohealer.core.events import Event, InvariantBroken
 from autohealer.core.model import Place, StoreRoom, View
 from autohealer.daemon.mailbox import Mailbox
@@ -19,14 +19,21 @@ CAUGHT = "caught from a neighbour"
 
 
 def _begins_without_a_room(self: Neighbours) -> None:
-    """Has none to share."""
+    """Has none to share but for what concerns launches."""
     mailboxes: dict[str, Mailbox] = {}
-    vars(self).update(_mailboxes=mailboxes, _last=None, _turns=0)
+    vars(self).update(_mailboxes=mailboxes, _last=None, nursery=Nursery())
 
 
 def _has_a_room_for_each(self: Neighbours) -> StoreRoom:
     """Lets each group know of nothing but its own losses."""
-    return StoreRoom()
+    return StoreRoom(nursery=vars(self)["nursery"])
+
+
+def _tells_everybody(self: Neighbours, facts: Sequence[Event], _plan: Plan, view: View) -> None:
+    """Has all look again whatever happened."""
+    for group, mailbox in self._mailboxes.items():
+        if facts and group != view.group:
+            mailbox.wake()
 
 
 def _infects(self: Neighbours, facts: Sequence[Event], plan: Plan, view: View) -> None:
@@ -57,6 +64,7 @@ MUTANTS_OF_SEVERAL: dict[str, list[Patch]] = {
     "each group counts losses for itself alone": [
         (Neighbours, "__init__", _begins_without_a_room),
         (Neighbours, "room", property(_has_a_room_for_each)),
+        (Neighbours, "observe", _tells_everybody),
     ],
     "two of different groups that choose their names are launched at once": [
         (turns, "awaited_now", _awaits_only_its_own)

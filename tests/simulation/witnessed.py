@@ -24,6 +24,11 @@ class WitnessedStore(FakeStore):
         self.sequence = count(1)
         """Numbers children that are called by a number, and their sessions."""
 
+    def of_no_other(self, world: World) -> list[str]:
+        """The children that are a world's or nobody's."""
+        others = [it for it in self.worlds if it is not world]
+        return [label for label in self.children if all(it.name_of(label) is None for it in others)]
+
     def create(self, label: str, raw: bytes, owner: int = 0) -> None:
         """A child appears."""
         super().create(label, raw, owner)

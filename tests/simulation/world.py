@@ -85,8 +85,7 @@ class World(HostWitness):
         self._sequences = Sequences(self.store.sequence)
         self.names = self._sequences if registrar is Registrar.ANONYMOUS else None
         self.history: list[Record] = []
-        self.told: Callable[[Record], None] = lambda _record: None
-        """Hears of every record as well."""
+        self.told: Callable[[Record], None] = lambda _record: None  # hears of all that, too
         self.host = FakeHost(witness=self)
         self.store_up = True
         self.tempers: deque[Temper] = deque()
@@ -341,9 +340,9 @@ class World(HostWitness):
         """Whose registration is called so; None where it is none of ours."""
         if self.names is not None:
             return self.names.maker_of(label)
-        parsed = parse_znode_name(label)
-        is_ours = parsed is not None and parsed.group == self.group
-        return Incarnation(parsed.slot, parsed.generation) if parsed and is_ours else None
+        told = parse_znode_name(label)
+        is_ours = told is not None and told.group == self.group
+        return Incarnation(told.slot, told.generation) if told and is_ours else None
 
     def _data_of(self, process: FakeProcess) -> bytes:
         told = self._told.get(process.start)
@@ -446,8 +445,6 @@ class World(HostWitness):
     def wipe(self) -> None:
         """The store has forgotten everything; what other worlds' workers registered they take away themselves."""
         self.sessions_end(self.workers())
-        others = [world for world in self.store.worlds if world is not self]
-        for label in list(self.store.children):
-            if all(world.name_of(label) is None for world in others):
-                self.store.delete(label)
+        for label in self.store.of_no_other(self):
+            self.store.delete(label)
         self.changed()
