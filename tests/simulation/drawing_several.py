@@ -10,9 +10,11 @@ Must never know: stages, the oracle.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from autohealer.core.policy import Registrar, Restart
+from tests.simulation.ailing import Sicken
 from tests.simulation.breaking import BreakRules
 from tests.simulation.care import asked
 from tests.simulation.drawing import (
@@ -44,7 +46,8 @@ SIZES = (1, 4)
 ALL_SHARE = 0.5
 ANONYMOUS_SHARE = 0.3
 AGENT_SHARE = 0.3
-ASKED_SHARE = 0.3
+ASKED_SHARE = 0.5
+SICK_SHARE = 0.5
 FROZEN_SHARE = 0.25
 FROZEN_S = (10.0, 400.0)
 """How long one may be frozen: for a while, or for as long as it takes to see what becomes of the others."""
@@ -80,12 +83,23 @@ def drawn_several(seed: int, count: int) -> Several:
         dealt[rng.randrange(count)].append(At(at_s, BreakRules(rng.choice(FROZEN_S))))
     return Several(
         groups=tuple(_group(deck, own) for own in dealt),
-        troubles=tuple(at for at in troubles if isinstance(at.trouble, OF_ALL)),
+        troubles=(
+            *(at for at in troubles if isinstance(at.trouble, OF_ALL)),
+            *_sick(deck, troubles),
+        ),
         ending=rng.choice(tuple(Ending)),
         hasty=rng.random() < 0.25,
         again_after_s=rng.uniform(0.0, 3.0),
         luck=seed,
     )
+
+
+def _sick(deck: Deck, troubles: Sequence[At]) -> Iterator[At]:
+    """Some of all groups whose workers are asked ail at one moment."""
+    if deck.rng.random() < SICK_SHARE:
+        at_s = deck.rng.choice([at.at_s for at in troubles] or [5.0]) + deck.about_s()
+        whom = deck.rng.choice(((deck.one(),), deck.some()))
+        yield At(at_s, Sicken(whom, deck.rng.choice(((None,), deck.each(0.2, 30.0)))))
 
 
 def _group(deck: Deck, troubles: list[At]) -> Script:

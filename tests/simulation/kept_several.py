@@ -1,6 +1,7 @@
 """Stories of several groups that once showed a fault, by what it was: each is played again by every run of the tests.
 
-Cut down by `python -m tests.simulation --groups N --seed M --shrink`, mended, and pasted here.
+Cut down by `python -m tests.simulation --groups N --seed M --shrink`, mended, and pasted here. What "would" be is no
+fault that was found, but one that a mutant has and few drawn stories show.
 """
 
 from __future__ import annotations
@@ -26,5 +27,9 @@ KEPT_OF_SEVERAL = {
             Script(4, (At(10.0, Freeze((0, 1, 2))), At(15.0, BreakRules(LONG_S)))),
             Script(4, (At(30.0, Respecify()),)),
         ),
+    ),
+    "two of each group that ail together would be ended at once, if each group counted its own alone": Several(
+        groups=(Script(4, asked=True), Script(4, asked=True)),
+        troubles=(At(20.0, Sicken((0, 1))),),
     ),
 }

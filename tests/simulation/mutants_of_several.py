@@ -14,6 +14,7 @@ from autohealer.daemon.neighbours import Neighbours
 from tests.unit.core.test_mutants import Patch
 
 AWAITED = turns.awaited_now
+REVIEWS_SICK = epidemic._review
 OBSERVES = Neighbours.observe
 CAUGHT = "caught from a neighbour"
 
@@ -50,10 +51,20 @@ def _still_counts(view: View) -> None:
     """Has what a frozen group misses, or ails from, hold up the others."""
 
 
+def _counts_its_own_sick(view: View) -> None:
+    """Takes the sick of other groups for no part of what its own ail from."""
+    care = view.room.epidemic
+    ailing, lately = care.ailing, care.lately
+    care.ailing = {place for place in ailing if place[0] == view.group}
+    care.lately = {place: at for place, at in lately.items() if place[0] == view.group}
+    REVIEWS_SICK(view)
+    care.ailing, care.lately = ailing, lately | care.lately
+
+
 def _awaits_only_its_own(view: View) -> dict[Place, Awaited]:
     """Launches one at a time, whatever other groups launch."""
     awaited = AWAITED(view)
-    return {place: it for place, it in awaited.items() if place.group == view.group}
+    return {place: it for place, it in awaited.items() if place[0] == view.group}
 
 
 def _tells_nobody(self: Neighbours, _facts: Sequence[Event], _plan: Plan, _view: View) -> None:
@@ -66,6 +77,7 @@ MUTANTS_OF_SEVERAL: dict[str, list[Patch]] = {
         (Neighbours, "room", property(_has_a_room_for_each)),
         (Neighbours, "observe", _tells_everybody),
     ],
+    "each group counts its sick for itself alone": [(epidemic, "_review", _counts_its_own_sick)],
     "two of different groups that choose their names are launched at once": [
         (turns, "awaited_now", _awaits_only_its_own)
     ],
