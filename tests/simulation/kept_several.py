@@ -6,12 +6,14 @@ fault that was found, but one that a mutant has and few drawn stories show.
 
 from __future__ import annotations
 
+from autohealer.core.policy import Registrar
 from tests.simulation.ailing import Grow, Sicken
 from tests.simulation.breaking import BreakRules
-from tests.simulation.faults import Freeze
+from tests.simulation.faults import Freeze, IllBirths
 from tests.simulation.script import At, Script
 from tests.simulation.several import Several
 from tests.simulation.surroundings import Respecify
+from tests.simulation.world import Temper
 
 LONG_S = 500.0
 
@@ -26,6 +28,19 @@ KEPT_OF_SEVERAL = {
         groups=(
             Script(4, (At(10.0, Freeze((0, 1, 2))), At(15.0, BreakRules(LONG_S)))),
             Script(4, (At(30.0, Respecify()),)),
+        ),
+    ),
+    "nobody would be launched, if nobody were told that a frozen group awaits its own no more": Several(
+        groups=(
+            Script(
+                1,
+                (
+                    At(0.0, IllBirths((Temper(registers_after_s=None),))),
+                    At(1.0, BreakRules(LONG_S)),
+                ),
+                registrar=Registrar.ANONYMOUS,
+            ),
+            Script(2, registrar=Registrar.ANONYMOUS),
         ),
     ),
     "two of each group that ail together would be ended at once, if each group counted its own alone": Several(
