@@ -62,6 +62,12 @@ def release_if_over(view: View) -> None:
         view.room.turns += 1
 
 
+def stop_counting(view: View) -> None:
+    """A group that is frozen ends nobody: those of it that ail hold up no other group."""
+    view.room.epidemic.ailing -= {view.place(key) for key in view.ailing}
+    release_if_over(view)
+
+
 def note_ended(view: View, slot: Slot, ending: Ending | None) -> None:
     """What fills a slot is told to end, perhaps for its health."""
     if ending not in ENDINGS_OF_HEALTH or slot.phase is Phase.DRAINING:

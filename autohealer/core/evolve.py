@@ -210,6 +210,7 @@ def _detach_requested(view: View) -> None:
 def _frozen(view: View, violations: tuple[str, ...]) -> None:
     view.violations = violations
     stop_counting(view)
+    epidemic.stop_counting(view)
     stop_awaiting(view)
 
 

@@ -19,7 +19,7 @@ from tests.support.fakes import FakeProcesses, FakeRegistry
 from tests.support.virtual_time import pass_time
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from tests.simulation.world import World
 
@@ -31,20 +31,21 @@ NOTED_S = 0.001
 class Sequences:
     """What is true of names; `notes` is what the daemons of one host note, one after the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, numbers: Iterator[int]) -> None:
+        """`numbers` are those of the store, for whoever makes a child there."""
         self.notes: tuple[Bond, ...] = ()
-        self._count = 0
+        self._numbers = numbers
         self._labels: dict[Incarnation, str] = {}
         self._makers: dict[str, Incarnation] = {}
 
     def next_label(self, maker: Incarnation | None) -> tuple[str, int]:
         """What the next child is called, and whose session makes it; None: a foreigner's."""
-        self._count += 1
-        label = f"worker_{self._count:010}"
+        number = next(self._numbers)
+        label = f"worker_{number:010}"
         if maker is not None:
             self._labels[maker] = label
             self._makers[label] = maker
-        return label, self._count
+        return label, number
 
     def label_of(self, maker: Incarnation) -> str:
         """The last child that one made; empty where it never made one."""
@@ -94,9 +95,19 @@ class SimulatedBinder:
     def _sight(self, child: Child) -> Sight:
         maker = self._names.maker_of(child.label)
         if maker is None:
-            return Sight(child, is_foreign=True)
+            return self._sight_of_foreign(child)
         lives = self._lives(maker)
         return Sight(child, maker if lives else None, is_silent=not lives)
+
+    def _sight_of_foreign(self, child: Child) -> Sight:
+        """It may be that of another group's worker, of whom nothing is seen when it is dead."""
+        makers = ((it, it.name_of(child.label)) for it in self._world.store.worlds)
+        are_dead = [
+            all(worker.name != name for worker in world.workers())
+            for world, name in makers
+            if name is not None
+        ]
+        return Sight(child, is_foreign=not any(are_dead), is_silent=any(are_dead))
 
     def _lives(self, name: Incarnation) -> bool:
         return any(process.name == name for process in self._world.workers())

@@ -1,9 +1,12 @@
-"""One simulated daemon: the production loop, mailbox and executor on the world's host and store, with a fuse.
+"""One group's part of a simulated daemon: the production loop, mailbox and executor on the world's host and store.
 
 Theory of operation. The ports are the verified fakes; each call of a port burns one step of a fuse, and when it is
 spent the daemon dies there: between any two actions of a plan, with everything it knew lost. Facts about
 processes arrive a little late and in order, as the kernel's do. What the daemon's session sees is written into
 the history at the moment the daemon can know it.
+
+Of the groups that one daemon keeps each has a part of its own; they share the fuse, the session and what neighbours
+tell each other.
 
 Must never know: what faults are coming, the oracle.
 """
@@ -20,6 +23,7 @@ from autohealer.core.policy import Policy
 from autohealer.daemon.executor import Executor
 from autohealer.daemon.loop import Loop
 from autohealer.daemon.mailbox import Mailbox
+from autohealer.daemon.neighbours import Neighbours
 from tests.simulation.agency import AgentPort
 from tests.simulation.anonymity import SimulatedBinder
 from tests.simulation.asking import Asker
@@ -72,6 +76,20 @@ class Fuse:
             self._blown()
             raise DaemonKilled
         self.actions_left -= 1
+
+
+class Session:
+    """A daemon's session: its changes, which each group's registry sees at one moment, are told to all groups once."""
+
+    def __init__(self) -> None:
+        self.neighbours = Neighbours()
+        self._changes = 0
+
+    def changed(self, store: Store, number: int) -> None:
+        """A group's registry saw its change of that number."""
+        if number > self._changes:
+            self._changes = number
+            self.neighbours.store_changed(store)
 
 
 class _Processes(FakeProcesses):
@@ -131,7 +149,7 @@ class _Registry(FakeRegistry):
     """Burns the fuse."""
 
     def __init__(self, post: _Post, world: World, fuse: Fuse, clock: Clock) -> None:
-        super().__init__(post, store=world.store, clock=clock)
+        super().__init__(post, world.group, world.store, clock)
         self._fuse = fuse
         self._world = world
 
@@ -146,17 +164,22 @@ class _Registry(FakeRegistry):
 class _Post:
     """Where a daemon's facts go, until it is dead."""
 
-    def __init__(self, world: World, mailbox: Mailbox) -> None:
+    def __init__(self, world: World, mailbox: Mailbox, session: Session) -> None:
         self.is_open = True
         self.last_list: WorkersListed | None = None
         self._world = world
         self._mailbox = mailbox
+        self._session = session
+        self._changes = 0
 
     def __call__(self, fact: Event) -> None:
         if not self.is_open:
             return
         if isinstance(fact, StoreChanged):
             self._world.tell(StoreIs(self._world.now, fact.store is Store.CONNECTED))
+            self._changes += 1
+            self._session.changed(fact.store, self._changes)
+            return
         if isinstance(fact, WorkersListed):
             self.last_list = fact
         self._mailbox.put(fact)
@@ -172,16 +195,20 @@ class SimulatedDaemon:
         desired: Desired,
         generation_base: int,
         observers: Sequence[Observer],
-        killed: Callable[[], None],
+        fuse: Fuse,
+        session: Session,
+        group: str,
         done: Iterable[Event] = (),
     ) -> None:
         """`done` is what an earlier one has left word of."""
         self._world = world
         self._rounds_at, self._rounds = 0.0, 0
         self._read_at = world.now
-        self.fuse = Fuse(killed)
+        self.fuse = fuse
         self.mailbox = Mailbox()
-        self.post = _Post(world, self.mailbox)
+        session.neighbours.join(group, self.mailbox)
+        self._neighbours = session.neighbours
+        self.post = _Post(world, self.mailbox, session)
         self.processes = _Processes(self.post, world, self.fuse)
         self.registry = _Registry(self.post, world, self.fuse, self._clock)
         self.agent = None if world.agent is None else AgentPort(world, world.agent, self.fuse.burn)
@@ -201,12 +228,14 @@ class SimulatedDaemon:
         self.view = View(
             policy=policy,
             budget=Budget(tokens=float(policy.budget_burst)),
+            group=group,
+            room=session.neighbours.room,
             generation_base=generation_base,
             now=world.now,
             desired=Desired(revision=desired.revision),
         )
         self.processes.revision = desired.revision
-        world.changed = self.registry.changed
+        world.watch = self.registry.changed
         for fact in done:
             self.mailbox.put(fact)
         self.mailbox.put(ReplicasSet(desired.replicas))
@@ -223,6 +252,7 @@ class SimulatedDaemon:
             self._clock,
             [
                 self._count_rounds,
+                self._neighbours.observe,
                 self.weigher.observe,
                 *((self.asker.observe,) if is_asked else ()),
                 *(() if self.hearing is None else (self.hearing.observe,)),
@@ -280,7 +310,7 @@ class SimulatedDaemon:
             self.agent.close()
         if self.binder is not None:
             self.binder.close()
-        self._world.changed = lambda: None
+        self._world.watch = lambda: None
 
     def _count_rounds(self, _facts: Sequence[Event], plan: Plan, _view: View) -> None:
         if self._rounds_at + AT_ONCE_S < self._world.now:

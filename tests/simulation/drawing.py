@@ -275,7 +275,7 @@ def drawn(seed: int) -> Script:
     """The story of a seed."""
     rng = random.Random(seed)
     deck = Deck(rng, rng.choices([size for size, _ in SIZES], [often for _, often in SIZES])[0])
-    tell = rng.choices((_everything, _swarm, _rounds), (15, 30, 55))[0]
+    tell = _teller(deck)
     script = Script(
         replicas=deck.size(),
         troubles=tuple(tell(deck)),
@@ -288,18 +288,27 @@ def drawn(seed: int) -> Script:
     if share < AGENT_SHARE:
         script = _for_an_agent(script, deck)
     elif share < AGENT_SHARE + ANONYMOUS_SHARE:
-        script = _anonymous(script, deck)
+        script = anonymous(script, deck)
     elif share < AGENT_SHARE + ANONYMOUS_SHARE + ASKED_SELF_SHARE:
         script = asked(script, deck)
     if rng.random() < DONE_SHARE:
         script = replace(script, restart=rng.choice((Restart.ON_FAILURE, Restart.NEVER)))
     if rng.random() < LARGE_SHARE:
-        large = tuple(_growths(deck, script))
+        large = tuple(growths(deck, script))
         return replace(script, troubles=(*script.troubles, *large))
     return script
 
 
-def _growths(deck: Deck, script: Script) -> Iterator[At]:
+def drawn_troubles(deck: Deck) -> list[At]:
+    """One story's, in whichever way they are told."""
+    return _teller(deck)(deck)
+
+
+def _teller(deck: Deck) -> Callable[[Deck], list[At]]:
+    return deck.rng.choices((_everything, _swarm, _rounds), (15, 30, 55))[0]
+
+
+def growths(deck: Deck, script: Script) -> Iterator[At]:
     """Some grow too large, or most of them together: close to another trouble, or some time after all of them."""
     rng = deck.rng
     last_s = max((at.at_s for at in script.troubles), default=0.0)
@@ -310,7 +319,7 @@ def _growths(deck: Deck, script: Script) -> Iterator[At]:
         yield At(at_s, Grow(whom, rng.choice(((None,), (None,), deck.each(0.2, 30.0)))))
 
 
-def _anonymous(script: Script, deck: Deck) -> Script:
+def anonymous(script: Script, deck: Deck) -> Script:
     """A like story of programs that choose their names, with foreigners who do, and without what befalls others."""
     few = min(script.replicas, ANONYMOUS_MAX)
     troubles = [_of_few(at) for at in script.troubles if not isinstance(at.trouble, OF_NAMES)]
@@ -337,12 +346,13 @@ def _for_an_agent(script: Script, deck: Deck) -> Script:
 
     Of most of them some are asked for their health, and ail.
     """
-    troubles = tuple(at for at in script.troubles if not _is_of_registrants(at.trouble))
+    troubles = tuple(at for at in script.troubles if not is_of_registrants(at.trouble))
     script = replace(script, troubles=troubles, registrar=Registrar.AGENT)
     return asked(script, deck) if deck.rng.random() < ASKED_SHARE else script
 
 
-def _is_of_registrants(trouble: Trouble) -> bool:
+def is_of_registrants(trouble: Trouble) -> bool:
+    """Whether a trouble befalls only who registers itself."""
     match trouble:
         case ReusePid(tells_start=tells_start):
             return not tells_start  # what a daemon writes does

@@ -145,7 +145,7 @@ class ReusePid:
             stranger = world.strange_process(worker.pid, worker.name)
             if not self.tells_start and world.is_registered(worker):
                 # A foreign program that tells nothing but its pid.
-                label = f"web-{worker.name.slot}-{worker.name.generation}"
+                label = world.given(worker.name)
                 world.store.children[label] = encode_record(replace(record, start=0))
             world.later(self.leaves_s, partial(_leave, stranger))
 

@@ -20,6 +20,10 @@ class Luck:
     def __init__(self, number: int) -> None:
         self._number = number
 
+    def of(self, part: str) -> Luck:
+        """The luck of a part of the story, which has nothing to do with that of others."""
+        return Luck(int(self.share("luck of", part) * 2**32))
+
     def share(self, *question: object) -> float:
         """A number from 0 up to 1."""
         told = f"{self._number} {question}".encode()

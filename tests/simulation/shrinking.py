@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, fields, is_dataclass, replace
+from functools import partial
 from itertools import pairwise
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from tests.simulation.script import At, Ending, Script, Trouble
-from tests.simulation.story import Outcome, play
+from tests.simulation.several import Several, play_several
+from tests.simulation.story import play
 from tests.simulation.world import Temper
 
 T = TypeVar("T")
@@ -24,7 +26,38 @@ T = TypeVar("T")
 PLAYS_MAX = 1500
 
 
-def shrunk(script: Script, player: Callable[[Script], Outcome] = play) -> Script:
+class Judged(Protocol):
+    """What came of a story."""
+
+    @property
+    def violations(self) -> tuple[str, ...]:
+        """What it broke."""
+
+
+def shrunk_several(script: Several) -> Several:
+    """The plainest story found of as many groups: each group's own, and what strikes all, cut down in turn."""
+
+    def of_all(part: Script) -> Several:
+        luck, ending, hasty = part.luck, part.ending, part.hasty
+        return replace(script, troubles=part.troubles, ending=ending, hasty=hasty, luck=luck)
+
+    def of_group(number: int, part: Script) -> Several:
+        groups = script.groups
+        return replace(script, groups=(*groups[:number], part, *groups[number + 1 :]))
+
+    whole = Script(1, script.troubles, script.ending, script.hasty, luck=script.luck)
+    script = of_all(shrunk(whole, partial(_played_as, of_all)))
+    for number, group in enumerate(script.groups):
+        of_this = partial(of_group, number)
+        script = of_this(shrunk(group, partial(_played_as, of_this)))
+    return script
+
+
+def _played_as(whole: Callable[[Script], Several], part: Script) -> Judged:
+    return play_several(whole(part))
+
+
+def shrunk(script: Script, player: Callable[[Script], Judged] = play) -> Script:
     """The plainest story found that breaks what `script` breaks; the same story if it breaks nothing."""
     broken = _kinds(player(script).violations)
     if not broken:

@@ -4,6 +4,9 @@ Theory of operation. At most one daemon lives. One that dies is started again af
 while no store answers only if workers live; nothing that it knew reaches the next one. A daemon whose session is
 cut, or whose store is away, is connected again when both are back.
 
+A stage is one group's. Where one daemon keeps several groups, their stages know each other (`share_daemon`): its loops
+begin and die together, while what strikes a session is to strike all stages at one moment.
+
 Must never know: plans, what the oracle says.
 """
 
@@ -14,16 +17,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from autohealer.core.completion import fewest_wanted, newly_done
-from autohealer.core.events import DetachRequested, ReplicasSet, StopRequested, WorkerWasDone
+from autohealer.core.events import (
+    DetachRequested,
+    InvariantBroken,
+    ReplicasSet,
+    StopRequested,
+    WorkerWasDone,
+)
 from autohealer.core.health import Check, HealthRules
 from autohealer.core.model import Desired, Incarnation, Stop, Store
 from autohealer.core.policy import Policy, Registrar, Restart
 from autohealer.probes.notify import NotifyRules
-from tests.simulation.daemons import DaemonKilled, SimulatedDaemon
+from tests.simulation.daemons import DaemonKilled, Fuse, Session, SimulatedDaemon
 from tests.simulation.voices import Voices
 from tests.simulation.weighing import LARGE_BYTES
 from tests.simulation.world import KNOWN_WITHIN_S, SESSION_S, World
 from tests.support.history import (
+    FROZEN,
+    Closed,
     DaemonEnded,
     Farewell,
     Fault,
@@ -42,6 +53,7 @@ if TYPE_CHECKING:
     from autohealer.core.model import View
     from autohealer.daemon.ports import Observer
     from tests.simulation.luck import Luck
+    from tests.simulation.witnessed import WitnessedStore
 
 POLICY = Policy(
     settle_s=SESSION_S + 2.0,
@@ -83,8 +95,18 @@ class Stage:
         asked: bool = False,
         notify: bool = False,
         watchdog: bool = False,
+        group: str = "",
+        store: WitnessedStore | None = None,
     ) -> None:
-        self.world = World(luck, registrar, asked=asked)
+        """`group` is its name, and `store` what it looks at, where others play beside it."""
+        self.group = group
+        self._luck = luck
+        self._all: tuple[Stage, ...] = (self,)
+        self.world = (
+            World(luck.of(group), registrar, asked=asked, group=group, store=store)
+            if group
+            else World(luck, registrar, asked=asked)
+        )
         if notify or watchdog:
             start_s = POLICY.registration_timeout_s
             rules = NotifyRules(notify, start_s, WATCHDOG_S if watchdog else None)
@@ -104,6 +126,7 @@ class Stage:
         self._observers = (self._note_done, *observers)
         self._done: dict[int, tuple[str, WorkerWasDone]] = {}
         self._daemons = 0
+        self._is_frozen = False
         self._back_s = 0.0
         self.world.tell(Wanted(self.world.now, replicas))
         self.world.tell(Respecified(self.world.now, self._revision))
@@ -129,11 +152,17 @@ class Stage:
 
     def start_daemon(self) -> None:
         """Start one, if none runs and a store answers or workers live; else try again later."""
-        if self.daemon is not None:
+        if any(stage.daemon is not None for stage in self._all):
             return
-        if not self.world.store_up and not self.world.workers():
+        if not self.world.store_up and not any(stage.world.workers() for stage in self._all):
             self.world.later(RETRY_S, self.start_daemon)
             return
+        session, fuse = Session(), Fuse(self._daemon_killed)
+        for stage in self._all:
+            stage._start(session, fuse)
+
+    def _start(self, session: Session, fuse: Fuse) -> None:
+        """The part of a new daemon that keeps this stage's group."""
         self._daemons += 1
         self.farewell = Farewell.CRASHED
         self.is_cut = False
@@ -143,7 +172,9 @@ class Stage:
             Desired(self.replicas, self._revision),
             GENERATIONS_APART * self._daemons,
             self._observers,
-            self._daemon_killed,
+            fuse,
+            session,
+            self.group,
             [fact for revision, fact in self._done.values() if revision == self._revision],
         )
         self.daemon = daemon
@@ -162,24 +193,27 @@ class Stage:
 
     def kill_daemon(self, back_s: float) -> None:
         """Kill -9; the next one comes in a while."""
-        self._back_s = back_s
-        if self.daemon is not None:
-            self.daemon.die()
-            self._daemon_killed()
+        for stage in self._all:
+            stage._back_s = back_s
+        self._daemon_killed()
 
     def cut_plan_short(self, actions: int, back_s: float) -> None:
         """The daemon is killed when it has taken so many more actions; the next one comes in a while."""
-        self._back_s = back_s
+        for stage in self._all:
+            stage._back_s = back_s
         if self.daemon is not None:
             self.daemon.fuse.actions_left = actions
 
     def _daemon_killed(self) -> None:
         """It is gone this very moment; the next one comes in a while."""
+        for stage in self._all:
+            stage._die()
+
+    def _die(self) -> None:
         if self.daemon is None:
             return
-        self.daemon.let_go()
-        self.daemon = None
-        self.world.tell(DaemonEnded(self.now, Farewell.CRASHED))
+        self.daemon.die()
+        self._told_of_end(Farewell.CRASHED)
         self.world.later(self._back_s, self.start_daemon)
 
     def _daemon_done(self, daemon: SimulatedDaemon, task: asyncio.Task[None]) -> None:
@@ -188,12 +222,28 @@ class Stage:
         error = task.exception()
         if error is not None and not isinstance(error, DaemonKilled):
             self.accidents.append(f"the daemon ended with {error!r}")
-        if daemon.view.violations:
+        if daemon.view.violations and not self._is_frozen:
             self.accidents.append(f"the decider froze: {daemon.view.violations}")
         if self.daemon is daemon:
             daemon.let_go()
-            self.daemon = None
-            self.world.tell(DaemonEnded(self.now, self.farewell))
+            # One that is frozen leaves its workers to the next one, whatever is asked of it.
+            self._told_of_end(Farewell.DETACHED if self._is_frozen else self.farewell)
+
+    def _told_of_end(self, farewell: Farewell) -> None:
+        self.daemon = None
+        self.world.tell(DaemonEnded(self.now, farewell))
+        if self._is_frozen:
+            self._is_frozen = False
+            self.relieve(FROZEN)
+
+    def break_rules(self) -> bool:
+        """What decides for the group finds a plan of its own unsound; false where it did before."""
+        if self.daemon is None or self._is_frozen:
+            return False
+        self._is_frozen = True
+        self.disturb(FROZEN, Harm.IMPAIRS)
+        self.daemon.mailbox.put(InvariantBroken(("as the story wants it",)))
+        return True
 
     # --- the operator ---------------------------------------------------------------------------
 
@@ -258,4 +308,20 @@ class Stage:
     def store_returns(self) -> None:
         """Servers answer again; the daemon's client notices within a second."""
         self.world.store_returns()
-        self.world.later(self.world.luck.share("reconnects", self._daemons), self.reconnect)
+        self.world.later(self._luck.share("reconnects", self._daemons), self.reconnect)
+
+    # --- the end of the story -------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Nothing happens here any more."""
+        self.world.tell(Closed(self.now))
+        if self.daemon is not None:
+            self.daemon.die()
+        if self.world.voices is not None:
+            self.world.voices.close()
+
+
+def share_daemon(stages: Sequence[Stage]) -> None:
+    """One daemon keeps the groups of all these, each of another name, from before its first start on."""
+    for stage in stages:
+        stage._all = tuple(stages)

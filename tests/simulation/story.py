@@ -20,8 +20,9 @@ from tests.simulation.luck import Luck
 from tests.simulation.script import Ending, Script, in_python
 from tests.simulation.stage import POLICY, Stage
 from tests.simulation.surroundings import Respecify, Scale
+from tests.simulation.witnessed import WitnessedStore
 from tests.simulation.world import KNOWN_WITHIN_S, REJOINS_WITHIN_S, SESSION_S
-from tests.support.history import Closed, Record
+from tests.support.history import Record
 from tests.support.ledgers import Rules
 from tests.support.oracle import violations_of
 from tests.support.virtual_time import pass_time, run_virtually
@@ -64,21 +65,12 @@ class _Story:
         self._script = script
         self._tell = tell
         self._bound_s = recovery_bound_s(
-            _replicas_max(script),
+            replicas_max(script),
             script.registrar,
-            renews=_renews(script),
+            renews=renews(script),
             restart=script.restart,
         )
-        self._stage = Stage(
-            Luck(script.luck),
-            script.replicas,
-            observers,
-            script.registrar,
-            script.restart,
-            asked=script.asked,
-            notify=script.notify,
-            watchdog=script.watchdog,
-        )
+        self._stage = set_stage(script, Luck(script.luck), observers)
 
     async def run(self) -> Outcome:
         stage, script = self._stage, self._script
@@ -91,11 +83,7 @@ class _Story:
         if not script.hasty:
             await self._calm()
         await self._end()
-        stage.world.tell(Closed(stage.now))
-        if stage.daemon is not None:
-            stage.daemon.die()
-        if stage.world.voices is not None:
-            stage.world.voices.close()
+        stage.close()
         history = tuple(stage.world.history)
         violations = (
             *stage.accidents,
@@ -110,13 +98,8 @@ class _Story:
         await pass_time(LASTS_S[1] + self._bound_s + QUIET_S + 1.0)
 
     def _no_more_troubles(self) -> None:
-        stage = self._stage
-        stage.world.tempers.clear()
-        if stage.world.voices is not None:
-            stage.world.voices.ready_after_s.clear()
-        if stage.daemon is not None:
-            stage.daemon.fuse.actions_left = None
-        self._tell(stage.now, "no more troubles")
+        no_more_troubles(self._stage)
+        self._tell(self._stage.now, "no more troubles")
 
     async def _end(self) -> None:
         stage, script = self._stage, self._script
@@ -138,17 +121,50 @@ class _Story:
             await pass_time(STOPPED_S)
 
 
+def set_stage(
+    script: Script,
+    luck: Luck,
+    observers: Sequence[Observer],
+    group: str = "",
+    store: WitnessedStore | None = None,
+) -> Stage:
+    """Where a group's story plays; `group` is its name, and `store` what all look at, where others play beside it."""
+    return Stage(
+        luck,
+        script.replicas,
+        observers,
+        script.registrar,
+        script.restart,
+        asked=script.asked,
+        notify=script.notify,
+        watchdog=script.watchdog,
+        group=group,
+        store=store,
+    )
+
+
+def no_more_troubles(stage: Stage) -> None:
+    """Newborns behave from now on, and the daemon lives."""
+    stage.world.tempers.clear()
+    if stage.world.voices is not None:
+        stage.world.voices.ready_after_s.clear()
+    if stage.daemon is not None:
+        stage.daemon.fuse.actions_left = None
+
+
 async def _until(stage: Stage, at: float) -> None:
     if at > stage.now:
         await pass_time(at - stage.now)
 
 
-def _replicas_max(script: Script) -> int:
+def replicas_max(script: Script) -> int:
+    """How many workers are ever wanted."""
     scaled = [t.trouble.replicas for t in script.troubles if isinstance(t.trouble, Scale)]
     return max(script.replicas, *scaled) if scaled else script.replicas
 
 
-def _renews(script: Script) -> bool:
+def renews(script: Script) -> bool:
+    """Whether workers are replaced that do nothing wrong but are outdated or large."""
     return any(isinstance(at.trouble, Respecify | Grow) for at in script.troubles)
 
 

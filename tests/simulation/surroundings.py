@@ -13,6 +13,7 @@ from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING
 
+from autohealer.core.model import Incarnation
 from tests.simulation.faults import crash_now, is_overlooked
 from tests.simulation.script import Whom, chosen
 from tests.simulation.world import REJOINS_WITHIN_S
@@ -245,7 +246,8 @@ class NameTaken:
         world = stage.world
         for worker in chosen(world.workers(), (self.whom,)):
             stage.disturb("name taken")
-            label = f"web-{worker.name.slot}-{worker.name.generation + 1}"
+            name = worker.name
+            label = world.given(Incarnation(name.slot, name.generation + 1))
             if label in world.store.children:
                 return
             come, go = partial(_come, stage, label), partial(_go, stage, label)

@@ -8,6 +8,7 @@ daemon's rounds in which something was folded or done. The picture shows the dae
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from autohealer.core.actions import (
     Action,
@@ -25,6 +26,7 @@ from autohealer.core.actions import (
 from autohealer.core.events import Event, WorkersListed
 from autohealer.core.model import Incarnation, Phase, View
 from tests.simulation.script import Script
+from tests.simulation.several import OutcomeOfSeveral, Several, play_several
 from tests.simulation.story import Outcome, play
 from tests.support.history import Record
 from tests.support.virtual_time import START_S
@@ -35,19 +37,40 @@ Line = tuple[float, str]
 def transcript_of(script: Script) -> tuple[Outcome, Iterator[str]]:
     """Play a story; its outcome, and line by line what happened."""
     lines: list[Line] = []
+    outcome = play(script, [partial(_observe, lines)], lambda at, what: lines.append((at, what)))
+    return outcome, _in_order([("", outcome.history)], lines)
 
-    def observe(facts: Sequence[Event], plan: Plan, view: View) -> None:
-        lines.extend((view.now, f"  fact    {_fact(fact)}") for fact in facts)
-        lines.extend((view.now, f"  action  {_action(action)}") for action in plan.actions)
-        if facts or plan.actions:
-            holds = f"   holds: {'; '.join(plan.holds)}" if plan.holds else ""
-            lines.append((view.now, f"  view    {picture(view)}{holds}"))
 
-    outcome = play(script, [observe], lambda at, what: lines.append((at, what)))
-    told = [(record.at, f"  true    {_record(record)}") for record in outcome.history]
+def transcript_of_several(script: Several) -> tuple[OutcomeOfSeveral, Iterator[str]]:
+    """The same of a story of several groups, of which each line tells."""
+    lines: list[Line] = []
+    outcome = play_several(
+        script, [partial(_observe, lines)], lambda at, what: lines.append((at, what))
+    )
+    told = [(f"g{number} ", history) for number, history in enumerate(outcome.histories)]
+    return outcome, _in_order(told, lines)
+
+
+def _observe(lines: list[Line], facts: Sequence[Event], plan: Plan, view: View) -> None:
+    of = f"{view.group} " if view.group else ""
+    lines.extend((view.now, f"  {of}fact    {_fact(fact)}") for fact in facts)
+    lines.extend((view.now, f"  {of}action  {_action(action)}") for action in plan.actions)
+    if facts or plan.actions:
+        holds = f"   holds: {'; '.join(plan.holds)}" if plan.holds else ""
+        lines.append((view.now, f"  {of}view    {picture(view)}{holds}"))
+
+
+def _in_order(
+    histories: Sequence[tuple[str, Sequence[Record]]], lines: Sequence[Line]
+) -> Iterator[str]:
+    told = [
+        (record.at, f"  {of}true    {_record(record)}")
+        for of, history in histories
+        for record in history
+    ]
     # Stable: at one instant what is true stands before what was made of it.
     ordered = sorted([*told, *lines], key=lambda line: line[0])
-    return outcome, (f"{at - START_S:10.4f} {text}" for at, text in ordered)
+    return (f"{at - START_S:10.4f} {text}" for at, text in ordered)
 
 
 def picture(view: View) -> str:

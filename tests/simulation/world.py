@@ -67,19 +67,29 @@ class World(HostWitness):
     """What is true, and its history."""
 
     def __init__(
-        self, luck: Luck, registrar: Registrar = Registrar.SELF, *, asked: bool = False
+        self,
+        luck: Luck,
+        registrar: Registrar = Registrar.SELF,
+        *,
+        asked: bool = False,
+        group: str = "web",
+        store: WitnessedStore | None = None,
     ) -> None:
-        """`asked`: whether workers are asked for their health."""
+        """`asked`: whether workers are asked for their health; `store`: one that other groups' worlds look at, too."""
         self.luck = luck
+        self.group = group
         self.asked = asked
         self.agent = AgentSession(self) if registrar is Registrar.AGENT else None
-        self.names = Sequences() if registrar is Registrar.ANONYMOUS else None
+        self.store = WitnessedStore() if store is None else store
+        self.store.worlds.append(self)
+        self._sequences = Sequences(self.store.sequence)
+        self.names = self._sequences if registrar is Registrar.ANONYMOUS else None
         self.history: list[Record] = []
+        self.told: Callable[[Record], None] = lambda _record: None  # hears of all that, too
         self.host = FakeHost(witness=self)
-        self.store = WitnessedStore(self)
         self.store_up = True
         self.tempers: deque[Temper] = deque()
-        self.changed: Callable[[], None] = lambda: None
+        self.watch: Callable[[], None] = lambda: None
         self.voices: Voices | None = None
         self._timers = asyncio.get_running_loop()
         self._unregistered: set[Incarnation] = set()
@@ -96,6 +106,12 @@ class World(HostWitness):
     def tell(self, record: Record) -> None:
         """Write history."""
         self.history.append(record)
+        self.told(record)
+
+    def changed(self) -> None:
+        """What is registered changed: whoever watches that learns of it."""
+        for world in self.store.worlds:
+            world.watch()
 
     def later(self, delay_s: float, act: Callable[[], None]) -> None:
         """Have something happen in a while."""
@@ -314,11 +330,19 @@ class World(HostWitness):
 
     def _label(self, name: Incarnation) -> str:
         """What an incarnation's registration is called."""
-        return _given(name) if self.names is None else self.names.label_of(name)
+        return self.given(name) if self.names is None else self.names.label_of(name)
+
+    def given(self, name: Incarnation) -> str:
+        """What the daemon tells an incarnation to register as."""
+        return str(ZnodeName(self.group, name.slot, name.generation))
 
     def name_of(self, label: str) -> Incarnation | None:
         """Whose registration is called so; None where it is none of ours."""
-        return _name(label) if self.names is None else self.names.maker_of(label)
+        if self.names is not None:
+            return self.names.maker_of(label)
+        told = parse_znode_name(label)
+        is_ours = told is not None and told.group == self.group
+        return Incarnation(told.slot, told.generation) if told and is_ours else None
 
     def _data_of(self, process: FakeProcess) -> bytes:
         told = self._told.get(process.start)
@@ -345,16 +369,16 @@ class World(HostWitness):
 
     def register_foreigner(self) -> str:
         """Somebody else makes a child as workers do; what it is called."""
-        label, session = (self.names or Sequences()).next_label(None)
+        label, session = self._sequences.next_label(None)
         self.store.create(label, b"", session)
         self.changed()
         return label
 
     def register_for(self, name: Incarnation, data: bytes) -> bool:
         """Whether an agent made a znode for a worker that makes none, or has it already."""
-        held = self.store.children.get(_given(name))
+        held = self.store.children.get(self.given(name))
         if held is None:
-            self.store.create(_given(name), data)
+            self.store.create(self.given(name), data)
             self.changed()
         return held in {None, data}
 
@@ -419,17 +443,8 @@ class World(HostWitness):
                     self.rejoin_after(process, self._back_s(process))
 
     def wipe(self) -> None:
-        """The store has forgotten everything."""
+        """The store has forgotten everything; what other worlds' workers registered they take away themselves."""
         self.sessions_end(self.workers())
-        for label in list(self.store.children):
+        for label in self.store.of_no_other(self):
             self.store.delete(label)
         self.changed()
-
-
-def _given(name: Incarnation) -> str:
-    return str(ZnodeName("web", name.slot, name.generation))
-
-
-def _name(label: str) -> Incarnation | None:
-    parsed = parse_znode_name(label)
-    return None if parsed is None else Incarnation(parsed.slot, parsed.generation)

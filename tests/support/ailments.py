@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from autohealer.core.brake import loss_limit
 from autohealer.core.model import Incarnation
 from tests.support.history import (
+    FROZEN,
     DaemonEnded,
     DaemonStarted,
     Deregistered,
@@ -43,17 +44,19 @@ WITHHELD = frozenset({UNFIT, UNSAID})
 
 def violations_of_health(history: Iterable[Record], rules: Rules) -> list[str]:
     """Every broken promise about workers that are asked for their health."""
-    judge = _Judge(rules)
+    judge = Judge(rules)
     return [sentence for record in history for sentence in judge.witness(record)]
 
 
-@dataclass(slots=True)
-class _Judge:
+@dataclass
+class Judge:
+    """Replays a history."""
+
     rules: Rules
     at: float = NEVER
     replicas: int = 0
     alone: bool = False
-    """Whether nobody looks: no daemon, or one that is being stopped."""
+    """Whether nobody looks: no daemon, or one that is being stopped or acts no more."""
     known_from: float = NEVER
     store_up: bool = True
     born: dict[Incarnation, float] = field(default_factory=dict)
@@ -109,6 +112,8 @@ class _Judge:
                 self.lately.clear()
                 self._count()
             case DaemonEnded() | StopAsked():
+                self.alone = True
+            case Fault(_, kind) if kind == FROZEN:
                 self.alone = True
             case Respecified():
                 self.respecified_at = self.at
@@ -176,14 +181,14 @@ class _Judge:
             return
         for name, since in list(self.sick.items()):
             late_s = self.at - max(since, self.disturbed_at)
-            if name.slot < self.replicas and late_s > self.rules.whole_within_s:
+            if self._is_wanted(name.slot) and late_s > self.rules.whole_within_s:
                 del self.sick[name]
                 yield self._said(f"{name} has ailed for {late_s:.3f} s and was not ended")
 
     def _ended(self, name: Incarnation) -> Iterator[str]:
         """A daemon signals it: who is told to end is nobody to be asked any more."""
         is_current = self.born.get(name, NEVER) >= self.respecified_at
-        is_wanted = name.slot < self.replicas and not self.alone and is_current
+        is_wanted = self._is_wanted(name.slot) and not self.alone and is_current
         is_wanted = is_wanted and self._is_registered_as_it_should(name)
         if name in self.sick and self.many_since is not None and is_wanted:
             since_s = self.at - self.many_since
@@ -199,6 +204,9 @@ class _Judge:
         if self.sick.pop(name, None) is not None:
             self.lately[name.slot] = self.at
         self.told.add(name)
+
+    def _is_wanted(self, slot: int) -> bool:
+        return slot < self.replicas
 
     def _is_registered_as_it_should(self, name: Incarnation) -> bool:
         """Whether a worker has not lost a registration of its own: that would be a reason to end it."""

@@ -23,6 +23,10 @@ NO_LIST = "no list"
 """How the kind of a fault begins that keeps a connected daemon from any list of what is registered."""
 
 
+FROZEN = "frozen decider"
+"""The kind of a fault that keeps the daemon from acting for a group at all, until it ends."""
+
+
 class Harm(Enum):
     """What a fault may do to its target."""
 

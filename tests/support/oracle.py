@@ -41,7 +41,7 @@ from tests.support.sizes import OVERSIZED, violations_of_size
 
 def violations_of(history: Iterable[tale.Record], rules: Rules) -> list[str]:
     """Every broken invariant, as `I4 at 12.345: slot 3 generation 7 …`; empty when all hold."""
-    judge, records = _Judge(rules), tuple(history)
+    judge, records = Judge(rules), tuple(history)
     for record in records:
         judge.witness(record)
     if not records or not isinstance(records[-1], tale.Closed):
@@ -50,7 +50,7 @@ def violations_of(history: Iterable[tale.Record], rules: Rules) -> list[str]:
     return judge.violations + more
 
 
-class _Judge:
+class Judge:
     """Replays a history; one method per kind of record."""
 
     def __init__(self, rules: Rules) -> None:

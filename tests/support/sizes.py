@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from autohealer.core.model import Incarnation
 from autohealer.core.policy import Restart
 from tests.support.history import (
+    FROZEN,
     Closed,
     DaemonEnded,
     DaemonStarted,
@@ -31,12 +32,14 @@ from tests.support.history import (
     Respecified,
     Signalled,
     StopAsked,
+    StoreIs,
     Wanted,
 )
 from tests.support.ledgers import NEVER, Rules
 
 OVERSIZED = "oversized"
 """The kind of the fault."""
+Disturbing = Wanted | Fault | Relief | DaemonStarted | StoreIs | Respecified
 KNOWN_LATE_S = 2.0
 """What is true for so long the daemon knows."""
 
@@ -53,8 +56,8 @@ class _Judge:
     at: float = NEVER
     replicas: int = 0
     alone: bool = True
-    """Whether nobody looks: no daemon, or one that is being stopped."""
-    started_at: float = NEVER
+    """Whether nobody looks: no daemon, or one that is being stopped or acts no more."""
+    disturbed_at: float = NEVER
     respecified_at: float = NEVER
     born: dict[Incarnation, float] = field(default_factory=dict)
     registered: dict[Incarnation, float] = field(default_factory=dict)
@@ -70,6 +73,10 @@ class _Judge:
     def witness(self, record: Record) -> Iterator[str]:
         """What is wrong with it."""
         self.at = max(self.at, record.at)
+        if isinstance(record, Disturbing | DaemonEnded | Closed):
+            yield from self._kept()
+        if isinstance(record, Disturbing):
+            self.disturbed_at = self.at
         match record:
             case Fault(_, kind, harm, Incarnation() as name) if harm is not Harm.DISTURBS:
                 if kind != OVERSIZED:
@@ -80,8 +87,6 @@ class _Judge:
                 self.oversized.pop(name, None)
             case Signalled(_, name):
                 yield from self._ended(name)
-            case Closed():
-                yield from self._closed()
             case _:
                 self._surroundings(record)
 
@@ -106,9 +111,11 @@ class _Judge:
             case Emptied(_, name):
                 self.emptied_at[name.slot] = self.at
             case DaemonStarted():
-                self.alone, self.last, self.started_at = False, None, self.at
+                self.alone, self.last = False, None
                 self.told.clear()
             case DaemonEnded() | StopAsked():
+                self.alone = True
+            case Fault(_, kind) if kind == FROZEN:
                 self.alone = True
             case _:
                 pass
@@ -147,11 +154,12 @@ class _Judge:
             for other in self.has_registered
         )
 
-    def _closed(self) -> Iterator[str]:
-        """Whoever was too large for long has been replaced."""
+    def _kept(self) -> Iterator[str]:
+        """Whoever was too large, long after anything else happened, has been replaced; each is told of once."""
         long_s = self.rules.whole_within_s
-        for name, since in self.oversized.items():
-            if not self.alone and self.at - max(since, self.started_at) > long_s:
+        for name, since in list(self.oversized.items()):
+            if not self.alone and self.at - max(since, self.disturbed_at) > long_s:
+                del self.oversized[name]
                 yield self._said(f"{name} is still there and too large")
 
     def _said(self, sentence: str) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from autohealer.core import ailing, epidemic
 from autohealer.core.actions import Drain, Plan
-from autohealer.core.events import HealthReported
+from autohealer.core.events import HealthReported, InvariantBroken
 from autohealer.core.health import Check, HealthRules, Verdict
 from autohealer.core.invariants import violations_of
 from autohealer.core.model import Ending, Incarnation, Phase, StoreRoom
@@ -157,6 +157,29 @@ def test_groups_are_counted_together() -> None:
     scene.after(0.1, _sick(0))
     assert room.epidemic.on
     assert not _endings(scene.after(SPREAD_S + 0.1))
+
+
+def test_a_frozen_group_holds_up_no_other() -> None:
+    """Sick workers of a group that acts no more would keep the too large ones of all others alive."""
+    room = StoreRoom()
+    scene = _running(3, room=room)
+    scene.after(0.1, *(_sick(key) for key in range(3)))
+    assert scene.view.room.epidemic.on
+    turns = room.turns
+    scene.decide(InvariantBroken(("a promise",)))
+    assert not room.epidemic.on
+    assert room.turns > turns, "the others are told"
+
+
+def test_who_ails_beside_a_frozen_group_still_counts() -> None:
+    """All that are left of many that fail together would be ended at once as soon as one group freezes."""
+    room = StoreRoom()
+    room.epidemic.ailing |= {("b", 0)}
+    scene = _running(3, room=room)
+    scene.after(0.1, *(_sick(key) for key in range(3)))
+    scene.decide(InvariantBroken(("a promise",)))
+    assert room.epidemic.ailing == {("b", 0)}
+    assert room.epidemic.on
 
 
 def test_what_cannot_be_paid_for_is_not_ended() -> None:
