@@ -68,6 +68,7 @@ class HealthCare:
         """From now on this is asked; `processes` have been told already how to launch."""
         before, self._settings = self._settings, settings
         self._weigher.limit_bytes = settings.memory_restart_bytes
+        self._weigh()
         self._listen()
         asked = (settings.health, settings.launch.notify, settings.launch.port)
         if asked != (before.health, before.launch.notify, before.launch.port):
@@ -136,7 +137,7 @@ class HealthCare:
     def _begin(self, name: Incarnation, pid: int, given: Mapping[str, str] | None) -> None:
         """`given` is the environment of one that an earlier daemon launched."""
         self._weigher.watch(name)
-        self._scales.add(self._weigher)
+        self._weigh()
         if self._standstill is not None:
             self._standstill.watch(name, pid)
         if self._listener is None:
@@ -145,6 +146,13 @@ class HealthCare:
             self._listener.launched(name, pid)
         else:
             self._listener.adopted(name, pid, given)
+
+    def _weigh(self) -> None:
+        """Only where there is a limit: no other daemon wakes up for it."""
+        if self._weigher.limit_bytes is None:
+            self._scales.remove(self._weigher)
+        else:
+            self._scales.add(self._weigher)
 
     def _told_to_end(self, name: Incarnation) -> None:
         self._weigher.forget(name)

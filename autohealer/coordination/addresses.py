@@ -71,9 +71,8 @@ class Addresses:
     ) -> None:
         reading.answer = None
         if answer.cancelled() or answer.exception() is not None:
-            self._forget(
-                name, reading
-            )  # it is gone, may not be read or the connection broke: ask again when asked
+            # It is gone, may not be read, or the connection broke: read it again when somebody asks.
+            self._forget(name, reading)
         else:
             reading.address = str(answer.result())
 

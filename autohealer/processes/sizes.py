@@ -135,14 +135,14 @@ class Scales:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, weigher: Weigher) -> None:
-        """Weigh a group's workers from now on, as long as it has a limit."""
+        """Weigh a group's workers from now on."""
         if weigher not in self._weighers:
             self._weighers.append(weigher)
         if self._timer is None:
             self._later()
 
     def remove(self, weigher: Weigher) -> None:
-        """That group is kept no more."""
+        """That group is kept no more, or has no limit any more."""
         if weigher in self._weighers:
             self._weighers.remove(weigher)
         if not self._weighers and self._timer is not None:
@@ -151,6 +151,8 @@ class Scales:
 
     def _later(self) -> None:
         loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            self._timer.cancel()  # it was set while a look was under way
         self._timer = loop.call_later(self._look_s, lambda: self._start(self._look()))
 
     async def _look(self) -> None:

@@ -37,9 +37,9 @@ from tests.support.history import (
 from tests.support.ledgers import NEVER, Rules
 
 SICK, KNOWN_SICK, UNFIT, UNSAID = "sick", "known to be sick", "unfit", "unsaid"
+"""Kinds of faults: the second begins with the first, and is over when whoever asks knows that this is."""
 WITHHELD = frozenset({UNFIT, UNSAID})
 """Why a daemon itself takes the registration away that it holds for a program."""
-"""Kinds of faults: the second begins with the first, and is over when whoever asks knows that this is."""
 
 
 def violations_of_health(history: Iterable[Record], rules: Rules) -> list[str]:
