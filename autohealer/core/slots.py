@@ -53,7 +53,7 @@ def is_to_leave(slot: Slot, view: View) -> bool:
 
 def is_outdated(slot: Slot, view: View) -> bool:
     """Whether what fills a slot runs another revision than is wanted; one that does not say counts as current."""
-    if slot.occupant is None or slot.phase not in {Phase.STARTING, Phase.READY}:
+    if slot.occupant is None or slot.phase not in LIVING:
         return False
     return runs_another(slot.occupant, view)
 

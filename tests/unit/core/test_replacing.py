@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
-from autohealer.core.events import DetachRequested, ReplicasSet, SpecSet, StoreChanged
+from autohealer.core.events import (
+    DetachRequested,
+    HealthReported,
+    ReplicasSet,
+    SpecSet,
+    StoreChanged,
+)
+from autohealer.core.health import Check, HealthRules, Verdict
 from autohealer.core.model import Phase, Store, StoreRoom
 from autohealer.core.policy import Policy, Registrar
 from autohealer.core.reasons import OUTDATED, OUTDATED_HOLD
@@ -43,6 +50,17 @@ def test_a_new_program_that_fails_halts_the_replacing() -> None:
     assert not any(line.startswith("drain") for line in group.after(60.0))
     assert OUTDATED_HOLD in reconcile(group.view).holds
     assert group.view.slots[1].phase is Phase.READY
+
+
+def test_one_that_has_become_unready_is_replaced_before_the_others() -> None:
+    """A program whose readiness probe fails for good would keep its mended version out for ever."""
+    asked = Policy(health=HealthRules(frozenset({Check.READINESS})))
+    group = scene("0:ready 1:ready 2:ready", policy=asked)
+    group.decide(
+        *(HealthReported(group.name(key), Check.READINESS, Verdict.WELL) for key in range(3))
+    )
+    group.decide(HealthReported(group.name(1), Check.READINESS, Verdict.UNREADY, "answered 503"))
+    assert group.decide(SpecSet("new", asked)) == [DRAIN_1]
 
 
 def test_what_failed_before_is_not_held_against_another_program() -> None:
