@@ -68,7 +68,7 @@ def _line_of(view: View) -> str:
     parts = [f"{view.ready_count()}/{view.desired.replicas} registered"]
     unsettled = (
         *(Phase.STARTING, Phase.UNREADY, Phase.DRAINING),
-        *(Phase.BACKOFF, Phase.QUARANTINED, Phase.DONE),
+        *(Phase.BACKOFF, Phase.QUARANTINED, Phase.DONE, Phase.STOPPED),
     )
     parts += [f"{view.counts[phase]} {phase.value}" for phase in unsettled if view.counts[phase]]
     if view.desired.stop is not Stop.NO:

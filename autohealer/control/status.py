@@ -16,7 +16,8 @@ from autohealer.core.binding import child_of
 from autohealer.core.membership import presence_of, presence_since
 from autohealer.core.model import NEVER, Incarnation, Phase, Presence, Slot, Stop, View
 from autohealer.core.readiness import ailing_of, lacking
-from autohealer.core.reasons import of_holdouts, of_oversize
+from autohealer.core.reasons import RESTART_ASKED, of_holdouts, of_oversize
+from autohealer.core.slots import runs_another
 from autohealer.printable import encodable
 
 
@@ -172,10 +173,10 @@ def _slot_record(
         next_try_s=_next_try_s(slot, now),
         hint="" if slot.phase is Phase.READY else encodable(remarks.hint(slot.key)),
         not_ready=_not_ready(slot, view, health),
-        ailing=encodable(ailing_of(slot) or _too_large(slot, view)),
+        ailing=encodable(ailing_of(slot) or _too_large(slot, view) or _as_asked(slot, view)),
         says=encodable(remarks.says(occupant.name)) if occupant else "",
         revision=encodable(occupant.revision) if occupant else "",
-        outdated=slot.key in view.outdated,
+        outdated=_is_outdated(slot, view),
         child="" if child is None else encodable(child.label),
         address=encodable(remarks.address(slot)),
     )
@@ -193,6 +194,17 @@ def _too_large(slot: Slot, view: View) -> str:
     if slot.occupant is None or slot.key not in view.oversized:
         return ""
     return of_oversize(slot.occupant, view.policy)
+
+
+def _as_asked(slot: Slot, view: View) -> str:
+    is_due = slot.occupant is not None and slot.key in view.outdated
+    return RESTART_ASKED if is_due and not _is_outdated(slot, view) else ""
+
+
+def _is_outdated(slot: Slot, view: View) -> bool:
+    if slot.occupant is None or slot.key not in view.outdated:
+        return False
+    return runs_another(slot.occupant, view)
 
 
 def _is_failing(slot: Slot, view: View, now: float) -> bool:

@@ -60,9 +60,10 @@ def fewest_wanted(facts: Iterable[Event]) -> int | None:
 
 
 def was_done(view: View, name: Incarnation, why: str, *, has_failed: bool) -> None:
-    """What an earlier daemon saw end for good is not launched anew, unless somebody fills its slot."""
+    """What an earlier daemon saw end for good is done here too, unless somebody fills its slot or it is stopped."""
     slot = slot_for(view, name.slot)
-    if slot.occupant is not None or view.policy.restart is Restart.ALWAYS:
+    is_taken = slot.occupant is not None or slot.phase is Phase.STOPPED
+    if is_taken or view.policy.restart is Restart.ALWAYS:
         return
     put(
         view,

@@ -11,6 +11,7 @@ from autohealer.core.actions import Plan
 from autohealer.core.children import Bond, Sight
 from autohealer.core.health import Check, Verdict
 from autohealer.core.model import NEVER, Exit, Incarnation, Store
+from autohealer.core.overrides import Overrides
 from autohealer.core.policy import Policy
 from autohealer.core.strangers import Standing
 
@@ -31,6 +32,20 @@ class ReplicasSet:
     """The operator wants `replicas` slots filled."""
 
     replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class OverridesSet:
+    """The operator wants these slots stopped and these incarnations replaced, and no others."""
+
+    overrides: Overrides
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAsked:
+    """The operator wants slots filled now that wait for a pause or are done."""
+
+    keys: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +289,8 @@ StoreEvent = (
 Event = (
     Ticked
     | ReplicasSet
+    | OverridesSet
+    | RetryAsked
     | SpecSet
     | StopRequested
     | DetachRequested

@@ -6,48 +6,51 @@ step; what a death means for the next launch is for `restarts` to say, what a li
 are harmless.
 
 What becomes of a slot, by its phase and the fact about what fills it. The letters are the phases', `.` is as it was,
-`-` is given up, `o` is done, `x` is an order that the invariants stop. Of several letters it depends on how the slot
+`-` is given up, `o` is done, `p` is stopped, `x` is an order that the invariants stop. Of several letters it depends on how the slot
 fared before.
 
-    fact                      vacant  starting ready   unready draining backoff quarantined held    done
-    Ticked                    .       .        .       .       .        .       .           .       .
-    ReplicasSet               v-      .        .       .       .        b-      q-          .       o-
-    SpecSet:same              .       .        .       r       .        .       .           .       v
-    SpecSet:another           .       .        .       r       .        v       v           .       v
-    StopRequested             -       .        .       .       .        -       -           .       -
-    DetachRequested           .       .        .       .       .        .       .           .       .
-    WorkerAdopted:it          s       .        .       .       .        sr      sr          s       sr
-    WorkerAdopted:lesser      s       .        .       .       .        s       s           s       s
-    WorkerAdopted:better      r       r        .       r       r        r       r           r       r
-    WorkerWasDone             o       .        .       .       .        o       o           .       .
-    WorkerHeld                h       .        .       .       .        h       h           .       h
-    WorkerSpawned             .       .        .       .       .        .       .           .       .
-    SpawnFailed               .       bq       vbq     vbq     vbq-     .       .           .       .
-    WorkerExited:all          .       bq       vbq     vbq     vbq-     .       .           v-      .
-    WorkerExited:well         .       o        o       o       vo-      .       .           v-      .
-    WorkerExited:leader       .       d        d       d       .        .       .           .       .
-    TreeEmptied               .       bq       vbq     vbq     vbq-     .       .           v-      .
-    TreeResists               .       .        .       .       .        .       .           .       .
-    HealthReported:well       .       .        .       r       .        .       .           .       .
-    HealthReported:unready    .       .        u       .       .        .       .           .       .
-    HealthReported:unhealthy  .       .        .       .       .        .       .           .       .
-    MemoryReported            .       .        .       .       .        .       .           .       .
-    MoreTimeAsked             .       .        .       .       .        .       .           .       .
-    StoreChanged              .       .        .       .       .        .       .           .       .
-    SessionTimeoutGranted     .       .        .       .       .        .       .           .       .
-    WorkersListed:with        .       r        .       .       .        vbq     vbq         .       .
-    WorkersListed:without     .       .        .       .       .        .       .           .       .
-    ListFailed                .       .        .       .       .        .       .           .       .
-    RegistryWiped             .       .        .       .       .        .       .           .       .
-    RegistrationRead          .       .        .       .       .        .       .           .       .
-    RegistrantDead            .       .        .       .       .        .       .           .       .
-    ChildExamined             .       .        .       .       .        .       .           .       .
-    BondRemembered            .       .        .       .       .        .       .           .       .
-    InvariantBroken           .       .        .       .       .        .       .           .       .
-    Decided:Spawn             s       x        x       x       x        s       s           x       x
-    Decided:Drain             x       d        d       d       .        x       x           x       x
-    Decided:Kill              x       d        d       d       .        x       x           x       x
-    Decided:others            .       .        .       .       .        .       .           .       .
+    fact                      vacant  starting ready   unready draining backoff quarantined held    done    stopped
+    Ticked                    .       .        .       .       .        .       .           .       .       .
+    ReplicasSet               v-      .        .       .       .        b-      q-          .       o-      p-
+    OverridesSet:stopped      p       .        .       .       .        p       p           .       p       .
+    OverridesSet:others       .       .        .       .       .        .       .           .       .       v
+    RetryAsked                .       .        .       .       .        v       v           .       v       .
+    SpecSet:same              .       .        .       r       .        .       .           .       v       .
+    SpecSet:another           .       .        .       r       .        v       v           .       v       .
+    StopRequested             -       .        .       .       .        -       -           .       -       -
+    DetachRequested           .       .        .       .       .        .       .           .       .       .
+    WorkerAdopted:it          s       .        .       .       .        sr      sr          s       sr      s
+    WorkerAdopted:lesser      s       .        .       .       .        s       s           s       s       s
+    WorkerAdopted:better      r       r        .       r       r        r       r           r       r       r
+    WorkerWasDone             o       .        .       .       .        o       o           .       .       .
+    WorkerHeld                h       .        .       .       .        h       h           .       h       h
+    WorkerSpawned             .       .        .       .       .        .       .           .       .       .
+    SpawnFailed               .       bq       vbq     vbq     vbqp-    .       .           .       .       .
+    WorkerExited:all          .       bq       vbq     vbq     vbqp-    .       .           v-      .       .
+    WorkerExited:well         .       o        o       o       vop-     .       .           v-      .       .
+    WorkerExited:leader       .       d        d       d       .        .       .           .       .       .
+    TreeEmptied               .       bq       vbq     vbq     vbqp-    .       .           v-      .       .
+    TreeResists               .       .        .       .       .        .       .           .       .       .
+    HealthReported:well       .       .        .       r       .        .       .           .       .       .
+    HealthReported:unready    .       .        u       .       .        .       .           .       .       .
+    HealthReported:unhealthy  .       .        .       .       .        .       .           .       .       .
+    MemoryReported            .       .        .       .       .        .       .           .       .       .
+    MoreTimeAsked             .       .        .       .       .        .       .           .       .       .
+    StoreChanged              .       .        .       .       .        .       .           .       .       .
+    SessionTimeoutGranted     .       .        .       .       .        .       .           .       .       .
+    WorkersListed:with        .       r        .       .       .        vbq     vbq         .       .       .
+    WorkersListed:without     .       .        .       .       .        .       .           .       .       .
+    ListFailed                .       .        .       .       .        .       .           .       .       .
+    RegistryWiped             .       .        .       .       .        .       .           .       .       .
+    RegistrationRead          .       .        .       .       .        .       .           .       .       .
+    RegistrantDead            .       .        .       .       .        .       .           .       .       .
+    ChildExamined             .       .        .       .       .        .       .           .       .       .
+    BondRemembered            .       .        .       .       .        .       .           .       .       .
+    InvariantBroken           .       .        .       .       .        .       .           .       .       .
+    Decided:Spawn             s       x        x       x       x        s       s           x       x       x
+    Decided:Drain             x       d        d       d       .        x       x           x       x       x
+    Decided:Kill              x       d        d       d       .        x       x           x       x       x
+    Decided:others            .       .        .       .       .        .       .           .       .       .
 
 Must never know: clocks, I/O, randomness, what will be decided. Nothing here orders anything.
 """
@@ -71,9 +74,9 @@ from autohealer.core import (
     reasons,
     registrations,
     storeroom,
+    wanting,
 )
 from autohealer.core.brake import note_death, release_if_whole, stop_counting
-from autohealer.core.intensity import rate_of, resized
 from autohealer.core.model import (
     Death,
     Exit,
@@ -82,7 +85,6 @@ from autohealer.core.model import (
     Occupant,
     Phase,
     Slot,
-    Stop,
     View,
 )
 from autohealer.core.pacing import failed
@@ -90,11 +92,10 @@ from autohealer.core.replacing import spec_set, weighed
 from autohealer.core.restarts import after_death, after_ending
 from autohealer.core.slots import (
     disown,
-    forget,
     is_own,
     occupied_by,
     put,
-    slot_for,
+    vacate,
 )
 from autohealer.core.strangers import Stranger
 from autohealer.core.turns import stop_awaiting
@@ -109,13 +110,17 @@ def evolve(view: View, event: events.Event) -> None:  # noqa: C901, PLR0912 - on
         case events.Ticked(now, idle):
             _ticked(view, now, idle)
         case events.ReplicasSet(replicas):
-            _replicas_set(view, replicas)
+            wanting.replicas_set(view, replicas)
+        case events.OverridesSet(overrides):
+            wanting.overrides_set(view, overrides)
+        case events.RetryAsked(keys):
+            wanting.retry_asked(view, keys)
         case events.SpecSet(revision, policy):
             spec_set(view, revision, policy)
         case events.StopRequested(force):
-            _stop_requested(view, force=force)
+            wanting.stop_requested(view, force=force)
         case events.DetachRequested():
-            _detach_requested(view)
+            wanting.detach_requested(view)
         case events.WorkerAdopted(name, pid, age_s, revision):
             adoption.adopted(view, name, pid, age_s, revision)
         case events.WorkerHeld(name, pid, why):
@@ -168,7 +173,7 @@ def _told_by_store(view: View, event: events.StoreEvent) -> None:
             assert_never(event)
 
 
-# --- the clock and the operator ---------------------------------------------------------------
+# --- the clock ----------------------------------------------------------------------------------
 
 
 def _ticked(view: View, now: float, idle: float | None) -> None:
@@ -184,47 +189,11 @@ def _ticked(view: View, now: float, idle: float | None) -> None:
     binding.look_again(view)
 
 
-def _replicas_set(view: View, replicas: int) -> None:
-    if replicas != view.desired.replicas:
-        before = rate_of(view.policy, view.desired.replicas)
-        view.budget = resized(view.budget, view.now, before, rate_of(view.policy, replicas))
-    view.desired = replace(view.desired, replicas=replicas)
-    view.room.replicas[view.group] = replicas
-    for key in range(replicas):
-        if key not in view.slots:
-            put(view, slot_for(view, key))
-    _review_wants(view)
-
-
-def _stop_requested(view: View, *, force: bool) -> None:
-    again = view.desired.stop in {Stop.DRAIN, Stop.KILL}
-    view.desired = replace(view.desired, stop=Stop.KILL if force or again else Stop.DRAIN)
-    _review_wants(view)
-
-
-def _detach_requested(view: View) -> None:
-    if view.desired.stop is Stop.NO:
-        view.desired = replace(view.desired, stop=Stop.DETACH)
-
-
 def _frozen(view: View, violations: tuple[str, ...]) -> None:
     view.violations = violations
     stop_counting(view)
     epidemic.stop_counting(view)
     stop_awaiting(view)
-
-
-def _review_wants(view: View) -> None:
-    """Look again at every slot that is not wanted; forget those that hold nothing."""
-    for key in [key for key in view.staying if view.wants(key)]:
-        del view.staying[key]
-    for key in [key for key in view.slots if not view.wants(key)]:
-        view.waiting.pop(key, None)
-        view.waiting_again.pop(key, None)
-        if view.slots[key].occupant is not None:
-            view.touched.add(key)
-        else:
-            forget(view, key)
 
 
 # --- processes --------------------------------------------------------------------------------
@@ -287,7 +256,7 @@ def _held_exited(view: View, slot: Slot, occupant: Occupant, *, tree_empty: bool
     view.obituaries.append(Obituary(occupant, occupant.exit, None, cause))
     put(view, held.ended(view, slot, occupant, cause))
     if not held.take_its_place(view, slot.key) and not view.wants(slot.key):
-        forget(view, slot.key)
+        vacate(view, slot.key)
 
 
 def _tree_emptied(view: View, name: Incarnation, jitter: float) -> None:
@@ -331,7 +300,7 @@ def _vacate(view: View, slot: Slot, occupant: Occupant, cause: str, jitter: floa
     )
     if not view.wants(slot.key):
         put(view, empty)
-        forget(view, slot.key)
+        vacate(view, slot.key)
     elif blameless:
         put(view, after_ending(view, empty, slot.ending, Death(occupant, cause, jitter)))
     elif (done := completion.completed(view, slot, empty, occupant, cause)) is not None:

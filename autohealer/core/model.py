@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from autohealer.core.children import Bindings, Nursery
 from autohealer.core.health import NOTHING_ASKED, Epidemic, Health
+from autohealer.core.overrides import NO_OVERRIDES, Overrides
 from autohealer.core.policy import Limits, Policy, Registrar
 from autohealer.core.strangers import Stranger
 
@@ -37,7 +38,7 @@ class Phase(Enum):
     """Where a slot stands.
 
     Of `unready` tells `readiness`. `held` is filled by a live process that cannot be proven to be ours; `done` is not
-    filled again, by the policy.
+    filled again, by the policy, and `stopped` is not filled until the operator starts it.
     """
 
     VACANT = "vacant"
@@ -49,6 +50,7 @@ class Phase(Enum):
     QUARANTINED = "quarantined"
     HELD = "held"
     DONE = "done"
+    STOPPED = "stopped"
 
 
 class Presence(Enum):
@@ -82,6 +84,7 @@ class Ending(Enum):
     STOPPED = "stopped"
     SURPLUS = "surplus"
     OUTDATED = "outdated"
+    RESTARTED = "restarted"
     NEVER_REGISTERED = "never_registered"
     REGISTRATION_LOST = "registration_lost"
     UNHEALTHY = "unhealthy"
@@ -92,7 +95,10 @@ class Ending(Enum):
     @property
     def is_blameless(self) -> bool:
         """Whether it says nothing about the worker's health."""
-        return self in {Ending.STOPPED, Ending.SURPLUS, Ending.OUTDATED, Ending.MEMORY}
+        return self in {
+            *(Ending.STOPPED, Ending.SURPLUS),
+            *(Ending.OUTDATED, Ending.RESTARTED, Ending.MEMORY),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +108,14 @@ class Desired:
     replicas: int = 0
     revision: str = ""
     stop: Stop = Stop.NO
+    overrides: Overrides = NO_OVERRIDES
+
+    @property
+    def kept(self) -> int:
+        """How many are to be alive: all but those that the operator stopped."""
+        if self.overrides.all_stopped:
+            return 0
+        return self.replicas - sum(key < self.replicas for key in self.overrides.stopped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,6 +414,13 @@ class View:
 
     def wants(self, key: int) -> bool:
         """Whether the slot should be filled."""
+        return self._has_place(key) and not self.desired.overrides.stops(key)
+
+    def rests(self, key: int) -> bool:
+        """Whether the slot would be filled if the operator had not stopped it."""
+        return self._has_place(key) and self.desired.overrides.stops(key)
+
+    def _has_place(self, key: int) -> bool:
         return 0 <= key < self.desired.replicas and self.desired.stop is Stop.NO
 
     def ready_count(self) -> int:
@@ -408,4 +429,5 @@ class View:
 
     def is_done(self) -> bool:
         """Whether every wanted slot is done, so that nothing will be launched any more."""
-        return 0 < self.desired.replicas == self.counts[Phase.DONE]
+        done = self.counts[Phase.DONE]
+        return bool(done) and done == self.desired.kept

@@ -11,7 +11,13 @@ from autohealer.core.strangers import Standing
 OUTDATED = "outdated: launched from another command, environment or limits than are wanted now"
 """Why a healthy incarnation is replaced."""
 
-OUTDATED_HOLD = "outdated workers are replaced one at a time, each ready before the next"
+STOPPED = "stopped by the operator"
+STARTED_AGAIN = "started again by the operator"
+RETRIED = "tried again, as asked"
+RESTARTED = "restarted, as asked"
+RESTART_ASKED = "the operator asked for it"
+
+RENEWAL_HOLD = "workers that are outdated or to be restarted are replaced one at a time, each ready before the next"
 
 OVERSIZED_HOLD = (
     "workers that use more memory than they may are replaced one at a time, each ready before the next, and while "

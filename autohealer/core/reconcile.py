@@ -53,7 +53,7 @@ from autohealer.core.model import (
     View,
 )
 from autohealer.core.replacing import next_outdated, next_oversized, next_replacement
-from autohealer.core.slots import is_launchable, is_to_leave
+from autohealer.core.slots import is_launchable, is_to_leave, newest_expired, runs_another
 from autohealer.core.turns import in_turn, is_anonymous, is_to_be_listed, of_turn, turn_from
 
 _NOBODY = -1
@@ -228,24 +228,29 @@ def _drain(view: View, slot: Slot) -> Drain:
     assert slot.occupant is not None, f"slot {slot.key} holds nobody to be asked"
     if view.desired.stop is Stop.DRAIN:
         return Drain(slot.key, slot.occupant.name, "stopping", Ending.STOPPED)
+    if view.rests(slot.key):
+        return Drain(slot.key, slot.occupant.name, reasons.STOPPED, Ending.STOPPED)
     return Drain(slot.key, slot.occupant.name, reasons.of_surplus(slot, view), Ending.SURPLUS)
 
 
 def _replacements(view: View, others: Collection[Action]) -> tuple[Drain, ...]:
-    """Ask one to end that is well but too large or outdated, if it is its turn and nothing else ends it."""
+    """Ask one to end that is well but to be replaced, if it is its turn and nothing else ends it."""
     ended = {action.key for action in others if isinstance(action, Drain | Kill)}
-    for key, ending in (
-        (next_oversized(view), Ending.MEMORY),
-        (next_outdated(view), Ending.OUTDATED),
-    ):
-        if key is None or key in ended:
-            continue
-        occupant = view.slots[key].occupant
-        assert occupant is not None, f"slot {key} is to be replaced and holds nobody"
-        is_large = ending is Ending.MEMORY
-        why = reasons.of_oversize(occupant, view.policy) if is_large else reasons.OUTDATED
-        return (Drain(key, occupant.name, why, ending),)
+    for key, is_large in ((next_oversized(view), True), (next_outdated(view), False)):
+        if key is not None and key not in ended:
+            return (_renewal(view, key, is_large=is_large),)
     return ()
+
+
+def _renewal(view: View, key: int, *, is_large: bool) -> Drain:
+    occupant = view.slots[key].occupant
+    assert occupant is not None, f"slot {key} is to be replaced and holds nobody"
+    if is_large:
+        why = reasons.of_oversize(occupant, view.policy)
+        return Drain(key, occupant.name, why, Ending.MEMORY)
+    if runs_another(occupant, view):
+        return Drain(key, occupant.name, reasons.OUTDATED, Ending.OUTDATED)
+    return Drain(key, occupant.name, reasons.RESTARTED, Ending.RESTARTED)
 
 
 def _escalation(slot: Slot, view: View) -> Action | None:
@@ -317,7 +322,8 @@ def _without(shut: Collection[int], waiting: Collection[int]) -> Iterator[int]:
 
 
 def _spawn(view: View, slot: Slot) -> Spawn:
-    generation = max(slot.generation + 1, view.generation_base)
+    newest = max(slot.generation, newest_expired(view, slot.key))
+    generation = max(newest + 1, view.generation_base)
     while Incarnation(slot.key, generation) in view.listed:
         generation += 1  # somebody took the name
     return Spawn(slot.key, Incarnation(slot.key, generation), slot.reason)
@@ -387,7 +393,7 @@ def _renewal_holds(view: View, replacements: Collection[Drain]) -> tuple[str, ..
         return ()
     is_waiting = view.oversized and not any(it.ending is Ending.MEMORY for it in replacements)
     large = (reasons.OVERSIZED_HOLD,) if is_waiting else ()
-    return (*large, reasons.OUTDATED_HOLD) if view.outdated else large
+    return (*large, reasons.RENEWAL_HOLD) if view.outdated else large
 
 
 def _unclear_holds(view: View) -> tuple[str, ...]:

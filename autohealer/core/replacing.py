@@ -31,11 +31,12 @@ from autohealer.core.policy import Policy, Restart
 from autohealer.core.readiness import rules_changed
 from autohealer.core.slots import is_oversized, occupied_by, put
 
-RENEWALS = frozenset({Ending.OUTDATED, Ending.MEMORY})
+RENEWALS = frozenset({Ending.OUTDATED, Ending.RESTARTED, Ending.MEMORY})
 """Why one that is well is ended to make room for another one in its slot."""
 
 _NOT_READY = frozenset({Phase.STARTING, Phase.UNREADY})
-_PAUSED = frozenset({Phase.BACKOFF, Phase.QUARANTINED, Phase.DONE})
+PAUSED = frozenset({Phase.BACKOFF, Phase.QUARANTINED, Phase.DONE})
+"""Empty slots that are not filled yet, or any more, by the rules."""
 
 
 def spec_set(view: View, revision: str, policy: Policy) -> None:
@@ -49,14 +50,14 @@ def spec_set(view: View, revision: str, policy: Policy) -> None:
     view.desired = replace(view.desired, revision=revision)
     for slot in list(view.slots.values()):
         is_undone = slot.phase is Phase.DONE and policy.restart is Restart.ALWAYS
-        put(view, _pardoned(view, slot) if is_another or is_undone else slot)
+        put(view, pardoned(view, slot) if is_another or is_undone else slot)
     rules_changed(view)
 
 
-def _pardoned(view: View, slot: Slot) -> Slot:
-    """A slot for which another program is wanted: nothing is known against that one."""
+def pardoned(view: View, slot: Slot) -> Slot:
+    """A slot that may be filled at once: nothing is held against what is wanted in it now."""
     slot = replace(slot, failures=0, quick_restarts=0, outgrown=0, unregistered_death=None)
-    if slot.phase not in _PAUSED:
+    if slot.phase not in PAUSED:
         return slot
     return replace(slot, phase=Phase.VACANT, phase_since=view.now, deadline=None)
 
@@ -166,7 +167,8 @@ def _is_calm(view: View) -> bool:
 def _is_filled(view: View, unfit: int) -> bool:
     """Whether nobody who is wanted is missed but so many who cannot serve, and nobody else is there."""
     there = view.counts[Phase.READY] + view.counts[Phase.DONE] + unfit
-    return there == view.desired.replicas == len(view.slots) and not view.missing
+    is_exact = len(view.slots) == view.desired.replicas
+    return is_exact and there == view.desired.kept and not view.missing
 
 
 def _renewed_serves_at(view: View) -> float | None:

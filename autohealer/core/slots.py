@@ -15,6 +15,7 @@ from autohealer.core.ailing import LIVING, ailment_deadline, ailment_of
 from autohealer.core.membership import absence_deadline, is_missed
 from autohealer.core.model import Incarnation, Occupant, Phase, Slot, View
 from autohealer.core.policy import Registrar
+from autohealer.core.reasons import STOPPED
 from autohealer.core.turns import note_awaited
 
 
@@ -52,16 +53,29 @@ def is_to_leave(slot: Slot, view: View) -> bool:
 
 
 def is_outdated(slot: Slot, view: View) -> bool:
-    """Whether what fills a slot runs another revision than is wanted; one that does not say counts as current."""
+    """Whether what fills a slot is to be replaced although it is well: for its revision, or as the operator asked.
+
+    One that does not say which revision it runs counts as current.
+    """
     if slot.occupant is None or slot.phase not in LIVING:
         return False
-    return runs_another(slot.occupant, view)
+    return runs_another(slot.occupant, view) or is_expired(slot.occupant, view)
 
 
 def runs_another(occupant: Occupant, view: View) -> bool:
     """Whether an incarnation was launched from another revision than is wanted, and says so."""
     runs, wanted = occupant.revision, view.desired.revision
     return bool(runs and wanted) and runs != wanted
+
+
+def is_expired(occupant: Occupant, view: View) -> bool:
+    """Whether the operator asked for another one in its place."""
+    return occupant.name.generation <= newest_expired(view, occupant.name.slot)
+
+
+def newest_expired(view: View, number: int) -> int:
+    """The newest generation that the operator wants replaced in a slot; 0 where that is none."""
+    return view.desired.overrides.renew.get(number, 0)
 
 
 def is_oversized(slot: Slot, view: View) -> bool:
@@ -118,6 +132,25 @@ def forget(view: View, key: int) -> None:
     view.touched.discard(key)
     if key >= 0:
         view.retired[key] = slot.generation
+
+
+def vacate(view: View, key: int) -> None:
+    """An empty slot is not wanted: the operator has stopped it, or it is given up."""
+    slot = view.slots[key]
+    if not view.rests(key):
+        forget(view, key)
+    elif slot.phase is not Phase.STOPPED:
+        put(
+            view,
+            replace(
+                slot,
+                phase=Phase.STOPPED,
+                phase_since=view.now,
+                deadline=None,
+                unregistered_death=None,
+                reason=STOPPED,
+            ),
+        )
 
 
 def held_registration(slot: Slot | None) -> Incarnation | None:
@@ -189,7 +222,7 @@ def _unindex(view: View, slot: Slot) -> None:
         del view.key_of[slot.occupant.name]
 
 
-_EMPTY = frozenset({Phase.VACANT, Phase.BACKOFF, Phase.QUARANTINED, Phase.DONE})
+_EMPTY = frozenset({Phase.VACANT, Phase.BACKOFF, Phase.QUARANTINED, Phase.DONE, Phase.STOPPED})
 _TIMED = frozenset({Phase.DRAINING, Phase.BACKOFF, Phase.QUARANTINED})
 
 

@@ -28,6 +28,7 @@ _NEXT = {
     Phase.VACANT: "waits for its turn",
     Phase.DRAINING: "ends what it left behind",
     Phase.DONE: "done, not restarted",
+    Phase.STOPPED: "stopped",
     Phase.HELD: "held by a process that cannot be proven to be its worker",
 }
 
@@ -102,6 +103,8 @@ class Narrator:
             case (
                 events.Ticked()
                 | events.ReplicasSet()
+                | events.OverridesSet()
+                | events.RetryAsked()
                 | events.SpecSet()
                 | events.DetachRequested()
                 | events.MoreTimeAsked()

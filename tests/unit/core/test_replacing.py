@@ -14,7 +14,7 @@ from autohealer.core.events import (
 from autohealer.core.health import Check, HealthRules, Verdict
 from autohealer.core.model import Phase, Store, StoreRoom
 from autohealer.core.policy import Policy, Registrar
-from autohealer.core.reasons import OUTDATED, OUTDATED_HOLD
+from autohealer.core.reasons import OUTDATED, RENEWAL_HOLD
 from autohealer.core.reconcile import next_wake, reconcile
 from tests.unit.core.notation import Scene
 
@@ -37,7 +37,7 @@ def test_one_is_replaced_and_the_next_only_when_its_successor_has_served() -> No
     assert group.after(0.9) == []
     assert next_wake(group.view) == group.view.now + 0.1
     assert group.after(0.1) == [DRAIN_1]
-    assert OUTDATED_HOLD not in reconcile(group.view).holds
+    assert RENEWAL_HOLD not in reconcile(group.view).holds
 
 
 def test_a_new_program_that_fails_halts_the_replacing() -> None:
@@ -48,7 +48,7 @@ def test_a_new_program_that_fails_halts_the_replacing() -> None:
     group.decide(group.spawned(0))
     group.after(0.1, group.dies(0, code=1))
     assert not any(line.startswith("drain") for line in group.after(60.0))
-    assert OUTDATED_HOLD in reconcile(group.view).holds
+    assert RENEWAL_HOLD in reconcile(group.view).holds
     assert group.view.slots[1].phase is Phase.READY
 
 
@@ -82,7 +82,7 @@ def test_nobody_is_replaced_while_anybody_is_missed() -> None:
     for slots in ("0:ready 1:starting", "0:ready 1:absent(0.1s)", "0:ready 1:draining(1s)"):
         group = scene(slots)
         assert group.decide(NEW) == [], slots
-        assert OUTDATED_HOLD in reconcile(group.view).holds
+        assert RENEWAL_HOLD in reconcile(group.view).holds
 
 
 def test_nobody_is_replaced_while_nothing_is_known_of_registrations() -> None:

@@ -25,7 +25,9 @@ from autohealer.core.events import (
     RegistrantDead,
     RegistrationRead,
     RegistryWiped,
+    OverridesSet,
     ReplicasSet,
+    RetryAsked,
     SessionTimeoutGranted,
     SpawnFailed,
     SpecSet,
@@ -44,6 +46,7 @@ from autohealer.core.events import (
 from autohealer.core.evolve import evolve
 from autohealer.core.health import Check, Verdict
 from autohealer.core.model import Ending, Exit, Incarnation, Phase, Store
+from autohealer.core.overrides import Overrides
 from autohealer.core.policy import Policy, Restart
 from autohealer.core.strangers import Standing
 from tests.unit.core.notation import BASE, Scene
@@ -58,6 +61,7 @@ LETTERS = {
     Phase.QUARANTINED: "q",
     Phase.HELD: "h",
     Phase.DONE: "o",
+    Phase.STOPPED: "p",
 }
 """The letters of its cells; `-` is a slot that was given up, `.` one whose phase stays."""
 
@@ -124,6 +128,11 @@ def _unwanted(scene: Scene) -> Scene:
     return scene
 
 
+def _stopped(scene: Scene) -> Scene:
+    scene.decide(OverridesSet(Overrides(stopped=frozenset({0}))))
+    return scene
+
+
 def _unfit(scene: Scene) -> Scene:
     scene.decide(HealthReported(scene.name(0), Check.READINESS, Verdict.UNREADY, "why"))
     return scene
@@ -155,6 +164,7 @@ SCENES: dict[Phase, list[Callable[[], Scene]]] = {
         lambda: _scene("0:draining(1s)"),
         lambda: _scene("0:killing(0.1s)"),
         lambda: _unwanted(_scene("0:ready")),
+        lambda: _stopped(_scene("0:ready")),
         lambda: _without_its_leader(_scene("0:ready")),
         lambda: _without_its_leader(_scene("0:starting")),
         lambda: _without_its_leader(_failed_once(_scene("0:starting"))),
@@ -176,6 +186,7 @@ SCENES: dict[Phase, list[Callable[[], Scene]]] = {
     ],
     Phase.DONE: [lambda: _done(_scene("0:-")), lambda: _done(_scene("0:ready"))],
     Phase.HELD: [lambda: _held(_scene("0:-")), lambda: _unwanted(_held(_scene("0:-")))],
+    Phase.STOPPED: [lambda: _stopped(_scene("0:-")), lambda: _stopped(_done(_scene("0:-")))],
 }
 
 
@@ -237,6 +248,15 @@ def _under(scene: Scene, restart: Restart, fact: Event) -> Event:
 FACTS: dict[str, list[Fact]] = {
     "Ticked": [lambda s: Ticked(s.view.now + 3600.0)],
     "ReplicasSet": [lambda _: ReplicasSet(0), lambda _: ReplicasSet(3)],
+    "OverridesSet:stopped": [
+        lambda _: OverridesSet(Overrides(all_stopped=True)),
+        lambda _: OverridesSet(Overrides(stopped=frozenset({0, 7}))),
+    ],
+    "OverridesSet:others": [
+        lambda _: OverridesSet(Overrides()),
+        lambda _: OverridesSet(Overrides(renew={0: 10**9})),
+    ],
+    "RetryAsked": [lambda _: RetryAsked(frozenset({0, 7}))],
     "SpecSet:same": [lambda s: SpecSet("", s.policy)],
     "SpecSet:another": [lambda s: SpecSet("another", s.policy)],
     "StopRequested": [lambda _: StopRequested(), lambda _: StopRequested(force=True)],
@@ -293,10 +313,10 @@ NEEDS_NONE = {"Decided:Spawn"}
 
 
 def _means_nothing(row: str, phase: Phase) -> bool:
-    is_empty = phase in {Phase.VACANT, Phase.BACKOFF, Phase.QUARANTINED, Phase.DONE}
+    is_empty = phase in {Phase.VACANT, Phase.BACKOFF, Phase.QUARANTINED, Phase.DONE, Phase.STOPPED}
     if row in NEEDS_AN_OCCUPANT:
         return is_empty or phase is Phase.HELD
-    return row in NEEDS_NONE and (not is_empty or phase is Phase.DONE)
+    return row in NEEDS_NONE and (not is_empty or phase in {Phase.DONE, Phase.STOPPED})
 
 
 def _next_phases(row: str, phase: Phase) -> Iterator[str]:
@@ -316,7 +336,7 @@ def _cell(row: str, phase: Phase) -> str:
     found = set(_next_phases(row, phase))
     if found == {LETTERS[phase]}:
         return "."
-    return "".join(letter for letter in "vsrudbqho-" if letter in found)
+    return "".join(letter for letter in "vsrudbqhop-" if letter in found)
 
 
 @pytest.mark.parametrize("phase", Phase)
