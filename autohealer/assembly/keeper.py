@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 
-from autohealer.assembly.agency import FLUSH_S, Agency
+from autohealer.assembly.agency import FLUSH_S
 from autohealer.assembly.answer import answer
 from autohealer.assembly.binder import GroupBinder
 from autohealer.assembly.claiming import claimed
@@ -24,19 +24,16 @@ from autohealer.assembly.health import HealthCare
 from autohealer.assembly.notes import told_of_clipped
 from autohealer.assembly.outputs import GroupOutput
 from autohealer.assembly.provision import (
-    claim_record,
     first_view,
     python_behind,
     worker_environment,
 )
+from autohealer.assembly.serving import agency_of, binder_of, claim_of
 from autohealer.assembly.shared import Shared
 from autohealer.control.records import StatusRecord
 from autohealer.control.server import ControlServer
 from autohealer.control.status import Remarks
 from autohealer.coordination.addresses import Addresses
-from autohealer.coordination.claim import (
-    GroupClaim,
-)
 from autohealer.coordination.turned_away import PATIENCE_S, TurnedAway
 from autohealer.core.actions import Plan
 from autohealer.core.events import (
@@ -48,7 +45,7 @@ from autohealer.core.events import (
     StopRequested,
 )
 from autohealer.core.model import View
-from autohealer.core.policy import Policy, Registrar
+from autohealer.core.policy import Policy
 from autohealer.daemon.executor import Executor
 from autohealer.daemon.loop import Loop
 from autohealer.daemon.mailbox import Mailbox
@@ -65,7 +62,6 @@ from autohealer.settings import (
     rejoin_grace_s,
     settle_s,
 )
-from autohealer.statedir.bonds_note import has_bonds_note
 from autohealer.statedir.hold import Hold
 from autohealer.telemetry.history import History
 from autohealer.telemetry.narrator import Narrator
@@ -100,14 +96,14 @@ class Keeper:
         self.post = self._mailbox.put
         self._processes = self._open_processes()
         self._health = HealthCare(settings, self._processes, shared, self.post, hold.folder)
-        self._agency = self._open_agency()
+        self._agency = agency_of(settings, shared, hold.folder)
         self._history = self._open_history()
         self._completed = Completed(
             hold.folder,
             settings.launch.revision,
             lambda sentence: shared.logger.warning("done_not_noted", why=sentence),
         )
-        self._claim = self._open_claim()
+        self._claim = claim_of(settings, shared)
         self._python = python_behind(settings.launch.argv)
         self._clipped = self._waits = ""
         self._granted_s: float | None = None
@@ -117,7 +113,7 @@ class Keeper:
         shared.neighbours.join(settings.name, self._mailbox)
         self._registry = shared.registry.subscribe(settings.name, self.post)
         self._addresses = Addresses(shared.registry, settings.name)
-        self._binder = self._open_binder()
+        self._binder = self._find_binder()
         self._executor = Executor(
             self._processes,
             self._registry,
@@ -155,33 +151,9 @@ class Keeper:
             self._shared.settings.credentials,
         )
 
-    def _open_agency(self) -> Agency | None:
-        """Where the programs do not register themselves, what does it for them."""
-        if self._settings.launch.registrar is not Registrar.AGENT:
-            return None
-        return Agency(
-            self._shared.agent_session,
-            self._shared.connection,
-            self._hold.folder,
-            self._settings.name,
-            lambda sentence: self._shared.logger.warning("agent_trouble", why=sentence),
-            self._shared.unforeseen.start,
-        )
-
-    def _open_binder(self) -> GroupBinder | None:
-        """Where they register under names of their own, or did, what finds out whose those are."""
-        is_anonymous = self._settings.launch.registrar is Registrar.ANONYMOUS
-        if not is_anonymous and not has_bonds_note(self._hold.folder):
-            return None
-        return GroupBinder(
-            self._shared.session,
-            self._registry,
-            self._shared.connections,
-            self._processes,
-            self._hold.folder,
-            self._shared.connection,
-            lambda sentence: self._shared.logger.warning("bindings_lost", why=sentence),
-            self._shared.unforeseen.start,
+    def _find_binder(self) -> GroupBinder | None:
+        return binder_of(
+            self._settings, self._shared, self._hold.folder, self._registry, self._processes
         )
 
     def _open_turned_away(self) -> TurnedAway:
@@ -190,15 +162,6 @@ class Keeper:
             self._shared.unforeseen.start,
             self._tell_turned_away,
             min(PATIENCE_S, self._settings.registration_timeout_s / 4),
-        )
-
-    def _open_claim(self) -> GroupClaim:
-        shared = self._shared
-        return GroupClaim(
-            shared.session,
-            self._settings.name,
-            claim_record(shared.secret, shared.settings.state_dir),
-            lambda sentence: shared.logger.warning("group_claim", why=sentence),
         )
 
     def _open_history(self) -> History:
@@ -288,11 +251,13 @@ class Keeper:
         self._health.apply(settings)
         self._outputs.change(settings)
         self._python = python_behind(settings.launch.argv)
-        if self._agency is None and (agency := self._open_agency()) is not None:
+        if self._agency is None and (
+            agency := agency_of(settings, self._shared, self._hold.folder)
+        ):
             self._agency = agency
             self._executor.employ(agency.agent)
             self._start_agency()
-        if self._binder is None and (binder := self._open_binder()) is not None:
+        if self._binder is None and (binder := self._find_binder()) is not None:
             self._binder = binder
             self._executor.bind(binder)
         self.post(SpecSet(settings.launch.revision, self._policy()))
