@@ -30,6 +30,7 @@ from autohealer.launchspec import LaunchSpec
 from autohealer.outputspec import AS_ALWAYS, OutputSpec
 
 REPLICAS_MAX = 10_000
+PORT_MAX = 65_535
 """What one daemon is built for; a larger number is more likely a typing error than a wish."""
 
 EMBEDDED_PORT = 2181

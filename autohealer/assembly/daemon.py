@@ -25,7 +25,7 @@ from autohealer.assembly.shared import Shared
 from autohealer.assembly.signals import Reactions, brace, listen
 from autohealer.assembly.unforeseen import Unforeseen
 from autohealer.assembly.zookeeper import Choice, EmbeddedServers, choose
-from autohealer.control.server import Commands
+from autohealer.control.requests import Commands
 from autohealer.coordination.connections import Connections
 from autohealer.coordination.granted import Granted
 from autohealer.coordination.registry import Registry, RegistryForbidden
@@ -138,11 +138,7 @@ async def _keep(
             unforeseen,
             choice.user,
             Scales(unforeseen.start),
-            Commands(
-                lambda: _detach(groups, logger),
-                lambda: _stop(groups, logger),
-                lambda only_tell: reloading.reload(only_tell),  # noqa: PLW0108 - it is made below
-            ),
+            _commands(lambda: (groups, reloading), logger),
         )
         groups = Groups(shared)
         for group, hold in zip(settings.groups, holds, strict=True):
@@ -195,6 +191,18 @@ def _tell_choices(settings: DaemonSettings, choice: Choice, logger: FilteringBou
         if group.registrar_why:
             who = launch.registrar.value
             tell.info("registrar_chosen", register=who, why=group.registrar_why)
+
+
+def _commands(
+    kept: Callable[[], tuple[Groups, Reloading]], logger: FilteringBoundLogger
+) -> Commands:
+    """What may be asked of a daemon; `kept` is called when somebody asks."""
+    return Commands(
+        lambda: _detach(kept()[0], logger),
+        lambda: _stop(kept()[0], logger),
+        lambda only_tell: kept()[1].reload(only_tell),  # noqa: PLW0108 - nothing is kept yet
+        lambda group, asked: kept()[0].operate(group, asked),  # noqa: PLW0108 - as before
+    )
 
 
 def _detach(groups: Groups, logger: FilteringBoundLogger) -> None:

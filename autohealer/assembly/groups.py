@@ -16,15 +16,20 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
+from http import HTTPStatus
 
 from autohealer.assembly.errors import PlatformError
 from autohealer.assembly.keeper import Keeper, end_task
+from autohealer.assembly.scaling import why_not
 from autohealer.assembly.shared import Shared
+from autohealer.control.records import ChangeRecord
+from autohealer.control.requests import Asked, Refused, Scale
 from autohealer.core.actions import Plan
 from autohealer.core.events import Event
 from autohealer.core.membership import have_served, is_failed, is_whole
 from autohealer.core.model import View
 from autohealer.daemon.ports import Observer
+from autohealer.processes.limits import raise_descriptor_limit
 from autohealer.settings import GroupSettings
 from autohealer.statedir.hold import Hold
 from autohealer.statedir.lock import AlreadyRunning
@@ -173,6 +178,28 @@ class Groups:
                 f"group {settings.name!r} cannot be kept now ({error.strerror}): reload again when the machine is less "
                 "short of descriptors or memory"
             ) from error
+
+    async def operate(self, name: str, asked: Asked) -> ChangeRecord:
+        """Change one group as an operator asks. Raises `Refused`: nothing was changed."""
+        keeper = self._keepers.get(name)
+        if keeper is None:
+            known = ", ".join(self._keepers)
+            raise Refused(HTTPStatus.NOT_FOUND, f"there is no group {name!r} here, only {known}")
+        if self.stop_is_asked or self.is_leaving(name):
+            raise Refused(HTTPStatus.CONFLICT, f"group {name!r} is being stopped for good")
+        if isinstance(asked.change, Scale):
+            self._check_scale(keeper, asked.change)
+        return await keeper.change(asked)
+
+    def _check_scale(self, keeper: Keeper, change: Scale) -> None:
+        """Raises `Refused`; else there are descriptors for as many, if they are to be had."""
+        if change.replicas is None:
+            return
+        size = replace(keeper.size, replicas=change.replicas)
+        others = [other.size for name, other in self._keepers.items() if name != keeper.name]
+        if reason := why_not(size, others):
+            raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, reason)
+        raise_descriptor_limit(change.replicas + sum(other.replicas for other in others))
 
     # --- running --------------------------------------------------------------------------------
 

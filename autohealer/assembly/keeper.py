@@ -22,12 +22,14 @@ from autohealer.assembly.completed import Completed
 from autohealer.assembly.errors import PlatformError
 from autohealer.assembly.health import HealthCare
 from autohealer.assembly.notes import told_of_clipped
+from autohealer.assembly.operating import Levers, Operating
 from autohealer.assembly.outputs import GroupOutput
 from autohealer.assembly.provision import (
     first_view,
     python_behind,
     worker_environment,
 )
+from autohealer.assembly.scaling import Size
 from autohealer.assembly.serving import agency_of, binder_of, claim_of
 from autohealer.assembly.shared import Shared
 from autohealer.control.records import StatusRecord
@@ -39,7 +41,6 @@ from autohealer.core.actions import Plan
 from autohealer.core.events import (
     DetachRequested,
     Event,
-    ReplicasSet,
     SessionTimeoutGranted,
     SpecSet,
     StopRequested,
@@ -88,7 +89,7 @@ class Keeper:
         )
         self._holds: tuple[str, ...] = ()
         self._adopted = 0
-        self._has_run = self._has_begun = self._is_blind = False
+        self._has_run = self._is_blind = False
         self._began_at = time.monotonic()
         self._processors = Processors()
         self._view = first_view(settings, shared.neighbours.room, self._processors.cores)
@@ -103,6 +104,8 @@ class Keeper:
             settings.launch.revision,
             lambda sentence: shared.logger.warning("done_not_noted", why=sentence),
         )
+        self._operating = self._open_operating()
+        self.change = self._operating.change
         self._claim = claim_of(settings, shared)
         self._python = python_behind(settings.launch.argv)
         self._clipped = self._waits = ""
@@ -164,6 +167,11 @@ class Keeper:
             min(PATIENCE_S, self._settings.registration_timeout_s / 4),
         )
 
+    def _open_operating(self) -> Operating:
+        leader_of, note = self._processes.leader_of, self._history.note
+        levers = Levers(self.post, leader_of, note, self._shared.logger)
+        return Operating(self._hold.folder, self._view, self._settings.replicas, levers)
+
     def _open_history(self) -> History:
         return History(
             self._hold.folder,
@@ -187,6 +195,11 @@ class Keeper:
     def name(self) -> str:
         """The group's."""
         return self._settings.name
+
+    @property
+    def size(self) -> Size:
+        """How many workers it has by now, and which ports."""
+        return Size(self.name, self._operating.wanted, self._settings.launch.port)
 
     def request_stop(self) -> None:
         """Have everything end; asked again, at once."""
@@ -217,6 +230,7 @@ class Keeper:
         undo.callback(self._processes.release)
         undo.callback(self._executor.cancel)
         undo.callback(self._claim.close)
+        self._operating.recall()
         try:
             self._adopted = self._processes.adopt_all()
         except OSError as error:
@@ -239,8 +253,7 @@ class Keeper:
     def begin(self) -> None:
         """From now on there are to be as many workers as are wanted."""
         self._waits = ""
-        self._has_begun = True
-        self.post(ReplicasSet(self._settings.replicas))
+        self._operating.begin()
 
     def apply(self, settings: GroupSettings) -> None:
         """From now on this is wanted: outdated workers are replaced, everything else is changed in place."""
@@ -261,8 +274,7 @@ class Keeper:
             self._binder = binder
             self._executor.bind(binder)
         self.post(SpecSet(settings.launch.revision, self._policy()))
-        if self._has_begun:
-            self.post(ReplicasSet(settings.replicas))
+        self._operating.declare(settings.replicas)
 
     def wake(self) -> None:
         """Have the group looked at again although nothing happened."""
@@ -373,7 +385,7 @@ class Keeper:
     def _notes(self) -> tuple[str, ...]:
         unenforced = why_not_enforced(self._settings.launch.tree_limits)
         notes = (self._waits, self._turned_away.sentence, self._clipped, unenforced)
-        return tuple(filter(None, notes))
+        return (*filter(None, notes), *self._operating.sentences)
 
     def _remember_holds(self, _facts: Sequence[Event], plan: Plan, _view: View) -> None:
         self._holds = plan.holds
@@ -401,9 +413,10 @@ class Keeper:
     async def _status(self) -> StatusRecord:
         remarks = Remarks(lambda: self._holds, self._notes, self._hint, self._health.says)
         connection = self._shared.connection
-        return await answer(
+        record = await answer(
             self._settings, connection, self._view, remarks, self._addresses, self._began_at
         )
+        return self._operating.marked(record)
 
 
 async def end_task(task: asyncio.Task[None]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from structlog.typing import FilteringBoundLogger
 
 from autohealer.assembly.unforeseen import Unforeseen
-from autohealer.control.server import Commands
+from autohealer.control.requests import Commands
 from autohealer.coordination.connections import Connections
 from autohealer.coordination.granted import Granted
 from autohealer.coordination.registry import Registry

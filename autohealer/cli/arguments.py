@@ -17,10 +17,6 @@ ABOUT_ITSELF = frozenset({"-h", "--help", "-V", "--version"})
 INSTEAD = {
     "help": "did you mean --help?",
     "version": "did you mean --version?",
-    "start": "to keep workers alive: autohealer N PROGRAM",
-    "stop": "`autohealer down` stops a daemon and its workers, as Ctrl-C and TERM do; "
-    "`autohealer detach` ends it and leaves its workers running",
-    "restart": "end the daemon and start it again; `autohealer detach` leaves its workers running meanwhile",
     "logs": "workers' output is in the state directory (groups/GROUP/output), their last words in `autohealer why`",
 }
 """What users of other supervisors type, and what does it here."""

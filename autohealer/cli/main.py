@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from autohealer.cli import live
 from autohealer.cli.default_command import DefaultCommandGroup
 from autohealer.cli.exit_codes import ExitCode
 from autohealer.cli.failing import fail
@@ -80,7 +81,7 @@ if TYPE_CHECKING:
 _EPILOG = (
     "Exit codes: 0 done, or stopped as asked; 1 internal error; 2 wrong usage; 3 no ZooKeeper; "
     "4 another daemon keeps this group; 5 the machine, the state directory or the output will not do; "
-    "6 no daemon answers; 7 all workers are done, and some failed."
+    "6 no daemon answers; 7 what was asked for was not reached, or all workers are done and some failed."
 )
 
 
@@ -386,6 +387,9 @@ def reload(
 
     for line in reload_daemon(state_dir_to_look_in(state_dir), group, dry_run=dry_run):
         print(line)  # noqa: T201
+
+
+live.add_to(app)
 
 
 @app.command()

@@ -65,7 +65,7 @@ def _together(lines: Mapping[str, str]) -> str:
 
 
 def _line_of(view: View) -> str:
-    parts = [f"{view.ready_count()}/{view.desired.replicas} registered"]
+    parts = [f"{view.ready_count()}/{view.desired.kept} registered"]
     unsettled = (
         *(Phase.STARTING, Phase.UNREADY, Phase.DRAINING),
         *(Phase.BACKOFF, Phase.QUARANTINED, Phase.DONE, Phase.STOPPED),

@@ -10,6 +10,7 @@ Names, hosts and reasons are others' words: nothing in them is taken for markup,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -55,12 +56,12 @@ def print_status(status: StatusRecord, console: Console) -> None:
     age = "" if status.daemon_age_s is None else f" up {_duration(status.daemon_age_s)}"
     _print_sentence(
         console,
-        f"{status.group}: {status.ready}/{status.desired} ready"
-        f"{_done(status.slots)}{', stopping' if status.stopping else ''}"
+        f"{status.group}: {status.ready}/{status.desired} ready{_declared(status)}"
+        f"{_resting(status.slots)}{', stopping' if status.stopping else ''}"
         f" · daemon pid {status.daemon_pid}{age} ({status.version})"
         f" · ZooKeeper {status.zookeeper} {status.store}{_since(status.store_age_s)}",
     )
-    _print_table(status.slots, console)
+    _print_table(status.slots, status.at, console)
     for note in status.notes:
         _print_sentence(console, f"note: {note}")
     for hold in status.holds:
@@ -72,10 +73,15 @@ def print_status(status: StatusRecord, console: Console) -> None:
         _print_sentence(console, f"not ours: {stranger.name}: {stranger.standing}{where}")
 
 
-def _done(slots: Sequence[SlotRecord]) -> str:
+def _declared(status: StatusRecord) -> str:
+    """What the configuration says, where an operator wants another number."""
+    return "" if status.replicas == status.declared else f" ({status.declared} declared)"
+
+
+def _resting(slots: Sequence[SlotRecord]) -> str:
     """How many are not missing although they are not there."""
-    count = sum(slot.phase == "done" for slot in slots)
-    return f", {count} done" if count else ""
+    counts = {phase: sum(slot.phase == phase for slot in slots) for phase in ("done", "stopped")}
+    return "".join(f", {count} {phase}" for phase, count in counts.items() if count)
 
 
 def _print_sentence(console: Console, text: str) -> None:
@@ -86,7 +92,7 @@ def _print_sentence(console: Console, text: str) -> None:
 # --- the table --------------------------------------------------------------------------------
 
 
-def _print_table(slots: Sequence[SlotRecord], console: Console) -> None:
+def _print_table(slots: Sequence[SlotRecord], at: str, console: Console) -> None:
     rows = [_row(slot) for slot in slots]
     shown = [name for name in _COLUMNS if name in _ALWAYS or any(row[name] for row in rows)]
     widths = {name: max(map(cell_len, (name, *(row[name] for row in rows)))) for name in shown}
@@ -98,7 +104,7 @@ def _print_table(slots: Sequence[SlotRecord], console: Console) -> None:
         line = Text(_joined(row, widths))
         begin = widths["slot"] + len(_GAP)
         line.stylize(_STYLES.get(_state(slot), ""), begin, begin + len(_state(slot)))
-        _print_row(console, line, room, printable(_reason(slot)))
+        _print_row(console, line, room, printable(_reason(slot, at)))
 
 
 def _fit(widths: dict[str, int], columns: int) -> int:
@@ -173,13 +179,23 @@ def _process(slot: SlotRecord) -> str:
     return f"{'up' if slot.health in _WELL else slot.health} {slot.rss_bytes / 1e6:.0f} MB"
 
 
-def _reason(slot: SlotRecord) -> str:
+def _reason(slot: SlotRecord, at: str) -> str:
     wait = "" if slot.next_try_s is None else f"; next try in {_duration(slot.next_try_s)}"
+    whose = _stopped(slot, at) if slot.phase == "stopped" else ""
     hint = f"; {slot.hint}" if slot.hint else ""
     lacking = f"; not ready: {', '.join(slot.not_ready)}" if slot.not_ready else ""
     ailing = f"; to be restarted: {slot.ailing}" if slot.ailing else ""
     says = f"; says: {slot.says}" if slot.says else ""
-    return f"{slot.reason}{wait}{hint}{lacking}{ailing}{says}"
+    return f"{slot.reason}{whose}{wait}{hint}{lacking}{ailing}{says}"
+
+
+def _stopped(slot: SlotRecord, at: str) -> str:
+    """Who stopped a slot, and how long ago that is: what the daemon knows of it may be younger."""
+    try:
+        age = datetime.fromisoformat(at) - datetime.fromisoformat(slot.stopped_at)
+    except (ValueError, TypeError):
+        return f" ({slot.stopped_by})" if slot.stopped_by else ""
+    return f" ({slot.stopped_by}, {_duration(max(0.0, age.total_seconds()))} ago)"
 
 
 def _since(age_s: float | None) -> str:

@@ -25,7 +25,7 @@ from pydantic import (
 
 from autohealer.config import units
 from autohealer.outputspec import KEEP_MAX
-from autohealer.settings import REPLICAS_MAX
+from autohealer.settings import PORT_MAX, REPLICAS_MAX
 
 PROCESSORS_MAX = 1024
 
@@ -321,7 +321,7 @@ class Group(Common):
         Whole | None,
         Field(
             ge=1,
-            le=units.PORT_MAX,
+            le=PORT_MAX,
             description="{port} and $PORT are this plus the number of the slot.",
         ),
     ] = None

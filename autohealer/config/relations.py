@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
-from autohealer.config.units import PORT_MAX, nearest
+from autohealer.config.units import nearest
 from autohealer.config.wishes import Wish
-from autohealer.settings import REPLICAS_MAX
+from autohealer.settings import PORT_MAX, REPLICAS_MAX
 
 
 def check_relations(wishes: Sequence[Wish], names: Collection[str]) -> None:

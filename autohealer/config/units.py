@@ -17,8 +17,6 @@ import durationpy
 
 from autohealer.config.interpolation import Interpolated
 
-PORT_MAX = 65535
-
 DURATION_PATTERN = r"^(\d+(\.\d+)?(ms|s|m|h|d))+$"
 SIZE_PATTERN = r"^\d+(\.\d+)?\s*([kKmMgGtT]i?)?[bB]?$"
 UMASK_PATTERN = r"^[0-7]{1,4}$"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import select
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from autohealer.control import socket_path
-from autohealer.control.records import ReloadRecord, StatusRecord
+from autohealer.control.records import ChangeRecord, ReloadRecord, StatusRecord
 from autohealer.statedir.files import name_of_user
 from autohealer.statedir.lock import Peer, peer_of
 
@@ -22,6 +23,12 @@ DETACH_TIMEOUT_S = 30.0
 RELOAD_TIMEOUT_S = 30.0
 """A configuration is read in a moment; one reload waits for another."""
 
+CHANGE_REFUSED = frozenset(
+    {
+        *(http.client.NOT_FOUND, http.client.CONFLICT, http.client.PRECONDITION_FAILED),
+        *(http.client.UNPROCESSABLE_ENTITY, http.client.REQUEST_ENTITY_TOO_LARGE),
+    }
+)
 RELOAD_REFUSED = frozenset({http.client.CONFLICT, http.client.UNPROCESSABLE_ENTITY})
 
 
@@ -31,10 +38,21 @@ class NoAnswer(Exception):  # noqa: N818 - says what is the case
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a daemon said, and which process it is."""
+    """What a daemon said, which process it is, and the status of HTTP."""
 
     body: bytes
     peer: Peer
+    status: int = http.client.OK
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of a daemon."""
+
+    method: str
+    path: str
+    body: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -56,7 +74,7 @@ def fetch_status(folder: Path) -> bytes:
 
 def ask_status(folder: Path) -> Answer:
     """The same, with who answered. Raises `NoAnswer`."""
-    return _ask(folder, "GET", "/v1/status")
+    return _ask(folder, Request("GET", "/v1/status"))
 
 
 def detach(folder: Path, daemon_pid: int) -> None:
@@ -73,9 +91,36 @@ def reload(folder: Path, *, dry_run: bool) -> ReloadRecord:
     """Have the daemon read its configuration again, or only tell what that would change. Raises `NoAnswer`."""
     import pydantic
 
-    path = "/v1/config/plan" if dry_run else "/v1/reload"
-    answer = _ask(folder, "POST", path, timeout_s=RELOAD_TIMEOUT_S, also=RELOAD_REFUSED)
+    request = Request("POST", "/v1/config/plan" if dry_run else "/v1/reload")
+    answer = _ask(folder, request, timeout_s=RELOAD_TIMEOUT_S, also=RELOAD_REFUSED)
     return pydantic.TypeAdapter(ReloadRecord).validate_json(answer.body)
+
+
+class NotDone(Exception):  # noqa: N818 - says what is the case
+    """A daemon refused to change something; the message is its sentence, `is_stale`: somebody else was faster."""
+
+    def __init__(self, sentence: str, *, is_stale: bool) -> None:
+        super().__init__(sentence)
+        self.is_stale = is_stale
+
+
+def operate(
+    folder: Path, method: str, path: str, body: Mapping[str, object], version: int | None
+) -> ChangeRecord:
+    """Have a group changed, if its changes are of that version still. Raises `NoAnswer`, `NotDone`."""
+    import pydantic
+
+    headers = {"Content-Type": "application/json"}
+    if version is not None:
+        headers["If-Match"] = f'"{version}"'
+    request = Request(method, path, json.dumps(body).encode(), headers)
+    answer = _ask(folder, request, also=CHANGE_REFUSED)
+    if answer.status not in CHANGE_REFUSED:
+        return pydantic.TypeAdapter(ChangeRecord).validate_json(answer.body)
+    told = pydantic.TypeAdapter(dict[str, object]).validate_json(answer.body)
+    raise NotDone(
+        str(told.get("detail")), is_stale=answer.status == http.client.PRECONDITION_FAILED
+    )
 
 
 def _end(folder: Path, daemon_pid: int, path: str, within_s: float | None) -> None:
@@ -84,7 +129,7 @@ def _end(folder: Path, daemon_pid: int, path: str, within_s: float | None) -> No
     except ProcessLookupError as error:
         raise NoAnswer(f"the daemon of group {folder.name!r} has just ended") from error
     try:
-        _ask(folder, "POST", path)
+        _ask(folder, Request("POST", path))
         ended, _, _ = select.select([process], [], [], within_s)
     finally:
         os.close(process)
@@ -96,8 +141,7 @@ def _end(folder: Path, daemon_pid: int, path: str, within_s: float | None) -> No
 
 def _ask(
     folder: Path,
-    method: str,
-    path: str,
+    request: Request,
     *,
     timeout_s: float = ANSWER_TIMEOUT_S,
     also: Collection[int] = (),
@@ -107,7 +151,7 @@ def _ask(
     try:
         connection.connect()
         peer = _trusted(folder, peer_of(connection.sock))
-        connection.request(method, path)
+        connection.request(request.method, request.path, request.body, dict(request.headers))
         response = connection.getresponse()
         body = response.read()
     except (OSError, http.client.HTTPException) as error:
@@ -118,7 +162,7 @@ def _ask(
         raise NoAnswer(
             f"the daemon of group {folder.name!r} answered with HTTP status {response.status}"
         )
-    return Answer(body, peer)
+    return Answer(body, peer, response.status)
 
 
 def _trusted(folder: Path, peer: Peer) -> Peer:

@@ -16,7 +16,7 @@ class SlotRecord:
     child of `/workers` that is its registration, where the program chose that name. `not_ready` are the conditions that
     keep a live worker from being ready, each in words, `ailing` what it is to be ended for, if anything; `says` is what
     it last said of itself (STATUS=). `address` is where it serves as its registration says, or `:PORT`, the port that
-    it was given.
+    it was given. `stopped_by` and `stopped_at` (UTC in ISO form) tell who stopped the slot, and when.
     """
 
     slot: int
@@ -45,6 +45,8 @@ class SlotRecord:
     ailing: str = ""
     says: str = ""
     address: str = ""
+    stopped_by: str = ""
+    stopped_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,24 @@ class ReloadRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeRecord:
+    """What an operator's change did, in words, and the version of the group's changes since.
+
+    `warning` is a sentence where there is something wrong with it all the same.
+    """
+
+    group: str
+    version: int
+    did: str
+    warning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class StatusRecord:
     """One daemon's answer. `holds` is what is held back and why, `notes` what else the operator should know.
+
+    `desired` workers are to be alive; `declared` is how many the configuration wants, `replicas` how many slots there
+    are to be, those that an operator stopped included. `changes` is the version of what operators changed.
 
     `at` is the time of day to which all ages belong, UTC in ISO form. `v` is the version of this form: it grows when a
     field goes or means something else. Fields may be added at any time.
@@ -92,4 +110,7 @@ class StatusRecord:
     notes: tuple[str, ...] = ()
     daemon_age_s: float | None = None
     at: str = ""
+    declared: int = 0
+    replicas: int = 0
+    changes: int = 0
     v: int = 1

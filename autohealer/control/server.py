@@ -1,9 +1,8 @@
-"""Serve the control interface: `GET /v1/status`, `POST /v1/detach`, `/v1/stop` and `/v1/reload`, `/v1/config/plan`.
+"""Serve the control interface: which answers are given at it is for `answering` to say.
 
 Theory of operation. Who may come in, and for how long, is the `Door`'s business; aiohttp reads the request and writes
-the answer. There is one request for each connection, and nobody's request body is read. The socket is looked after:
-where the path no longer leads to it, because somebody removed it or the whole folder, it is made anew as long as the
-group is ours.
+the answer. There is one request for each connection. The socket is looked after: where the path no longer leads to it,
+because somebody removed it or the whole folder, it is made anew as long as the group is ours.
 
 aiohttp takes a fifth of a second to import, so it is imported when the server starts, which is after the
 first workers were launched.
@@ -12,19 +11,17 @@ first workers were launched.
 from __future__ import annotations
 
 import asyncio
-import http
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from autohealer.control import socket_path
+from autohealer.control.answering import Answering
 from autohealer.control.complaints import Complaints
 from autohealer.control.door import REQUEST_S, Door
-from autohealer.control.encoding import encoder
-from autohealer.control.records import ReloadRecord, StatusRecord
-from autohealer.control.shared_answer import SharedAnswer
+from autohealer.control.records import StatusRecord
+from autohealer.control.requests import Commands
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -32,23 +29,8 @@ if TYPE_CHECKING:
 LOOK_S = 1.0
 """Between two looks at whether the socket and the group's folder are still there."""
 
-PATHS = frozenset(
-    {"/v1/status", "/v1/detach", "/v1/stop", "/v1/reload", "/v1/config/plan"},
-)
 HEADER_BYTES = 4096
 """The longest line of a request that is read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Commands:
-    """What may be asked of a daemon: to end and leave its workers, to end everything, to read its configuration again.
-
-    `reload` only tells what it would do where it is called with True.
-    """
-
-    detach: Callable[[], None]
-    stop: Callable[[], None]
-    reload: Callable[[bool], Awaitable[ReloadRecord]]
 
 
 class ControlServer:
@@ -71,7 +53,7 @@ class ControlServer:
         self._complain = Complaints(say, asyncio.get_running_loop().time)
         self._door: Door | None = None
         self._server: web.Server | None = None
-        self._answer: SharedAnswer | None = None
+        self._answering: Answering | None = None
         self._listening: socket_path.Listening | None = None
 
     async def serve(self, is_ours: Callable[[], Awaitable[bool]]) -> None:
@@ -98,48 +80,24 @@ class ControlServer:
 
     async def stop(self) -> None:
         """Stop listening, end all connections and remove the socket."""
-        if self._door is None or self._server is None or self._answer is None:
+        if self._door is None or self._server is None or self._answering is None:
             return
         self._door.close()
-        self._answer.cancel()
+        self._answering.cancel()
         await self._server.shutdown(0.0)
         if self._listening is not None and self._listening.is_reachable():
             (self._folder / socket_path.SOCKET_NAME).unlink(missing_ok=True)
 
     async def _make_door(self) -> Door:
-        aiohttp_web, pydantic = await asyncio.to_thread(_import_libraries)
-        encode = encoder(pydantic)
-
-        async def make() -> bytes:
-            return await encode(await self._status())
-
-        self._answer = answer = SharedAnswer(make)
-
-        async def handle(request: web.BaseRequest) -> web.Response:
-            door.has_asked(request.transport)
-            match request.method, request.path:
-                case "GET", "/v1/status":
-                    response: web.Response = aiohttp_web.Response(
-                        body=await answer.get(), content_type="application/json"
-                    )
-                case "POST", "/v1/detach":
-                    self._commands.detach()
-                    response = aiohttp_web.Response(status=http.HTTPStatus.ACCEPTED)
-                case "POST", "/v1/stop":
-                    self._commands.stop()
-                    response = aiohttp_web.Response(status=http.HTTPStatus.ACCEPTED)
-                case "POST", "/v1/reload" | "/v1/config/plan":
-                    told = await self._commands.reload(request.path != "/v1/reload")
-                    response = aiohttp_web.json_response(asdict(told), status=_status_of(told))
-                case _, path if path in PATHS:
-                    response = aiohttp_web.Response(status=http.HTTPStatus.METHOD_NOT_ALLOWED)
-                case _:
-                    response = aiohttp_web.Response(status=http.HTTPStatus.NOT_FOUND)
-            response.force_close()
-            return response
-
-        self._server = aiohttp_web.Server(
-            handle,
+        libraries = await asyncio.to_thread(_import_libraries)
+        self._answering = answering = Answering(
+            libraries,
+            self._status,
+            self._commands,
+            lambda transport: door.has_asked(transport),  # noqa: PLW0108 - it is made below
+        )
+        self._server = libraries[0].Server(
+            answering.to,
             access_log=None,
             logger=self._complain.as_logger(),
             keepalive_timeout=REQUEST_S,
@@ -151,12 +109,6 @@ class ControlServer:
         )
         door = Door(self._server, self._complain)
         return door
-
-
-def _status_of(told: ReloadRecord) -> http.HTTPStatus:
-    if told.mistakes:
-        return http.HTTPStatus.UNPROCESSABLE_ENTITY
-    return http.HTTPStatus.CONFLICT if told.refusal else http.HTTPStatus.OK
 
 
 def _import_libraries() -> tuple[ModuleType, ModuleType]:

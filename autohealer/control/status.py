@@ -125,7 +125,7 @@ def _whole(
         zookeeper=about.zookeeper,
         store=view.store.value,
         store_age_s=_age(view.store_since, now),
-        desired=view.desired.replicas,
+        desired=view.desired.kept,
         ready=sum(slot.ready for slot in slots),
         stopping=view.desired.stop is not Stop.NO,
         holds=tuple(map(encodable, remarks.holds())),

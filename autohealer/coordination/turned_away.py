@@ -87,7 +87,7 @@ class TurnedAway:
             self.sentence = ""
             return
         is_news = not self.sentence
-        self.sentence = _told(self._hosts, late, view.desired.replicas)
+        self.sentence = _told(self._hosts, late, view.desired.kept)
         if is_news:
             self._say(self.sentence)
 

@@ -176,7 +176,7 @@ class Narrator:
         for name in sorted(ours - self._known):
             occupant = _occupant(view, name)
             if occupant is not None:
-                progress = f"{view.ready_count()}/{view.desired.replicas} registered"
+                progress = f"{view.ready_count()}/{view.desired.kept} registered"
                 child = child_of(view, name)
                 bound = {} if child is None else {"child": child.label}
                 self._worker(name, occupant.pid).info(

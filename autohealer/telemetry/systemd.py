@@ -64,7 +64,7 @@ class SystemdNotifier:
 
     def _status_now(self) -> str:
         ready = sum(view.ready_count() for view in self._views.values())
-        wanted = sum(view.desired.replicas for view in self._views.values())
+        wanted = sum(view.desired.kept for view in self._views.values())
         stores = {view.store.value for view in self._views.values()}
         return f"STATUS={ready}/{wanted} registered, ZooKeeper {' and '.join(sorted(stores))}"
 

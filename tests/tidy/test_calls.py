@@ -18,6 +18,7 @@ SLEEPS = ("time.sleep", "asyncio.sleep")
 PLACES: dict[tuple[str, ...], tuple[str, ...]] = {
     DAY_CLOCKS: (
         "autohealer/assembly/answer.py",  # a status says when it was true
+        "autohealer/assembly/operating.py",  # who changed something, and when
         "autohealer/assembly/provision.py",  # generations are ordered over restarts
         "autohealer/logprocess/layout.py",  # stands before lines, for people
         "autohealer/telemetry/history.py",  # people read it by the time of day
@@ -27,6 +28,7 @@ PLACES: dict[tuple[str, ...], tuple[str, ...]] = {
     ),
     SIGNALS: ("autohealer/processes", "flaky_worker", "tests", "benchmarks"),
     SLEEPS: (
+        "autohealer/cli/operating.py",  # between two looks at what was asked for
         "autohealer/control/server.py",  # between two looks at whether the socket is still there
         "autohealer/control/encoding.py",  # zero seconds, as the next
         "autohealer/control/status.py",  # zero seconds: lets the loop do other things between slices

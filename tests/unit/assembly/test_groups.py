@@ -18,8 +18,8 @@ from autohealer.assembly.errors import PlatformError
 from autohealer.assembly.groups import Groups
 from autohealer.assembly.shared import Shared
 from autohealer.assembly.unforeseen import Unforeseen
-from autohealer.control.records import ReloadRecord
-from autohealer.control.server import Commands
+from autohealer.control.records import ChangeRecord, ReloadRecord
+from autohealer.control.requests import Asked, Commands
 from autohealer.coordination.connections import Connections
 from autohealer.coordination.granted import Granted
 from autohealer.coordination.registry import Registry
@@ -46,6 +46,9 @@ def shared(folder: Path) -> Shared:
     async def reloads(_only_tell: bool) -> ReloadRecord:
         return ReloadRecord()
 
+    async def changes(group: str, _asked: Asked) -> ChangeRecord:
+        return ChangeRecord(group, 1, "nothing")
+
     return Shared(
         DaemonSettings(folder, EnsembleTarget(NOWHERE), ()),
         session,
@@ -61,7 +64,7 @@ def shared(folder: Path) -> Shared:
         unforeseen,
         None,
         Scales(unforeseen.start),
-        Commands(lambda: None, lambda: None, reloads),
+        Commands(lambda: None, lambda: None, reloads, changes),
     )
 
 

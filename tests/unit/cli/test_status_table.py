@@ -65,6 +65,8 @@ def shown(status: StatusRecord, *, on_terminal: bool, columns: int = 2000) -> st
     return screen.getvalue()
 
 
+UNSEEN = {"revision", "stopped_at"}
+"""The second is shown as an age, or not at all."""
 EVERY_TEXT = {
     "group": replace(STATUS, group=HOSTILE),
     "version": replace(STATUS, version=HOSTILE),
@@ -80,6 +82,7 @@ EVERY_TEXT = {
     "ailing": replace(STATUS, slots=(replace(SLOT, ailing=HOSTILE),)),
     "says": replace(STATUS, slots=(replace(SLOT, says=HOSTILE),)),
     "address": replace(STATUS, slots=(replace(SLOT, address=HOSTILE),)),
+    "stopped_by": replace(STATUS, slots=(replace(SLOT, phase="stopped", stopped_by=HOSTILE),)),
     "note": replace(STATUS, notes=(HOSTILE,)),
     "reason": replace(STATUS, slots=(replace(SLOT, reason=HOSTILE),)),
     "name": replace(STATUS, strangers=(StrangerRecord(HOSTILE, "unknown", 7, "there"),)),
@@ -104,7 +107,7 @@ def test_every_text_there_is_was_tried() -> None:
     """A text that a later version shows would go through unlooked at."""
     texts = [
         *(name for name, value in _fields(STATUS) if isinstance(value, str) and name != "at"),
-        *(name for name, value in _fields(SLOT) if isinstance(value, str) and name != "revision"),
+        *(name for name, value in _fields(SLOT) if isinstance(value, str) and name not in UNSEEN),
         *(name for name, _ in _fields(STATUS.strangers[0]) if name != "pid"),
         *("hold", "note", "not_ready"),
     ]
@@ -200,3 +203,19 @@ def test_an_outdated_worker_is_told_of_as_such() -> None:
     """After a reload nobody would see how far the replacing is."""
     text = shown(replace(STATUS, slots=(replace(SLOT, outdated=True),)), on_terminal=False)
     assert "ready, outdated 1.0s" in text
+
+
+def test_who_stopped_a_slot_is_shown_with_how_long_ago_that_was() -> None:
+    """After a restart of the daemon a slot stopped last week would look as if it had been stopped just now."""
+    slot = replace(
+        SLOT,
+        phase="stopped",
+        reason="stopped by the operator",
+        stopped_by="user anna",
+        stopped_at="2026-01-01T10:00:00+00:00",
+    )
+    at = "2026-01-01T12:00:00.000+00:00"
+    status = replace(STATUS, slots=(slot,), at=at, ready=0, desired=0, declared=3, replicas=1)
+    text = shown(status, on_terminal=False)
+    assert "stopped by the operator (user anna, 2.0h ago)" in text
+    assert "web: 0/0 ready (3 declared), 1 stopped" in text

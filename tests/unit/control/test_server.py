@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-from collections.abc import Callable
+import os
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
 
 from autohealer.control import socket_path
-from autohealer.control.client import NoAnswer, detach, fetch_status, parse_status, reload, stop
-from autohealer.control.records import ReloadRecord, StatusRecord
-from autohealer.control.server import Commands, ControlServer
+from autohealer.control.client import (
+    NoAnswer,
+    NotDone,
+    detach,
+    fetch_status,
+    operate,
+    parse_status,
+    reload,
+    stop,
+)
+from autohealer.control.records import ChangeRecord, ReloadRecord, StatusRecord
+from autohealer.control.requests import Asked, Commands, Refused, Scale
+from autohealer.control.server import ControlServer
+from autohealer.statedir.files import name_of_user
 from tests.support.daemon import exists
 from tests.support.statuses import STATUS as EMPTY
 
@@ -46,7 +59,12 @@ def nobody_asks() -> None:
     raise AssertionError("nobody asked for an end")
 
 
-NO_COMMANDS = Commands(nobody_asks, nobody_asks, refuse)
+async def change_nothing(_group: str, _asked: Asked) -> ChangeRecord:
+    """The answer to a change that must not come."""
+    raise AssertionError("nobody asked for a change")
+
+
+NO_COMMANDS = Commands(nobody_asks, nobody_asks, refuse, change_nothing)
 
 
 def server_at(folder: Path, commands: Commands = NO_COMMANDS) -> ControlServer:
@@ -129,10 +147,11 @@ def test_who_ends_a_daemon_waits_for_its_process_to_end(
         def end_it() -> None:
             asyncio.get_running_loop().call_later(LINGERS_S, stand_in.kill)
 
-        asked = end_it if asked_for == "detach" else nobody_asks
-        server = server_at(
-            tmp_path, Commands(asked, end_it if asked_for == "stop" else nobody_asks, refuse)
-        )
+        commands = {
+            "detach": replace(NO_COMMANDS, detach=end_it),
+            "stop": replace(NO_COMMANDS, stop=end_it),
+        }
+        server = server_at(tmp_path, commands[asked_for])
         await server.listen()
         try:
             await asyncio.to_thread(end, tmp_path, stand_in.pid)
@@ -177,7 +196,7 @@ def test_what_a_reload_comes_to_is_told(
         return record
 
     async def ask() -> ReloadRecord:
-        server = server_at(tmp_path, Commands(nobody_asks, nobody_asks, reload_))
+        server = server_at(tmp_path, replace(NO_COMMANDS, reload=reload_))
         await server.listen()
         try:
             return await asyncio.to_thread(partial(reload, tmp_path, dry_run=dry_run))
@@ -186,3 +205,62 @@ def test_what_a_reload_comes_to_is_told(
 
     assert asyncio.run(ask()) == record
     assert asked == [dry_run]
+
+
+def asked_to_operate(
+    folder: Path, operate_: Callable[[str, Asked], Awaitable[ChangeRecord]], body: object
+) -> ChangeRecord:
+    """What a client is told that has the group `web` changed."""
+
+    async def ask() -> ChangeRecord:
+        server = server_at(folder, replace(NO_COMMANDS, operate=operate_))
+        await server.listen()
+        try:
+            return await asyncio.to_thread(
+                operate, folder, "PATCH", "/v1/groups/web", {"replicas": body}, 7
+            )
+        finally:
+            await server.stop()
+
+    return asyncio.run(ask())
+
+
+def test_a_change_arrives_with_who_asks(tmp_path: Path) -> None:
+    """Nobody would know who scaled a group at three in the morning."""
+    heard: list[tuple[str, Asked]] = []
+
+    async def operate_(group: str, asked: Asked) -> ChangeRecord:
+        heard.append((group, asked))
+        return ChangeRecord(group, 8, "done", "but")
+
+    assert asked_to_operate(tmp_path, operate_, 5) == ChangeRecord("web", 8, "done", "but")
+    me = name_of_user(os.geteuid())
+    assert heard == [("web", Asked(Scale(5), me, 7))]
+
+
+@pytest.mark.parametrize(
+    ("status", "is_stale"),
+    [
+        (HTTPStatus.PRECONDITION_FAILED, True),
+        (HTTPStatus.CONFLICT, False),
+        (HTTPStatus.NOT_FOUND, False),
+        (HTTPStatus.UNPROCESSABLE_ENTITY, False),
+    ],
+)
+def test_a_refusal_arrives_in_its_own_words(
+    tmp_path: Path, status: HTTPStatus, is_stale: bool
+) -> None:
+    """An operator would read a number in place of the reason."""
+
+    async def operate_(_group: str, _asked: Asked) -> ChangeRecord:
+        raise Refused(status, "group 'web' is full")
+
+    with pytest.raises(NotDone, match="group 'web' is full") as told:
+        asked_to_operate(tmp_path, operate_, 5)
+    assert told.value.is_stale is is_stale
+
+
+def test_a_body_beyond_all_measure_is_not_read(tmp_path: Path) -> None:
+    """Whoever may ask could fill the daemon's memory by mistake."""
+    with pytest.raises(NotDone, match="more than 262144 bytes are not read"):
+        asked_to_operate(tmp_path, change_nothing, "9" * 300_000)

@@ -15,6 +15,7 @@ from autohealer.core.children import Bond, Child, Sight
 from autohealer.core.evolve import evolve
 from autohealer.core.health import Check, Verdict
 from autohealer.core.model import Budget, Ending, Exit, Incarnation, Store, View
+from autohealer.core.overrides import Overrides
 from autohealer.core.policy import Policy
 from autohealer.core.reconcile import reconcile
 from autohealer.core.strangers import Standing
@@ -29,6 +30,8 @@ CHILD = Child("worker_7", 7, 1)
 ONE_OF_EACH: dict[type, tuple[events.Event, str | None]] = {
     events.Ticked: (events.Ticked(1.0), None),
     events.ReplicasSet: (events.ReplicasSet(4), None),
+    events.OverridesSet: (events.OverridesSet(Overrides(all_stopped=True)), None),
+    events.RetryAsked: (events.RetryAsked(frozenset({0})), None),
     events.SpecSet: (events.SpecSet("another", Policy()), None),
     events.StopRequested: (events.StopRequested(), "stopping"),
     events.DetachRequested: (events.DetachRequested(), None),
