@@ -18,6 +18,7 @@ from autohealer.assembly.errors import PlatformError
 from autohealer.assembly.groups import Groups
 from autohealer.assembly.shared import Shared
 from autohealer.assembly.unforeseen import Unforeseen
+from autohealer.control.looks import Looks
 from autohealer.control.records import ReloadRecord
 from autohealer.control.server import Commands
 from autohealer.coordination.connections import Connections
@@ -61,6 +62,7 @@ def shared(folder: Path) -> Shared:
         unforeseen,
         None,
         Scales(unforeseen.start),
+        Looks(unforeseen.start),
         Commands(lambda: None, lambda: None, reloads),
     )
 
