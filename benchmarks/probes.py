@@ -4,7 +4,8 @@ Run `python -m benchmarks.probes [--workers 1000] [--period 10] [--seconds 20] [
 
 Theory of operation. The production's rounds ask as many workers as told, each at its own period, in this process; what
 they ask is one server in a process of its own, which answers at once, so that the time this process spends on a
-processor is the price of asking alone. Of `exec` the commands' own time is not counted: it is theirs.
+processor is the price of asking alone. Of `exec` the commands' own time is theirs, and told apart, as is the floor:
+what it costs to launch as many commands and wait for each, and nothing else.
 
 Limits: workers share one server, so nothing is said of what an answer costs them.
 """
@@ -16,6 +17,7 @@ import asyncio
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -48,6 +50,8 @@ from benchmarks.lab import say
 KINDS = ("http", "tcp", "exec")
 SETTLE_S = 3.0
 """By then everybody was asked once."""
+
+FLOOR_COMMANDS = 500
 
 SERVER = """
 import asyncio, sys
@@ -94,6 +98,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     shares: dict[str, float] = {}
+    with_commands: dict[str, float] = {}
     with _server() as port, tempfile.TemporaryDirectory() as folder:
         targets: dict[str, ProbeTarget] = {
             "http": HttpTarget(f"http://127.0.0.1:{port}/healthz"),
@@ -102,14 +107,45 @@ def main() -> int:
         }
         for kind in options.kind:
             spec = ProbeSpec(targets[kind], period_s=options.period, timeout_s=5.0)
+            theirs = _childrens_s()
             shares[kind] = asyncio.run(_share(spec, options.workers, options.seconds, folder))
+            if kind == "exec":
+                took = SETTLE_S + options.period + options.seconds
+                with_commands["the commands themselves"] = (_childrens_s() - theirs) / took
+                with_commands["launching and waiting alone"] = _floor(
+                    options.workers / options.period
+                )
     if options.json:
-        say(json.dumps({"workers": options.workers, "period_s": options.period, "cores": shares}))
+        say(
+            json.dumps(
+                {
+                    "workers": options.workers,
+                    "period_s": options.period,
+                    "cores": shares | with_commands,
+                }
+            )
+        )
     else:
         say(f"{options.workers} workers, each asked every {options.period:g} s:")
         for kind, share in shares.items():
             say(f"  {kind:<5} {100 * share:5.1f} % of a core")
+        for what, share in with_commands.items():
+            say(f"  exec, {what}: {100 * share:.1f} % of a core")
     return 0
+
+
+def _childrens_s() -> float:
+    """Processor time of children that were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _floor(per_s: float) -> float:
+    """How much of a core it takes to launch so many commands a second and wait for them, one after another."""
+    used = time.process_time()
+    for _ in range(FLOOR_COMMANDS):
+        os.waitpid(os.posix_spawn("/bin/true", ("/bin/true",), os.environ), 0)
+    return (time.process_time() - used) / FLOOR_COMMANDS * per_s
 
 
 async def _share(spec: ProbeSpec, workers: int, seconds: float, folder: str) -> float:

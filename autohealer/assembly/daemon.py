@@ -25,6 +25,7 @@ from autohealer.assembly.shared import Shared
 from autohealer.assembly.signals import Reactions, brace, listen
 from autohealer.assembly.unforeseen import Unforeseen
 from autohealer.assembly.zookeeper import Choice, EmbeddedServers, choose
+from autohealer.control.looks import Looks
 from autohealer.control.requests import Commands
 from autohealer.coordination.connections import Connections
 from autohealer.coordination.granted import Granted
@@ -118,8 +119,7 @@ async def _keep(
     async with AsyncExitStack() as undo:
         holds = _prepare_state(settings, logger, undo)
         secret = holds[0].secret
-        choice = await choose(settings, secret)
-        _tell_choices(settings, choice, logger)
+        choice = await _chosen(settings, secret, logger)
         reaper = _reaper(undo)
         session, neighbours, registry = _store(choice, settings, logger)
         granted = Granted(session, lambda asked_s: _session(choice, settings, asked_s))
@@ -138,6 +138,7 @@ async def _keep(
             unforeseen,
             choice.user,
             Scales(unforeseen.start),
+            Looks(unforeseen.start),
             _commands(lambda: (groups, reloading), logger),
         )
         groups = Groups(shared)
@@ -178,8 +179,9 @@ def _reaper(undo: AsyncExitStack) -> Reaper:
     return reaper
 
 
-def _tell_choices(settings: DaemonSettings, choice: Choice, logger: FilteringBoundLogger) -> None:
-    """Which ZooKeeper, and for each group where it was not said: a Python, and who registers its workers."""
+async def _chosen(settings: DaemonSettings, secret: bytes, logger: FilteringBoundLogger) -> Choice:
+    """Which ZooKeeper; told, and for each group where it was not said: a Python, and who registers its workers."""
+    choice = await choose(settings, secret)
     logger.info("zookeeper_chosen", address=choice.connection, why=choice.why)
     for group in settings.groups:
         launch = group.launch
@@ -191,6 +193,7 @@ def _tell_choices(settings: DaemonSettings, choice: Choice, logger: FilteringBou
         if group.registrar_why:
             who = launch.registrar.value
             tell.info("registrar_chosen", register=who, why=group.registrar_why)
+    return choice
 
 
 def _commands(

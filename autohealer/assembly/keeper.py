@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
+from functools import partial
 
 from autohealer.assembly.agency import FLUSH_S
 from autohealer.assembly.answer import answer
@@ -397,7 +398,8 @@ class Keeper:
             self._shared.commands,
             lambda why: self._shared.logger.warning("control_socket_trouble", why=why),
         )
-        await server.serve(self._is_folder_ours)
+        undisturbed = partial(self._shared.looks.until_disturbed, self._hold.is_whole)
+        await server.serve(self._is_folder_ours, undisturbed)
 
     async def _is_folder_ours(self) -> bool:
         """Look after the group's folder; false while another daemon has it, or nobody can."""

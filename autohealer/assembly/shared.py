@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from structlog.typing import FilteringBoundLogger
 
 from autohealer.assembly.unforeseen import Unforeseen
+from autohealer.control.looks import Looks
 from autohealer.control.requests import Commands
 from autohealer.coordination.connections import Connections
 from autohealer.coordination.granted import Granted
@@ -42,4 +43,5 @@ class Shared:
     unforeseen: Unforeseen
     user: int | None
     scales: Scales
+    looks: Looks
     commands: Commands

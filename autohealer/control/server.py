@@ -20,14 +20,12 @@ from autohealer.control import socket_path
 from autohealer.control.answering import Answering
 from autohealer.control.complaints import Complaints
 from autohealer.control.door import REQUEST_S, Door
+from autohealer.control.looks import LOOK_S, IsWhole
 from autohealer.control.records import StatusRecord
 from autohealer.control.requests import Commands
 
 if TYPE_CHECKING:
     from aiohttp import web
-
-LOOK_S = 1.0
-"""Between two looks at whether the socket and the group's folder are still there."""
 
 HEADER_BYTES = 4096
 """The longest line of a request that is read."""
@@ -56,18 +54,28 @@ class ControlServer:
         self._answering: Answering | None = None
         self._listening: socket_path.Listening | None = None
 
-    async def serve(self, is_ours: Callable[[], Awaitable[bool]]) -> None:
-        """Answer until cancelled; `is_ours` is asked before the socket is made, first or again."""
+    async def serve(
+        self,
+        is_ours: Callable[[], Awaitable[bool]],
+        until_disturbed: Callable[[IsWhole], Awaitable[None]],
+    ) -> None:
+        """Answer until cancelled.
+
+        `is_ours` is asked before the socket is made, first or again; `until_disturbed` is waited for once it is made,
+        and told how to see that it is still there.
+        """
         try:
             while True:
-                if await is_ours():
-                    await self.listen()
-                await asyncio.sleep(LOOK_S)
+                listening = await self.listen() if await is_ours() else None
+                if listening is None:
+                    await asyncio.sleep(LOOK_S)
+                else:
+                    await until_disturbed(listening.is_reachable)
         finally:
             await self.stop()
 
-    async def listen(self) -> None:
-        """Listen, where this is not done yet or the socket was removed."""
+    async def listen(self) -> socket_path.Listening | None:
+        """Listen, where this is not done yet or the socket was removed; None where that cannot be had now."""
         try:
             if self._door is None:
                 self._door = await self._make_door()
@@ -77,6 +85,8 @@ class ControlServer:
         except (OSError, RuntimeError) as error:
             # No room, no descriptor, no thread: healing matters more than being asked about it, and that may pass.
             self._complain("the control socket cannot be made", str(error))
+            return None
+        return self._listening
 
     async def stop(self) -> None:
         """Stop listening, end all connections and remove the socket."""

@@ -5,6 +5,9 @@ worker, a session of its own, and a pipe for what it writes, of which the end is
 with it. Where it is given up, all it started is killed: its group while its leader is not reaped, and then whoever
 carries its mark, looked for on a thread.
 
+Most commands end within a millisecond. They are launched many at once and told of together, by when most have ended:
+those are collected as they are, and only of one that still runs are its end and its words waited for.
+
 Must never know: what the command is for. Limits: what cleared its environment and left the group is not found; a daemon
 that is killed leaves the command running.
 """
@@ -32,6 +35,9 @@ READ_BYTES = 65536
 OUTPUT_BYTES_MAX = 1 << 20
 """Who writes more finds nobody to read it."""
 
+TOGETHER_S = 0.01
+"""How long a command that has been launched waits for others to be told of with it."""
+
 HUNTS_MAX = 5
 
 
@@ -51,7 +57,7 @@ class Beside:
         self._launcher = launcher
         self._reaper = reaper
         self._loop = asyncio.get_running_loop()
-        self._launching = Launching(self._loop)
+        self._launching = Launching(self._loop, together_s=TOGETHER_S)
 
     async def run(self, name: Incarnation, argv: Sequence[str]) -> Done:
         """Until it ends; cancelled, it is killed with all that it started. Raises `OSError` where it cannot be run."""
@@ -60,7 +66,7 @@ class Beside:
         os.set_blocking(told, True)
         words = _Words(self._loop, heard)
         try:
-            running = _Running(self._reaper, self._loop, mark)
+            running = _Running(self._reaper, self._loop, mark, words.listen)
             launch = partial(self._launcher().launch_beside, name, argv, told, mark)
             running.begin(self._launching, launch, told)
             exit_ = await running.wait()
@@ -77,10 +83,17 @@ class Beside:
 class _Running:
     """One command, from its order to its end."""
 
-    def __init__(self, reaper: Reaper, loop: asyncio.AbstractEventLoop, mark: str) -> None:
+    def __init__(
+        self,
+        reaper: Reaper,
+        loop: asyncio.AbstractEventLoop,
+        mark: str,
+        listen: Callable[[], None],
+    ) -> None:
         self._reaper = reaper
         self._loop = loop
         self._mark = mark
+        self._listen = listen
         self._given_up = False
         self._order: Order | None = None
         self._output = -1
@@ -95,7 +108,7 @@ class _Running:
     async def wait(self) -> Exit:
         """Raises `OSError`."""
         try:
-            end = await asyncio.shield(self._end)
+            end = await self._end
         except asyncio.CancelledError:
             self._give_up()
             raise
@@ -120,7 +133,7 @@ class _Running:
         try:
             if isinstance(outcome, OSError):
                 raise outcome
-            self._watched = self._reaper.watch(outcome, self._ended)
+            self._await_end(outcome)
         except OSError as error:
             if isinstance(outcome, int):
                 signal_group(outcome, signal.SIGKILL)  # it is collected as a stray
@@ -129,8 +142,16 @@ class _Running:
         if self._given_up and self._watched is not None:
             self._give_up()
 
+    def _await_end(self, pid: int) -> None:
+        if self._reaper.has_ended(pid):
+            signal_group(pid, signal.SIGKILL)  # the unreaped leader still pins the group
+            self._tell(self._reaper.reap_expected(pid))
+        else:
+            self._watched = self._reaper.watch(pid, self._ended)
+            self._listen()
+
     def _ended(self, watched: Watched) -> None:
-        signal_group(watched.pid, signal.SIGKILL)  # the unreaped leader still pins the group
+        signal_group(watched.pid, signal.SIGKILL)  # as above
         self._watched = None
         self._tell(self._reaper.reap(watched))
 
@@ -147,7 +168,13 @@ class _Words:
         self._heard: int | None = heard
         self._kept = b""
         self._count = 0
-        loop.add_reader(heard, self._read)
+        self._listens = False
+
+    def listen(self) -> None:
+        """Make room in the pipe for a command that still runs, if somebody waits for it."""
+        if self._heard is not None:
+            self._listens = True
+            self._loop.add_reader(self._heard, self._read)
 
     def read_rest(self) -> None:
         """What is in the pipe when its writer has ended."""
@@ -161,7 +188,8 @@ class _Words:
 
     def close(self) -> None:
         if self._heard is not None:
-            self._loop.remove_reader(self._heard)
+            if self._listens:
+                self._loop.remove_reader(self._heard)
             os.close(self._heard)
             self._heard = None
 

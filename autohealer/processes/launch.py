@@ -31,7 +31,7 @@ from autohealer.processes.allowance import before_it_begins, held_back, knowing_
 from autohealer.processes.guise import Account, account_of, guise
 from autohealer.processes.identity import ENV_LAUNCHED, ticks_now, token_of
 from autohealer.processes.output import Output
-from autohealer.processes.spawn import spawn_detached
+from autohealer.processes.spawn import in_bytes, spawn_detached
 
 _DAEMONS_OWN = (
     "NOTIFY_SOCKET",
@@ -78,6 +78,8 @@ class Launcher:
         }
         self.also_told: Callable[[Incarnation], Mapping[str, str]] = lambda _name: {}
         """On the launching thread: what else a worker finds in its environment. May raise `OSError`."""
+        self._also_beside: list[bytes] | None = None
+        """What a command beside a worker finds in its environment whichever worker it is."""
         self._group = group
         self._secret = secret
         self._output = output
@@ -87,7 +89,8 @@ class Launcher:
         spec = self._spec
         values = self.values_for(name)
         argv = [filled(word, values) for word in spec.argv]
-        environment = self._environment_for(name, values) | dict(self.also_told(name))
+        own = self._own_of(name, values)
+        environment = self._environment | own | dict(self.also_told(name))
         output = self._output.open(name.slot)
         if spec.watchdog_s is not None:
             argv = knowing_its_pid(argv)
@@ -105,11 +108,15 @@ class Launcher:
 
     def launch_beside(self, name: Incarnation, argv: Sequence[str], output: int, mark: str) -> int:
         """On a thread: exec a command as an incarnation is, and as nothing of it; its pid. Raises `OSError`."""
-        environment = self._environment_for(name, self.values_for(name))
-        own = {key: value for key, value in environment.items() if key not in _ITS_OWN}
+        own = self._own_of(name, self.values_for(name))
+        told = {key: value for key, value in own.items() if key not in _ITS_OWN}
+        if self._also_beside is None:
+            rest = self._environment.keys() - own.keys() - set(_ITS_OWN)
+            self._also_beside = in_bytes({key: self._environment[key] for key in rest})
         with guise(self._account, self._spec.umask):
             taken = os.dup(output)
-            return spawn_detached(argv, own | {ENV_PROBE: mark}, taken, self._spec.directory)
+            told[ENV_PROBE] = mark
+            return spawn_detached(argv, told, taken, self._spec.directory, self._also_beside)
 
     def _allow(self, pid: int) -> None:
         spec = self._spec
@@ -133,15 +140,15 @@ class Launcher:
             "generation": str(name.generation),
         }
 
-    def _environment_for(self, name: Incarnation, values: Mapping[str, str]) -> dict[str, str]:
+    def _own_of(self, name: Incarnation, values: Mapping[str, str]) -> dict[str, str]:
+        """What an incarnation finds in its environment beside what all of them do; the names are the same for all."""
         path = ZnodeName(self._group, name.slot, name.generation).path
         registrar = self._spec.registrar
         told = (
             {ENV_ZNODE: path} if registrar is Registrar.SELF else {ENV_REGISTRAR: registrar.value}
         )
         return (
-            self._environment
-            | ({"PORT": values["port"]} if "port" in values else {})
+            ({"PORT": values["port"]} if "port" in values else {})
             | {key: filled(value, values) for key, value in self._spec.environment}
             | self._of_daemon
             | {

@@ -2,7 +2,8 @@
 
 Theory of operation. An exec takes half a millisecond on an idle machine and tens of them beside busy workers. The
 caller gets an `Order` and goes on; what comes of it is told on the event loop's thread. An order that nobody began
-yet can be withdrawn; whoever takes it first, the thread or who withdraws it, decides.
+yet can be withdrawn; whoever takes it first, the thread or who withdraws it, decides. Each hop from thread to thread
+costs as much as a launch. Who launches many little things has them go over and come back together.
 
 Must never know: what is launched, and what for.
 """
@@ -11,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 
 Launch = Callable[[], int]
@@ -46,9 +48,13 @@ class Order:
 class Launching:
     """The thread and its orders; used from the event loop's thread. The thread starts with the first order."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, together_s: float = 0.0) -> None:
+        """`together_s` is 0 for who is in a hurry. Else what is ordered in one turn of the event loop is handed over
+        together, and what is launched within so many seconds is told of together."""
         self._loop = loop
-        self._orders: SimpleQueue[Order | None] = SimpleQueue()
+        self._together_s = together_s
+        self._gathered: list[Order] = []
+        self._orders: SimpleQueue[Sequence[Order] | None] = SimpleQueue()
         self._done: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -64,13 +70,19 @@ class Launching:
             order.withdraw()
             self._loop.call_soon(tell, OSError(0, str(error)))
             return order
-        self._orders.put(order)
+        if not self._together_s:
+            self._orders.put((order,))
+            return order
+        self._gathered.append(order)
+        if len(self._gathered) == 1:
+            self._loop.call_soon(self._hand_over)
         return order
 
     def close(self, within_s: float) -> None:
         """Carry out what was begun, and tell of it, as far as the time goes; what waits should be withdrawn before."""
         if self._thread is None:
             return
+        self._hand_over()
         self._orders.put(None)
         self._thread.join(within_s)
         self._thread = None
@@ -82,11 +94,26 @@ class Launching:
             thread.start()
             self._thread = thread
 
+    def _hand_over(self) -> None:
+        if self._gathered:
+            self._orders.put(self._gathered)
+            self._gathered = []
+
     def _run(self) -> None:
-        while (order := self._orders.get()) is not None:
-            if (told := order.carry_out()) is not None:
-                self._done.put(told)
-                self._loop.call_soon_threadsafe(self._tell_all)
+        while (orders := self._orders.get()) is not None:
+            began = time.monotonic()
+            for order in orders:
+                if (told := order.carry_out()) is not None:
+                    self._done.put(told)
+                if time.monotonic() - began > self._together_s:
+                    began = self._have_told()
+            self._have_told()
+
+    def _have_told(self) -> float:
+        """When that was."""
+        if not self._done.empty():
+            self._loop.call_soon_threadsafe(self._tell_all)
+        return time.monotonic()
 
     def _tell_all(self) -> None:
         while not self._done.empty():

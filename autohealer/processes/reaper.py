@@ -90,20 +90,21 @@ class Reaper:
 
     def reap(self, watched: Watched) -> Exit:
         """Collect an ended process's status and let go of it; `Exit()` when it was not our child."""
-        try:
-            status = os.waitid(os.P_PIDFD, watched.pidfd, os.WEXITED | os.WNOHANG)
-        except ChildProcessError:
-            status = None
+        exit_ = _collected(os.P_PIDFD, watched.pidfd)
         self._release(watched)
-        if status is None:
-            return Exit()
-        if status.si_code == os.CLD_EXITED:
-            return Exit(code=status.si_status)
-        return Exit(signal=status.si_status)
+        return exit_
+
+    def reap_expected(self, pid: int) -> Exit:
+        """Collect the status of an ended child that is not watched, while it is still expected."""
+        return _collected(os.P_PID, pid)
 
     def forget(self, watched: Watched) -> None:
         """Stop watching a process that lives."""
         self._release(watched)
+
+    def has_ended(self, pid: int) -> bool:
+        """Whether a child that is still expected has ended already; it is not reaped by that."""
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def expect_child(self) -> None:
         """A child is being launched elsewhere: until it is known, none that is unknown is collected."""
@@ -170,3 +171,16 @@ class Reaper:
             del self._holds[watched.pid]
         self._loop.remove_reader(watched.pidfd)
         os.close(watched.pidfd)
+
+
+def _collected(kind: int, number: int) -> Exit:
+    """How a process ended that is reaped by this; `Exit()` when it was not our child."""
+    try:
+        status = os.waitid(kind, number, os.WEXITED | os.WNOHANG)
+    except ChildProcessError:
+        return Exit()
+    if status is None:
+        return Exit()
+    if status.si_code == os.CLD_EXITED:
+        return Exit(code=status.si_status)
+    return Exit(signal=status.si_status)

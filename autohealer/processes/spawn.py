@@ -15,7 +15,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 _ALL_SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _OPAQUE_BYTES = 512
@@ -26,11 +26,16 @@ _libc = ctypes.CDLL(None)
 
 
 def spawn_detached(
-    argv: Sequence[str], environment: Mapping[str, str], output: int, directory: str = ""
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    output: int,
+    directory: str = "",
+    also: Iterable[bytes] = (),
 ) -> int:
     """Launch `argv` in a directory with its output going to the descriptor `output`, which is closed here; its pid.
 
-    Holds up the calling thread alone. `directory` is an absolute path; "" is where the daemon is.
+    Holds up the calling thread alone. `also` are more variables, as `in_bytes` has them. `directory` is an absolute
+    path; "" is where the daemon is.
 
     Raises:
         OSError: it could not be exec'd, or the system is out of something.
@@ -49,14 +54,13 @@ def spawn_detached(
             _check(add_chdir(actions, os.fsencode(directory)))
         for target in (1, 2):
             _check(_libc.posix_spawn_file_actions_adddup2(actions, output, target))
-        variables = [f"{name}={value}" for name, value in environment.items()]
         error = _libc.posix_spawn(
             ctypes.byref(pid),
             os.fsencode(argv[0]),
             actions,
             _ATTRIBUTES,
-            _strings(argv),
-            _strings(variables),
+            _strings(map(os.fsencode, argv)),
+            _strings((*also, *in_bytes(environment))),
         )
         if error:
             raise OSError(error, os.strerror(error), _missing(argv[0], directory))
@@ -71,9 +75,15 @@ def _missing(program: str, directory: str) -> str:
     return directory if directory and not os.access(directory, os.X_OK) else program
 
 
-def _strings(words: Sequence[str]) -> ctypes.Array[ctypes.c_char_p]:
+def in_bytes(environment: Mapping[str, str]) -> list[bytes]:
+    """Variables as an exec takes them, for who does not want to make them each time."""
+    return [os.fsencode(f"{name}={value}") for name, value in environment.items()]
+
+
+def _strings(words: Iterable[bytes]) -> ctypes.Array[ctypes.c_char_p]:
     """A C array of strings, ended by NULL."""
-    return (ctypes.c_char_p * (len(words) + 1))(*map(os.fsencode, words), None)
+    ended = (*words, None)
+    return (ctypes.c_char_p * len(ended))(*ended)
 
 
 def _check(error: int) -> None:

@@ -60,10 +60,15 @@ class Hold:
             self._release_name()
             raise
 
+    def is_whole(self) -> bool:
+        """Whether nothing was removed. Raises `OSError` when that cannot be told."""
+        kept = (self.folder / "output", self._base / SECRET_NAME)
+        return is_same_file(self._lock, self.folder / LOCK_NAME) and all(map(os.path.lexists, kept))
+
     def look(self) -> Sight:
         """Whether the folder is still ours; what was removed is made again."""
         try:
-            if self._is_whole():
+            if self.is_whole():
                 return self._seen(is_ours=True, sentence=None)
             self._make_again()
             knows_workers = load_secret(self._base / SECRET_NAME) == self.secret
@@ -100,10 +105,6 @@ class Hold:
         is_new = sentence is not None and sentence != self._said
         self._said = sentence
         return Sight(is_ours, sentence if is_new else None)
-
-    def _is_whole(self) -> bool:
-        kept = (self.folder / "output", self._base / SECRET_NAME)
-        return is_same_file(self._lock, self.folder / LOCK_NAME) and all(map(os.path.lexists, kept))
 
     def _make_again(self) -> None:
         prepare(self._base, self._group)

@@ -210,6 +210,8 @@ async def by_command(running: Beside, script: str, timeout_s: float = TIMEOUT_S)
         ),
         ("kill -9 $$", "/bin/sh was ended by signal 9"),
         ("yes | head -c 500000; exit 0", ""),
+        ("yes | head -c 500000; echo last; exit 5", "/bin/sh exited with code 5: last"),
+        ("sleep 0.3; echo late; exit 6", "/bin/sh exited with code 6: late"),
         ('test "$COLOUR-$AUTOHEALER_SLOT" = green-3 && test -z "$AUTOHEALER_TOKEN"', ""),
         ('test "$PWD" = /tmp', ""),
     ],
@@ -219,6 +221,16 @@ async def test_a_command_is_run_as_the_worker_is(tmp_path: Path, script: str, wh
     async with beside(tmp_path, directory="/tmp") as running:
         answer = await by_command(running, script)
     assert (answer.is_well, answer.why) == (not why, why)
+
+
+async def test_many_commands_at_once_are_told_apart(tmp_path: Path) -> None:
+    """A worker would be ended for what another one's health command said."""
+    scripts = [f"echo {number}; exit {number}" for number in range(40)]
+    async with beside(tmp_path) as running:
+        done = await asyncio.gather(
+            *(running.run(NAME, ("/bin/sh", "-c", script)) for script in scripts)
+        )
+    assert [(it.exit.code, it.last_line) for it in done] == [(n, str(n)) for n in range(40)]
 
 
 async def test_a_command_that_is_missing_is_told(tmp_path: Path) -> None:

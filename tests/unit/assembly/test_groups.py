@@ -18,6 +18,7 @@ from autohealer.assembly.errors import PlatformError
 from autohealer.assembly.groups import Groups
 from autohealer.assembly.shared import Shared
 from autohealer.assembly.unforeseen import Unforeseen
+from autohealer.control.looks import Looks
 from autohealer.control.records import ChangeRecord, ReloadRecord
 from autohealer.control.requests import Asked, Commands
 from autohealer.coordination.connections import Connections
@@ -64,6 +65,7 @@ def shared(folder: Path) -> Shared:
         unforeseen,
         None,
         Scales(unforeseen.start),
+        Looks(unforeseen.start),
         Commands(lambda: None, lambda: None, reloads, changes),
     )
 

@@ -14,6 +14,7 @@ import pytest
 
 from autohealer.control import complaints, door, socket_path
 from autohealer.control.client import fetch_status, parse_status
+from autohealer.control.looks import Looks
 from autohealer.control.server import ControlServer
 from tests.support.eventually import eventually_async
 from tests.unit.control.test_server import NO_COMMANDS, STATUS, answer
@@ -29,7 +30,8 @@ async def serving(folder: Path, said: list[str]) -> AsyncIterator[ControlServer]
         return True
 
     server = ControlServer(folder, answer, NO_COMMANDS, said.append)
-    task = asyncio.ensure_future(server.serve(ours))
+    looks = Looks(asyncio.ensure_future, look_s=0.1)
+    task = asyncio.ensure_future(server.serve(ours, looks.until_disturbed))
     await eventually_async((folder / socket_path.SOCKET_NAME).exists, within_s=WITHIN_S)
     try:
         yield server
@@ -270,9 +272,12 @@ def test_another_daemons_socket_is_left_alone(tmp_path: Path) -> None:
         looks += 1
         return looks == 1
 
+    async def at_once(_is_reachable: object) -> None:
+        pass
+
     async def scene() -> None:
         server = ControlServer(tmp_path, answer, NO_COMMANDS, print)
-        task = asyncio.ensure_future(server.serve(not_ours_any_more))
+        task = asyncio.ensure_future(server.serve(not_ours_any_more, at_once))
         await eventually_async(path.exists, within_s=WITHIN_S)
         theirs = socket_path.listen(tmp_path)
         await eventually_async(lambda: looks >= 3, within_s=WITHIN_S)

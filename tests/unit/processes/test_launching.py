@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -35,6 +36,61 @@ def test_the_loop_goes_on_while_a_launch_takes_its_time() -> None:
         return seen
 
     assert asyncio.run(story()) == ["the loop went on", "told 7 in MainThread"]
+
+
+def test_what_is_ordered_together_is_told_of_together() -> None:
+    """Each of a thousand health commands would wake the daemon up for itself, at twice the price."""
+
+    async def story() -> list[str]:
+        loop = asyncio.get_running_loop()
+        launching, seen = Launching(loop, together_s=WITHIN_S), list[str]()
+        all_told = asyncio.Event()
+
+        def launch(number: int) -> int:
+            seen.append(f"launched {number}")
+            return number
+
+        def tell(outcome: Outcome) -> None:
+            seen.append(f"told {outcome}")
+            if outcome == 2:
+                all_told.set()
+
+        for number in range(3):
+            launching.order(lambda number=number: launch(number), tell)  # type: ignore[misc]
+        seen.append("ordered")
+        await all_told.wait()
+        launching.close(WITHIN_S)
+        return seen
+
+    launched, told = [[f"{verb} {number}" for number in range(3)] for verb in ("launched", "told")]
+    assert asyncio.run(story()) == ["ordered", *launched, *told]
+
+
+def test_those_launched_together_are_told_of_while_others_take_long() -> None:
+    """A health command that has ended would count as one that hangs, for the sake of another."""
+
+    async def story() -> list[Outcome]:
+        launching, told = Launching(asyncio.get_running_loop(), together_s=0.001), list[Outcome]()
+        may_end, first_told = threading.Event(), asyncio.Event()
+
+        def tell(outcome: Outcome) -> None:
+            told.append(outcome)
+            first_told.set()
+
+        def slowly(number: int) -> int:
+            deadline = time.monotonic() + 0.002
+            while time.monotonic() < deadline:
+                pass
+            return number
+
+        launching.order(lambda: slowly(1), tell)
+        launching.order(lambda: 2 if may_end.wait(WITHIN_S) else 3, tell)
+        await first_told.wait()
+        may_end.set()
+        launching.close(WITHIN_S)
+        return told
+
+    assert asyncio.run(story()) == [1, 2]
 
 
 def test_orders_are_carried_out_one_after_another_and_told_in_their_order() -> None:
