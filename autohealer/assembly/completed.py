@@ -2,11 +2,11 @@
 
 Theory of operation. A crash, a detachment or an upgrade of the daemon must not run a job twice; who stops everything
 and starts it anew wants it to run again, and so does who starts another revision of it, or the machine. So each slot
-that is done gets a line with boot and revision, a slot that is not wanted any more loses it, and an orderly stop
-removes all.
+that is done gets a line with boot and revision. A slot that is not wanted any more, or that the operator wants to run
+again, loses it, and an orderly stop removes all.
 
 Limits: what ends while no daemon runs was seen by nobody, and is run again. So is what was done in the very moment of a
-crash.
+crash; what was begun again in that moment may be taken for done.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from autohealer.core.actions import Plan
-from autohealer.core.completion import fewest_wanted, newly_done
+from autohealer.core.completion import begun_again, fewest_wanted, newly_done
 from autohealer.core.events import Event, WorkerWasDone
 from autohealer.core.model import Incarnation, Slot, Stop, View
 from autohealer.processes.identity import boot_id
@@ -51,6 +51,8 @@ class Completed:
         for line in lines:
             if (wanted := _wanted_in(line)) is not None:
                 found = {slot: it for slot, it in found.items() if slot < wanted}
+            elif again := _again_in(line):
+                found = {slot: it for slot, it in found.items() if slot not in again}
             elif (it := self._parsed(line)) is not None:
                 found[it.name.slot] = it
         self._noted = set(found)
@@ -66,6 +68,9 @@ class Completed:
         if wanted is not None and any(slot >= wanted for slot in self._noted):
             self._noted = {slot for slot in self._noted if slot < wanted}
             self._scribe.put(json.dumps({"wanted": wanted}))
+        if again := begun_again(facts, view, self._noted):
+            self._noted.difference_update(again)
+            self._scribe.put(json.dumps({"again": again}))
         for slot in newly_done(facts, view):
             self._noted.add(slot.key)
             self._scribe.put(self._line(slot, view.desired.revision))
@@ -109,9 +114,19 @@ class Completed:
 
 def _wanted_in(line: bytes) -> int | None:
     """How many slots were wanted from then on, if a line tells that."""
+    wanted = _told(line, "wanted")
+    return wanted if isinstance(wanted, int) else None
+
+
+def _again_in(line: bytes) -> list[object]:
+    """Which slots were to be filled again from then on, if a line tells that."""
+    again = _told(line, "again")
+    return again if isinstance(again, list) else []
+
+
+def _told(line: bytes, key: str) -> object:
     try:
         fields = json.loads(line)
     except ValueError:
         return None
-    wanted = fields.get("wanted") if isinstance(fields, dict) else None
-    return wanted if isinstance(wanted, int) else None
+    return fields.get(key) if isinstance(fields, dict) else None

@@ -5,7 +5,8 @@ TERM), unless it was us who asked. An end of which nobody knows how is no succes
 frozen or lost its registration, has failed. A launch that came to nothing has not been a life: it is tried again,
 whatever the policy.
 
-What is done is done for as long as its slot is wanted; a later daemon is told of it by `WorkerWasDone`.
+What is done is done for as long as its slot is wanted and nobody asks for it again; a later daemon is told of it by
+`WorkerWasDone`. Who was to be replaced and ends by itself before that has done nothing: another run was asked for.
 
 Must never know: clocks, I/O, what will be decided.
 """
@@ -17,10 +18,17 @@ from dataclasses import replace
 from signal import Signals
 
 from autohealer.core import reasons
-from autohealer.core.events import Event, ReplicasSet, TreeEmptied, WorkerExited
+from autohealer.core.events import (
+    Event,
+    OverridesSet,
+    ReplicasSet,
+    RetryAsked,
+    TreeEmptied,
+    WorkerExited,
+)
 from autohealer.core.model import Exit, Incarnation, Occupant, Phase, Slot, View
 from autohealer.core.policy import Restart
-from autohealer.core.slots import put, slot_for
+from autohealer.core.slots import is_expired, newest_expired, put, slot_for
 
 _ASKED_TO_END = frozenset({Signals.SIGHUP, Signals.SIGINT, Signals.SIGPIPE, Signals.SIGTERM})
 
@@ -36,6 +44,8 @@ def completed(view: View, slot: Slot, empty: Slot, occupant: Occupant, cause: st
         return None
     if occupant.revision not in {"", view.desired.revision}:
         return None  # another program is wanted by now, and has done nothing yet
+    if is_expired(occupant, view):
+        return None
     has_failed = slot.ending is not None or not is_success(occupant.exit)
     if has_failed and view.policy.restart is Restart.ON_FAILURE:
         return None
@@ -59,11 +69,20 @@ def fewest_wanted(facts: Iterable[Event]) -> int | None:
     return min((fact.replicas for fact in facts if isinstance(fact, ReplicasSet)), default=None)
 
 
+def begun_again(facts: Iterable[Event], view: View, noted: Iterable[int]) -> list[int]:
+    """Which of the slots `noted` as done are not any more because the operator wanted so, with these facts."""
+    if not any(isinstance(fact, OverridesSet | RetryAsked) for fact in facts):
+        return []
+    slots = ((key, view.slots.get(key)) for key in noted)
+    return [key for key, slot in slots if slot is not None and slot.phase is not Phase.DONE]
+
+
 def was_done(view: View, name: Incarnation, why: str, *, has_failed: bool) -> None:
-    """What an earlier daemon saw end for good is done here too, unless somebody fills its slot or it is stopped."""
+    """What an earlier daemon saw end for good is done here too, unless another run was asked for or has begun."""
     slot = slot_for(view, name.slot)
     is_taken = slot.occupant is not None or slot.phase is Phase.STOPPED
-    if is_taken or view.policy.restart is Restart.ALWAYS:
+    is_asked = name.generation <= newest_expired(view, name.slot)
+    if is_taken or is_asked or view.policy.restart is Restart.ALWAYS:
         return
     put(
         view,

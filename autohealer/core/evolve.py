@@ -6,14 +6,14 @@ step; what a death means for the next launch is for `restarts` to say, what a li
 are harmless.
 
 What becomes of a slot, by its phase and the fact about what fills it. The letters are the phases', `.` is as it was,
-`-` is given up, `o` is done, `p` is stopped, `x` is an order that the invariants stop. Of several letters it depends
-on how the slot fared before.
+`-` is given up, `o` is done, `p` is stopped, `x` is an order that the invariants stop. Of several letters it depends on
+how the slot fared before.
 
     fact                      vacant  starting ready   unready draining backoff quarantined held    done    stopped
     Ticked                    .       .        .       .       .        .       .           .       .       .
     ReplicasSet               v-      .        .       .       .        b-      q-          .       o-      p-
     OverridesSet:stopped      p       .        .       .       .        p       p           .       p       .
-    OverridesSet:others       .       .        .       .       .        .       .           .       .       v
+    OverridesSet:others       .       .        .       .       .        vb      vq          .       vo      v
     RetryAsked                .       .        .       .       .        v       v           .       v       .
     SpecSet:same              .       .        .       r       .        .       .           .       v       .
     SpecSet:another           .       .        .       r       .        v       v           .       v       .

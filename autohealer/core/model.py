@@ -309,22 +309,22 @@ class View:
     slots changed since the last decision. `waiting` are those whose first launch was deferred and `waiting_again`
     those whose replacement was, `staying` those whose ending was (first come, first served); `replaced_last` says
     that the last launch was one of the second. `launches` are those launched and not registered, `endings` those
-    that were asked to end. `outdated` are the slots whose incarnation runs another revision than is wanted,
-    `oversized` those whose uses more memory than it may; `renewed` is the one that was replaced for either last, and
-    `renewed_at` when. `alarms` is a heap of (deadline, key) with stale entries
-    skipped, `missing` the slots whose registration is expected and was not in the last list, `ailing` those to be
-    ended for their health, `suspects` those missing that are to be ended unless a list asked for since then shows
-    them. `connection` is the change of the session this view knows of, `listed_under` that of the newest list,
-    `listed_at` when that was asked for, `list_failed` why there is none, in words, and since when; `held_looked_at`
-    is when the registrations of what holds slots were looked into last. `leftovers` are registrations of own
-    incarnations that are proven dead, `to_discard` those of them not yet ordered away. `to_register` are those for
-    whom a registration is to be held from now on, `to_withdraw` those for whom not; `registering` are those for
-    whom that was ordered and no list has shown it yet, and when. `retired` keeps the newest generation of slots
-    given up, so that none is used twice when they are wanted again; `own` the newest generations that this daemon
-    launched or adopted, by slot. `claims` are unfamiliar registrations that are being looked into, and since when;
-    `gone` are the newest that ended as nobody's own. `obituaries` are the deaths of this round, for those who tell
-    of them; the next round begins without. `contradictions` are slots that could not be as they were put, in words:
-    faults of the rules.
+    that were asked to end. `serving` are the wanted slots that are ready, `outdated` those whose incarnation runs
+    another revision than is wanted or is to be replaced as asked, `oversized` those whose uses more memory than it
+    may; `renewed` is the one that was replaced for either last, and `renewed_at` when. `alarms` is a heap of
+    (deadline, key) with stale entries skipped, `missing` the slots whose registration is expected and was not in the
+    last list, `ailing` those to be ended for their health, `suspects` those missing that are to be ended unless a
+    list asked for since then shows them. `connection` is the change of the session this view knows of,
+    `listed_under` that of the newest list, `listed_at` when that was asked for, `list_failed` why there is none, in
+    words, and since when; `held_looked_at` is when the registrations of what holds slots were looked into last.
+    `leftovers` are registrations of own incarnations that are proven dead, `to_discard` those of them not yet
+    ordered away. `to_register` are those for whom a registration is to be held from now on, `to_withdraw` those for
+    whom not; `registering` are those for whom that was ordered and no list has shown it yet, and when. `retired`
+    keeps the newest generation of slots given up, so that none is used twice when they are wanted again; `own` the
+    newest generations that this daemon launched or adopted, by slot. `claims` are unfamiliar registrations that are
+    being looked into, and since when; `gone` are the newest that ended as nobody's own. `obituaries` are the deaths
+    of this round, for those who tell of them; the next round begins without. `contradictions` are slots that could
+    not be as they were put, in words: faults of the rules.
     """
 
     policy: Policy
@@ -345,6 +345,7 @@ class View:
     counts: dict[Phase, int] = field(default_factory=lambda: dict.fromkeys(Phase, 0))
     launches: Crowd = field(init=False)
     endings: Crowd = field(init=False)
+    serving: set[int] = field(default_factory=set)
     outdated: set[int] = field(default_factory=set)
     oversized: set[int] = field(default_factory=set)
     renewed: int | None = None
@@ -424,7 +425,7 @@ class View:
         return 0 <= key < self.desired.replicas and self.desired.stop is Stop.NO
 
     def ready_count(self) -> int:
-        """How many wanted slots are ready."""
+        """How many slots are ready, wanted or not asked to end yet."""
         return self.counts[Phase.READY]
 
     def is_done(self) -> bool:

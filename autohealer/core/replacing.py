@@ -1,10 +1,14 @@
-"""Who is replaced although it is well: what runs another revision than is wanted or is too large, one at a time.
+"""Who is replaced although it is well: what is outdated, to be restarted or too large, one at a time.
 
 Theory of operation. One that is outdated is asked to end only while nobody else is missed: all wanted slots are ready,
 the list of registrations is fresh, and what was replaced before has served for `min_ready_s` and is registered. So a
 new program that does not start, or dies at once, halts the replacing by itself, and the others serve on as they
 are. One that cannot serve is replaced before the others, for nobody misses it. Whoever ends by itself meanwhile is
 launched anew in any case, and then it is not outdated any more.
+
+So it is with one that is to be restarted because the operator asked for it, and that counts as outdated here, but for
+this: it runs the program that is wanted, so that a slot in which that keeps failing, or that is held, says nothing
+against it and is not waited for, unless it is the one that was replaced last.
 
 One that uses more memory than it may is replaced in the same way, and before those that are outdated, with one
 difference: it may not stay for ever because a neighbour is quarantined, or its predecessor's successor does not come
@@ -29,7 +33,7 @@ from autohealer.core.intensity import ROUNDING_S, rate_of, resized
 from autohealer.core.model import Ending, Incarnation, Phase, Slot, Stop, View
 from autohealer.core.policy import Policy, Restart
 from autohealer.core.readiness import rules_changed
-from autohealer.core.slots import is_oversized, occupied_by, put
+from autohealer.core.slots import is_oversized, occupied_by, put, runs_another
 
 RENEWALS = frozenset({Ending.OUTDATED, Ending.RESTARTED, Ending.MEMORY})
 """Why one that is well is ended to make room for another one in its slot."""
@@ -108,10 +112,31 @@ def next_replacement(view: View) -> float | None:
 
 
 def _outdated_due(view: View) -> float | None:
-    if not (view.outdated and _is_calm(view) and _is_filled(view, len(_unfit_outdated(view)))):
+    if not (view.outdated and _is_calm(view)):
+        return None
+    if not _is_filled(view, len(_unfit_outdated(view)) + _not_waited_for(view)):
         return None
     served_at = _renewed_serves_at(view)
     return None if served_at is None else max(view.now, served_at)
+
+
+def _not_waited_for(view: View) -> int:
+    """How many wanted slots may be without a worker that serves where nobody is replaced but as the operator asked."""
+    quarantined, held = view.counts[Phase.QUARANTINED], view.counts[Phase.HELD]
+    if not (quarantined or held) or any(_runs_another(view, key) for key in view.outdated):
+        return 0
+    of_last = view.renewed is not None and _is_in(view, view.renewed, Phase.QUARANTINED)
+    resting = sum(_is_in(view, key, Phase.HELD) for key in view.desired.overrides.stopped)
+    return quarantined - of_last + held - resting
+
+
+def _runs_another(view: View, key: int) -> bool:
+    occupant = view.slots[key].occupant
+    return occupant is not None and runs_another(occupant, view)
+
+
+def _is_in(view: View, key: int, phase: Phase) -> bool:
+    return key in view.slots and view.slots[key].phase is phase
 
 
 def _oversized_due(view: View) -> float | None:
@@ -141,7 +166,7 @@ def _too_large_since(slot: Slot) -> float:
 def _successor_awaited_until(view: View) -> float:
     """Until when the next one has to wait for the last one's successor: until that serves, or for a while."""
     slot = None if view.renewed is None else view.slots.get(view.renewed)
-    if slot is None or slot.phase is Phase.DONE:
+    if slot is None or slot.phase is Phase.DONE or not view.wants(slot.key):
         return view.now
     until = view.renewed_at + view.policy.memory_soon_s
     occupant = None if slot.phase is Phase.DRAINING else slot.occupant
@@ -165,8 +190,8 @@ def _is_calm(view: View) -> bool:
 
 
 def _is_filled(view: View, unfit: int) -> bool:
-    """Whether nobody who is wanted is missed but so many who cannot serve, and nobody else is there."""
-    there = view.counts[Phase.READY] + view.counts[Phase.DONE] + unfit
+    """Whether nobody who is wanted is missed but so many who cannot serve, and nobody surplus is there."""
+    there = len(view.serving) + view.counts[Phase.DONE] + unfit
     is_exact = len(view.slots) == view.desired.replicas
     return is_exact and there == view.desired.kept and not view.missing
 
@@ -174,7 +199,7 @@ def _is_filled(view: View, unfit: int) -> bool:
 def _renewed_serves_at(view: View) -> float | None:
     """From when on the last one that replaced an outdated one has served; None before it is registered."""
     slot = None if view.renewed is None else view.slots.get(view.renewed)
-    if slot is None or slot.occupant is None:
+    if slot is None or slot.occupant is None or not view.wants(slot.key):
         return view.now
     if slot.key in view.outdated and (slot.occupant.listed or slot.phase in _NOT_READY):
         return view.now

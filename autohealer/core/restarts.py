@@ -41,6 +41,9 @@ def after_death(view: View, empty: Slot, death: Death) -> Slot:
 
 def after_ending(view: View, empty: Slot, ending: Ending | None, death: Death) -> Slot:
     """At once where we ended it for no fault of its own, unless it outgrows its memory again and again."""
+    if ending is Ending.STOPPED:
+        fresh = replace(empty, failures=0, quick_restarts=0, outgrown=0)
+        return replace(fresh, reason=reasons.STARTED_AGAIN)
     if ending is not Ending.MEMORY:
         return replace(empty, reason=death.cause)
     grew_s = death.occupant.rss_at - death.occupant.since

@@ -53,11 +53,11 @@ def is_to_leave(slot: Slot, view: View) -> bool:
 
 
 def is_outdated(slot: Slot, view: View) -> bool:
-    """Whether what fills a slot is to be replaced although it is well: for its revision, or as the operator asked.
+    """Whether what fills a wanted slot is to be replaced although it is well: for its revision, or as was asked.
 
     One that does not say which revision it runs counts as current.
     """
-    if slot.occupant is None or slot.phase not in LIVING:
+    if slot.occupant is None or slot.phase not in LIVING or not view.wants(slot.key):
         return False
     return runs_another(slot.occupant, view) or is_expired(slot.occupant, view)
 
@@ -183,6 +183,8 @@ def _index(view: View, slot: Slot) -> None:
     if slot.occupant is None:
         return
     view.key_of[slot.occupant.name] = slot.key
+    if slot.phase is Phase.READY and view.wants(slot.key):
+        view.serving.add(slot.key)
     _index_renewable(view, slot)
     if is_missed(slot):
         view.missing.add(slot.key)
@@ -211,6 +213,7 @@ def _unindex(view: View, slot: Slot) -> None:
     view.counts[slot.phase] -= 1
     view.launches.under_way.discard(slot.key)
     view.endings.under_way.discard(slot.key)
+    view.serving.discard(slot.key)
     view.outdated.discard(slot.key)
     view.oversized.discard(slot.key)
     view.missing.discard(slot.key)

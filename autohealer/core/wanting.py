@@ -3,7 +3,8 @@
 Theory of operation. All but one of these facts say how things are to be, so they may be told again, to this daemon or
 to the next one: nothing changes where it is so already. What a change of them makes of a slot is the same as what a
 start makes of it: whoever is wanted is launched, whoever is not is asked to end, and an empty slot that is not wanted
-rests or is given up. Only `RetryAsked` is of a moment: what waits for a pause waits no more.
+rests or is given up. Who is to be replaced and is gone already leaves nothing to wait for: his slot is filled now, be
+it that he kept failing or was done. Only `RetryAsked` is of a moment: what waits for a pause waits no more.
 
 Must never know: clocks, I/O, who the operator is, what will be decided.
 """
@@ -14,9 +15,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from autohealer.core.intensity import rate_of, resized
-from autohealer.core.model import Phase, Stop, View
+from autohealer.core.model import Phase, Slot, Stop, View
 from autohealer.core.overrides import Overrides
-from autohealer.core.reasons import RETRIED, STARTED_AGAIN
+from autohealer.core.reasons import RESTARTED, RETRIED, STARTED_AGAIN
 from autohealer.core.replacing import PAUSED, pardoned
 from autohealer.core.slots import put, slot_for, vacate
 
@@ -35,10 +36,18 @@ def replicas_set(view: View, replicas: int) -> None:
 
 def overrides_set(view: View, overrides: Overrides) -> None:
     """These slots are stopped, and these incarnations are to be replaced; all others are as by themselves."""
+    before = view.desired.overrides
     view.desired = replace(view.desired, overrides=overrides)
     for slot in list(view.slots.values()):
-        put(view, slot)
+        if slot.phase in PAUSED and _is_newly_asked(slot, before, overrides):
+            put(view, replace(pardoned(view, slot), reason=RESTARTED))
     _review(view)
+
+
+def _is_newly_asked(slot: Slot, before: Overrides, overrides: Overrides) -> bool:
+    """Whether whoever was in a slot last is to be replaced, and was not before."""
+    asked_before, asked = before.renew.get(slot.key, 0), overrides.renew.get(slot.key, 0)
+    return asked_before < slot.generation <= asked
 
 
 def retry_asked(view: View, keys: Iterable[int]) -> None:
@@ -73,12 +82,14 @@ def _review(view: View) -> None:
         elif slot.phase is Phase.STOPPED:
             fresh = replace(pardoned(view, slot), phase=Phase.VACANT, phase_since=view.now)
             put(view, replace(fresh, reason=STARTED_AGAIN))
+        else:
+            put(view, slot)  # whether it serves, or is outdated, depends on whether it is wanted
 
 
 def _not_wanted(view: View, key: int) -> None:
     view.waiting.pop(key, None)
     view.waiting_again.pop(key, None)
     if view.slots[key].occupant is not None:
-        view.touched.add(key)
+        put(view, view.slots[key])
     else:
         vacate(view, key)

@@ -10,13 +10,17 @@ from autohealer.assembly.completed import NAME, Completed
 from autohealer.core.actions import Plan
 from autohealer.core.events import (
     DetachRequested,
+    Event,
+    OverridesSet,
     ReplicasSet,
+    RetryAsked,
     StopRequested,
     WorkerExited,
     WorkerWasDone,
 )
 from autohealer.core.evolve import evolve
 from autohealer.core.model import Exit, Incarnation
+from autohealer.core.overrides import Overrides
 from autohealer.core.policy import Policy, Restart
 from tests.unit.core.notation import BASE, Scene
 
@@ -85,3 +89,44 @@ def test_a_slot_that_is_not_wanted_is_not_done_any_more(
     completed([ReplicasSet(wanted), ReplicasSet(2)], Plan(), scene.view)
     completed.close()
     assert len(notes(tmp_path).read()) == left
+
+
+STOPPED = OverridesSet(Overrides(stopped=frozenset({0})))
+STARTED = OverridesSet(Overrides())
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        [RetryAsked(frozenset({0}))],
+        [STOPPED],
+        [STOPPED, STARTED],
+        [OverridesSet(Overrides(renew={0: BASE}))],
+    ],
+    ids=["retried", "stopped", "stopped and started", "restarted"],
+)
+def test_what_the_operator_wants_to_run_again_is_not_done_any_more(
+    tmp_path: Path, scene: Scene, facts: list[Event]
+) -> None:
+    """A job that was run again on purpose would count as done after a crash of the daemon."""
+    completed = notes(tmp_path)
+    completed.read()
+    scene.decide(*facts)
+    completed(facts, Plan(), scene.view)
+    completed.close()
+    assert notes(tmp_path).read() == []
+
+
+@pytest.mark.parametrize(
+    "fact", [OverridesSet(Overrides(stopped=frozenset({1}))), RetryAsked(frozenset({1}))], ids=str
+)
+def test_what_the_operator_wants_of_others_leaves_it_done(
+    tmp_path: Path, scene: Scene, fact: Event
+) -> None:
+    """A stop of one would run the jobs of all others again."""
+    completed = notes(tmp_path)
+    completed.read()
+    scene.decide(fact)
+    completed([fact], Plan(), scene.view)
+    completed.close()
+    assert len(notes(tmp_path).read()) == 1

@@ -7,12 +7,14 @@ from functools import partial
 from autohealer.core.events import (
     HealthReported,
     MemoryReported,
+    OverridesSet,
     ReplicasSet,
     SpecSet,
     StopRequested,
 )
 from autohealer.core.health import Check, Verdict
 from autohealer.core.model import Budget, Ending, Phase
+from autohealer.core.overrides import Overrides
 from autohealer.core.policy import Policy, Restart
 from autohealer.core.reasons import OUTDATED, OVERSIZED_HOLD
 from autohealer.core.reconcile import next_wake, reconcile
@@ -115,6 +117,13 @@ def test_a_successor_that_fails_puts_the_next_one_off_for_long() -> None:
             group.decide(group.fails_to_start(0))
     assert group.view.slots[1].phase is Phase.READY
     assert DRAIN_1 in group.after(30.1)
+
+
+def test_a_successor_that_nobody_wants_any_more_puts_nobody_off() -> None:
+    """A slot that the operator stops would keep the others too large for minutes."""
+    group = scene("0:ready(600s) 1:ready(600s)")
+    group.decide(grows(group, 0), grows(group, 1))
+    assert group.decide(OverridesSet(Overrides(stopped=frozenset({0})))) == [DRAIN_1]
 
 
 def test_nobody_is_replaced_while_nothing_is_known_of_registrations() -> None:
