@@ -53,7 +53,8 @@ class ClientConnection(asyncio.BufferedProtocol):
         """Requests and parts of them not yet served, replies not yet sent."""
         if self._transport is None or self._transport.is_closing():
             return 0
-        return self._decoder.held_bytes + self._transport.get_write_buffer_size()
+        waiting_bytes = self._decoder.held_bytes + self._transport.get_write_buffer_size()
+        return waiting_bytes + (0 if self._id is None else self._shell.machine.kept_bytes(self._id))
 
     # --- called by the event loop -------------------------------------------------------------
 
@@ -141,7 +142,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         waiting_bytes = self._transport.get_write_buffer_size()
         if waiting_bytes > self._shell.settings.unsent_bytes_max:
             self.abort(f"{waiting_bytes} bytes unread")
-        elif waiting_bytes:
+        elif waiting_bytes or self._has_job():
             self._shell.weigh(self)
 
     def abort(self, reason: str) -> None:
@@ -162,7 +163,10 @@ class ClientConnection(asyncio.BufferedProtocol):
         return self._transport is not None and not self._transport.is_closing()
 
     def _has_more(self) -> bool:
-        return self._decoder.has_frame()
+        return self._has_job() or self._decoder.has_frame()
+
+    def _has_job(self) -> bool:
+        return self._id is not None and self._shell.machine.is_under_way(self._id)
 
     def _pace(self) -> None:
         """Leave further requests in the socket while many wait here."""

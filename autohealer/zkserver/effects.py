@@ -27,6 +27,13 @@ class Send(NamedTuple):
     body: bytes
 
 
+class Part(NamedTuple):
+    """Send bytes as they are: some of a frame that is longer; the first has its length in front."""
+
+    connection: int
+    data: bytes
+
+
 class Tell(NamedTuple):
     """Send one body to several connections."""
 
@@ -41,7 +48,7 @@ class Drop(NamedTuple):
     reason: str | None
 
 
-Effect: TypeAlias = Send | Tell | Drop
+Effect: TypeAlias = Send | Part | Tell | Drop
 
 
 class Ledger(Protocol):

@@ -5,24 +5,29 @@ effects (send this, drop that) to be collected with `take_effects`. A write beco
 transaction, is given to the ledger, and only then applied; the events it causes are put out before
 its reply, and since all is done in one thread no client can see a new state before its event.
 
+Some requests would take long: their connection has them under way, `go_on` does some more, and its next frame waits.
+A read says what stood when it was begun, its zxid too, and events that come meanwhile follow its reply. Watches that
+are set again are compared with the tree one by one, so what changes meanwhile is news or fires. What else would take
+long (sessions that expire together, containers, the watches of who is gone) is done a little at a time as well.
+
 Must never know: sockets, files, clocks, randomness. The ledger is handed in.
-Limits: `sessions_max`, `tree_bytes_max`, and those of `acl`, `draft`, `fanout`, `reads`, `watches` and
+Limits: `sessions_max`, `tree_bytes_max`, and those of `acl`, `draft`, `fanout`, `outbox`, `reads`, `watches` and
 `wire`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from autohealer.zkserver import acl as access
-from autohealer.zkserver import replies
-from autohealer.zkserver.connections import Connection, Served
+from autohealer.zkserver import jobs, replies
+from autohealer.zkserver.connections import Connection, Served, Totals
 from autohealer.zkserver.decoding import WRITES, decode_connect, decode_request
 from autohealer.zkserver.draft import Draft
-from autohealer.zkserver.effects import Drop, Send, Tell
 from autohealer.zkserver.fanout import Fanout
 from autohealer.zkserver.limits import ITEMS_MAX
+from autohealer.zkserver.outbox import Outbox
 from autohealer.zkserver.protocol import (
     OPEN_ACL,
     Code,
@@ -62,21 +67,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from autohealer.zkserver.effects import Effect, Ledger, Moment
+    from autohealer.zkserver.listings import Streamed
+    from autohealer.zkserver.reads import Rearming
     from autohealer.zkserver.settings import ServerSettings
     from autohealer.zkserver.state import Applied, State
     from autohealer.zkserver.tree import Event
     from autohealer.zkserver.txn import Change, NodeChange
 
 
-@dataclass(slots=True)
-class Totals:
-    """Packets, handshakes and sessions that nobody kept, since the server started."""
-
-    received_count: int = 0
-    sent_count: int = 0
-    handshake_count: int = 0
-    expired_count: int = 0
-    stalled_ms: int = 0
+SLICE_CONTAINERS = 500
+SLICE_EPHEMERAL_BYTES = 131_072
+"""Deleted by the timer in a row, within some ten milliseconds; more of one session go together."""
 
 
 class Machine:
@@ -90,17 +91,19 @@ class Machine:
         self.sessions = Sessions(settings, state.secret)
         self.connections: dict[int, Connection] = {}
         self.totals = Totals()
+        self._outbox = Outbox(self.totals, settings.unsent_bytes_max)
         self._ledger = ledger
-        self._effects: list[Effect] = []
-        self.unsent_bytes = 0
-        """Replies and events among the effects not yet taken."""
         self._containers_due_ms: int | None = None
         self._start(now)
 
     def take_effects(self) -> list[Effect]:
         """What is to be done now, in order; each effect is handed out once."""
-        effects, self._effects, self.unsent_bytes = self._effects, [], 0
-        return effects
+        return self._outbox.take()
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Replies and events among the effects not yet taken."""
+        return self._outbox.unsent_bytes
 
     def wake_at_ms(self) -> int | None:
         """When `tick` is needed next at the latest; None when only a packet can change anything."""
@@ -110,7 +113,7 @@ class Machine:
     def opened(
         self, connection_id: int, address: str, port: int = 0, stranger: int | None = None
     ) -> None:
-        """A client connected from an address; the port is only for people to see, `stranger` as in `shares`."""
+        """A client connected from an address; the port is for people to see, `stranger` as in `shares`."""
         self.connections[connection_id] = Connection(
             connection_id, address, {Identity("ip", address): None}, port, stranger
         )
@@ -121,6 +124,7 @@ class Machine:
         connection = self.connections.pop(connection_id, None)
         if connection is None:
             return
+        connection.job = None
         self.watches.forget(connection_id)
         self._kept.take(connection.stranger, -connection.proven_bytes)
         session = connection.session
@@ -128,10 +132,11 @@ class Machine:
             session.connection = None
 
     def received(self, connection_id: int, frame: bytes, now: Moment) -> None:
-        """A frame arrived. Frames of a connection that was dropped are ignored."""
+        """A frame arrived. Frames of a connection that was dropped are ignored, and none may come before its time."""
         connection = self.connections.get(connection_id)
         if connection is None:
             return
+        assert connection.job is None, connection
         connection.received_count += 1
         self.totals.received_count += 1
         try:
@@ -142,6 +147,23 @@ class Machine:
         except MalformedError as error:
             self._drop(connection, f"malformed packet: {error}")
 
+    def is_under_way(self, connection_id: int) -> bool:
+        """Whether a connection's request is not yet answered in full."""
+        asking = self.connections.get(connection_id)
+        return asking is not None and asking.job is not None
+
+    def go_on(self, connection_id: int, now: Moment) -> None:
+        """Do some more of a request that is under way."""
+        connection = self.connections[connection_id]
+        if connection.session is not None:
+            self.sessions.touch(connection.session, now.monotonic_ms)
+        self._advance(connection)
+
+    def kept_bytes(self, connection_id: int) -> int:
+        """What a connection is still to be sent because a request of it is under way."""
+        asking = self.connections.get(connection_id)
+        return 0 if asking is None else asking.owed_bytes + asking.held_bytes
+
     def observe(self, now: Moment) -> int:
         """The shell is awake; returns how many milliseconds were lost to a stall of the server."""
         stalled_ms = self.sessions.observe(now.monotonic_ms)
@@ -149,10 +171,14 @@ class Machine:
         return stalled_ms
 
     def tick(self, now: Moment) -> None:
-        """End the sessions whose time has run out, and containers nobody uses any more."""
+        """End some sessions whose time has run out, and some containers nobody uses; more are due at once."""
+        room_bytes = SLICE_EPHEMERAL_BYTES
         for session_id in self.sessions.due(now.monotonic_ms):
+            room_bytes -= self.state.tree.ephemeral_bytes_of(session_id)
             self.totals.expired_count += 1
             self._end_session(session_id, now, "session expired")
+            if room_bytes < 0:
+                break
         if self._containers_due_ms is not None and now.monotonic_ms >= self._containers_due_ms:
             self._containers_due_ms = None
             self._reap_containers(now)
@@ -188,12 +214,12 @@ class Machine:
                 self.sessions.password(session.id),
                 read_only=request.knows_read_only,
             )
-            self._send(connection, connected)
+            self._outbox.send(connection, connected)
         elif request.session_id == 0:
             self._drop(connection, "too many sessions")
         else:
             expired = replies.pack_session_expired(read_only=request.knows_read_only)
-            self._send(connection, expired)
+            self._outbox.send(connection, expired)
             self._drop(connection, "the session it asked for does not exist")
 
     def _open_session(self, timeout_ms: int, stranger: int | None, now: Moment) -> Session | None:
@@ -238,7 +264,13 @@ class Machine:
         code, body = Code.OK, b""
         try:
             request = decode_request(op, reader)
-            body = self._answer(connection, session, request, now)
+            answer = self._answer(connection, session, request, now)
+            if not isinstance(answer, bytes):
+                connection.job = jobs.begin(self._outbox, connection, xid, self.state.zxid, answer)
+                connection.note(op, xid, self.state.zxid, now)
+                self._advance(connection)
+                return
+            body = answer
         except RefusedError as refusal:
             code, request = refusal.code, None
         except MalformedError:
@@ -249,7 +281,7 @@ class Machine:
             if op in WRITES:
                 self._skip_zxid()
         zxid = 0 if op == Op.AUTH else self.state.zxid  # ZooKeeperServer.processPacket
-        self._send(connection, replies.pack_reply(xid, zxid, code, body))
+        self._outbox.send(connection, replies.pack_reply(xid, zxid, code, body))
         connection.note(op, xid, self.state.zxid, now)
         if isinstance(request, CloseSession):
             self._drop(connection, None)
@@ -258,7 +290,7 @@ class Machine:
 
     def _answer(  # noqa: PLR0911 - one return per kind of request
         self, connection: Connection, session: Session, request: Request, now: Moment
-    ) -> bytes:
+    ) -> bytes | Streamed | Rearming:
         desk = Desk(
             self.state.tree,
             self.watches,
@@ -275,9 +307,7 @@ class Machine:
             case Multi():
                 return self._write_all(connection, session, request.steps, now)
             case SetWatches():
-                for event, path in desk.set_watches(request):
-                    self._send(connection, replies.pack_event(event, path))
-                return b""
+                return desk.set_watches(request)
             case ChangeWatches():
                 return desk.change_watches(request)
             case AddWatch():
@@ -290,6 +320,15 @@ class Machine:
                 return b""
             case _:
                 return desk.answer(request)
+
+    # Requests that take several turns.
+
+    def _advance(self, connection: Connection) -> None:
+        assert connection.job is not None, connection
+        for _ in connection.job:
+            return
+        connection.job = None
+        self._outbox.release(connection)
 
     def _authenticate(self, connection: Connection, request: Authenticate) -> None:
         proven = access.authenticate(request.scheme, request.secret, self.settings.super_digest)
@@ -326,7 +365,8 @@ class Machine:
                 self._skip_zxid()
                 return replies.pack_multi_failure(len(steps), index, refusal.code)
         applied = self._commit(draft.changes, connection.stranger, now)
-        return _pack_multi(steps, draft.changes, applied)
+        paths = [change.path for change in draft.changes]
+        return replies.pack_multi(steps, paths, applied.stats)
 
     # Transactions.
 
@@ -371,10 +411,12 @@ class Machine:
 
     def _reap_containers(self, now: Moment) -> None:
         """Source: `ContainerManager.checkContainers`."""
-        idle = list(self.state.tree.idle_containers)
+        idle = list(islice(self.state.tree.idle_containers, SLICE_CONTAINERS))
         if idle:
             changes = [DeleteNode(path) for path in idle]
             self._commit_always(self._next_txn(changes, now), now)
+        if len(idle) == SLICE_CONTAINERS:
+            self._containers_due_ms = now.monotonic_ms
 
     def _tell(self, event: Event, fanout: Fanout) -> None:
         """Send an event to who watches and may read the node (CVE-2024-23944 in Apache before 3.8.4)."""
@@ -390,30 +432,11 @@ class Machine:
                 if access.is_allowed(event.acl, Perm.READ, connections[each].identities)
             ]
         told, beyond = fanout.split(watching, len(body))
-        for connection_id in told:
-            connections[connection_id].sent_count += 1
-        self.totals.sent_count += len(told)
-        self.unsent_bytes += len(told) * len(body)
-        self._effects.append(Tell(told, body))
+        for connection in self._outbox.tell([connections[each] for each in told], body):
+            self._drop(connection, "too many events during one request")
         for connection_id in beyond:
             self._drop(connections[connection_id], "too many events in one transaction")
 
-    def _send(self, connection: Connection, body: bytes) -> None:
-        connection.sent_count += 1
-        self.totals.sent_count += 1
-        self.unsent_bytes += len(body)
-        self._effects.append(Send(connection.id, body))
-
     def _drop(self, connection: Connection, reason: str | None) -> None:
-        self._effects.append(Drop(connection.id, reason))
+        self._outbox.drop(connection, reason)
         self.closed(connection.id)
-
-
-def _pack_multi(
-    steps: Sequence[WriteStep], changes: Sequence[NodeChange], applied: Applied
-) -> bytes:
-    results = (
-        replies.pack_step(replies.op_of(step), replies.pack_write_result(step, change.path, stat))
-        for step, change, stat in zip(steps, changes, applied.stats, strict=True)
-    )
-    return b"".join(results) + replies.MULTI_END

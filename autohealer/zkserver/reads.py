@@ -3,17 +3,18 @@
 Source: `FinalRequestProcessor` and `DataTree.setWatches` of Apache ZooKeeper.
 
 Must never know: time, the journal, how replies are framed.
-Limits: `reply_bytes_max`, in which a name counts `CHILD_BYTES_MIN`; refused with MARSHALLING_ERROR before
-the reply is built.
+Limits: `SLICE_WATCHES` set again in a row; `reply_bytes_max`, in which a name counts `CHILD_BYTES_MIN`, refused with
+MARSHALLING_ERROR before the reply is built.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from autohealer.zkserver import acl as access
 from autohealer.zkserver.limits import CHILD_BYTES_MIN
+from autohealer.zkserver.listings import note_names, put_together, size_of
 from autohealer.zkserver.paths import ROOT
 from autohealer.zkserver.protocol import (
     AddWatchMode,
@@ -50,11 +51,20 @@ from autohealer.zkserver.wire import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from autohealer.zkserver.acl import Identities
+    from autohealer.zkserver.listings import Piece, Streamed
     from autohealer.zkserver.protocol import Identity
     from autohealer.zkserver.requests import Read
     from autohealer.zkserver.tree import Tree, Znode
     from autohealer.zkserver.watches import Watches
+
+
+Rearming: TypeAlias = "Iterator[list[tuple[EventType, str]]]"
+
+SLICE_WATCHES = 1000
+"""Set again within a few milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +78,8 @@ class Desk:
     identities: Identities
     reply_bytes_max: int
 
-    def answer(self, request: Read) -> bytes:  # noqa: PLR0911 - one return per kind of request
-        """The body of the reply.
+    def answer(self, request: Read) -> bytes | Streamed:  # noqa: PLR0911 - one return per kind of request
+        """The body of the reply: what it says is settled, even if it is put together later.
 
         Raises:
             RefusedError: no such node, no permission, too many watches, or too large a reply.
@@ -80,7 +90,7 @@ class Desk:
             case GetData():
                 return self._data(request)
             case GetChildren():
-                return self._children(request)
+                return put_together(self._children(request))
             case GetAcl():
                 return self._acl(request.path)
             case Sync():
@@ -114,31 +124,36 @@ class Desk:
         self._watch(Table.RECURSIVE if recursive else Table.PERSISTENT, request.path)
         return pack_int(Code.OK)
 
-    def set_watches(self, request: SetWatches) -> list[tuple[EventType, str]]:
-        """Re-arm what is still unchanged since the client last looked; returns the news about the rest."""
-        missed: list[tuple[EventType, str]] = []
-        for path in request.data:
-            node = self.tree.get(path)
-            missed += self._rearm(Table.DATA, path, _data_news(node, request.since_zxid))
-        for path in request.exist:
-            created = EventType.CREATED if self.tree.get(path) is not None else None
-            missed += self._rearm(Table.DATA, path, created)
-        for path in request.child:
-            node = self.tree.get(path)
-            missed += self._rearm(Table.CHILD, path, _child_news(node, request.since_zxid))
-        for path in request.persistent:
-            self._watch(Table.PERSISTENT, path)
-        for path in request.recursive:
-            self._watch(Table.RECURSIVE, path)
-        return missed
+    def set_watches(self, request: SetWatches) -> Rearming:
+        """Re-arm what is unchanged since the client last looked; yields the news about the rest, some at a time.
 
-    def _rearm(
-        self, table: Table, path: str, news: EventType | None
-    ) -> list[tuple[EventType, str]]:
-        if news is not None:
-            return [(news, path)]
-        self._watch(table, path)
-        return []
+        Each path is looked at when it is its turn, so between two slices the tree may change.
+
+        Raises:
+            RefusedError: too many watches.
+        """
+        missed: list[tuple[EventType, str]] = []
+        for number, (table, path, news) in enumerate(self._rearming(request), 1):
+            if news is None:
+                self._watch(table, path)
+            else:
+                missed.append((news, path))
+            if number % SLICE_WATCHES == 0:
+                yield missed
+                missed = []
+        yield missed
+
+    def _rearming(self, request: SetWatches) -> Iterator[tuple[Table, str, EventType | None]]:
+        for path in request.data:
+            yield Table.DATA, path, _data_news(self.tree.get(path), request.since_zxid)
+        for path in request.exist:
+            yield Table.DATA, path, None if self.tree.get(path) is None else EventType.CREATED
+        for path in request.child:
+            yield Table.CHILD, path, _child_news(self.tree.get(path), request.since_zxid)
+        for path in request.persistent:
+            yield Table.PERSISTENT, path, None
+        for path in request.recursive:
+            yield Table.RECURSIVE, path, None
 
     def _exists(self, request: Exists) -> bytes:
         if "\0" in request.path:
@@ -156,7 +171,7 @@ class Desk:
             self._watch(Table.DATA, request.path)
         return pack_buffer(node.data) + pack_stat(node.stat())
 
-    def _children(self, request: GetChildren) -> bytes:
+    def _children(self, request: GetChildren) -> list[Piece]:
         node = self._readable(request.path)
         self._demand_room(
             len(node.children) * CHILD_BYTES_MIN
@@ -164,8 +179,9 @@ class Desk:
         self._demand_room(4 * len(node.children) + sum(map(len, node.children)))
         if request.watch:
             self._watch(Table.CHILD, request.path)
-        names = pack_texts(node.children)
-        return names + pack_stat(node.stat()) if request.wants_stat else names
+        names = note_names(node.children)
+        self._demand_room(names.size_bytes)
+        return [names, pack_stat(node.stat())] if request.wants_stat else [names]
 
     def _acl(self, path: str) -> bytes:
         node = self._node(path)
@@ -177,17 +193,17 @@ class Desk:
         wanted = "" if prefix.strip() == ROOT else prefix
         return pack_texts(path for path in owned if path.startswith(wanted))
 
-    def _multi(self, request: MultiRead) -> bytes:
-        results: list[bytes] = []
+    def _multi(self, request: MultiRead) -> bytes | Streamed:
+        pieces: list[Piece] = []
         size_bytes = 0
         for step in request.steps:
             names_bytes = self._names_bytes(step)
             self._demand_room(size_bytes + names_bytes)
             result = self._multi_step(step)
-            size_bytes += max(len(result), names_bytes)
+            size_bytes += max(sum(map(size_of, result)), names_bytes)
             self._demand_room(size_bytes)
-            results.append(result)
-        return b"".join((*results, MULTI_END))
+            pieces += result
+        return put_together([*pieces, MULTI_END])
 
     def _names_bytes(self, step: GetData | GetChildren) -> int:
         node = self.tree.get(step.path) if isinstance(step, GetChildren) else None
@@ -197,14 +213,15 @@ class Desk:
         if size_bytes > self.reply_bytes_max:
             raise RefusedError(Code.MARSHALLING_ERROR)
 
-    def _multi_step(self, step: GetData | GetChildren) -> bytes:
+    def _multi_step(self, step: GetData | GetChildren) -> list[Piece]:
         try:
-            body = self.answer(step)
+            if isinstance(step, GetData):
+                return [pack_step(Op.GET_DATA, self._data(step))]
+            return [pack_step(Op.GET_CHILDREN, b""), *self._children(step)]
         except RefusedError as refusal:
             if refusal.code is Code.MARSHALLING_ERROR:
                 raise  # what does not fit alone does not fit here; each try would cost as much
-            return pack_step_error(refusal.code)
-        return pack_step(Op.GET_DATA if isinstance(step, GetData) else Op.GET_CHILDREN, body)
+            return [pack_step_error(refusal.code)]
 
     def _watch(self, table: Table, path: str) -> None:
         self.watches.add(table, path or ROOT, self.connection)

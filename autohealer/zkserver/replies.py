@@ -101,6 +101,17 @@ def op_of(step: WriteStep) -> Op:
             assert_never(step)
 
 
+def pack_multi(
+    steps: Sequence[WriteStep], paths: Sequence[str], stats: Sequence[Stat | None]
+) -> bytes:
+    """Results of a multi that was carried out."""
+    results = (
+        pack_step(op_of(step), pack_write_result(step, path, stat))
+        for step, path, stat in zip(steps, paths, stats, strict=True)
+    )
+    return b"".join(results) + MULTI_END
+
+
 def pack_multi_failure(count: int, failed_at: int, code: Code) -> bytes:
     """Results of a multi that was refused: before the culprit 0, after it -2 (`DataTree.processTxn`)."""
     codes: Sequence[Code] = [

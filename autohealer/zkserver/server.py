@@ -1,7 +1,9 @@
 """Run one server: its socket, its journal, its signals.
 
 Theory of operation. What can fail fails here, before the first client is taken; then the `acceptor` takes clients
-past the `doorkeeper`, each a `client`, and the `shell` serves them until TERM or INT.
+past the `doorkeeper`, each a `client`, and the `shell` serves them until TERM or INT. Python does not look through
+all its objects for circles: that takes a quarter of a second with half a million nodes, whoever made them, and what
+a client had holds no circle when it is gone.
 
 Must never know: what a client says.
 Limits: the descriptors this process may have, as far as `connections_max` needs them.
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import os
 import resource
@@ -47,6 +50,8 @@ _LOOPBACK_6 = "::1"
 
 _SPARE_FILES = 64
 
+_NEVER = 2**31 - 1
+
 _log = logging.getLogger(__name__)
 
 
@@ -55,6 +60,7 @@ def serve(settings: ServerSettings) -> int:
 
     Blocks. Why it could not start is one sentence on stderr.
     """
+    gc.set_threshold(*gc.get_threshold()[:2], _NEVER)
     log = log_to(settings.log, time.monotonic)
     settings = _with_files(settings)
     try:

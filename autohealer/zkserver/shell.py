@@ -23,7 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from autohealer.zkserver import fourletter
-from autohealer.zkserver.effects import Drop, Moment, Send, Tell
+from autohealer.zkserver.effects import Drop, Moment, Part, Send, Tell
 from autohealer.zkserver.host import look
 from autohealer.zkserver.shares import Share
 from autohealer.zkserver.turns import Turns
@@ -76,6 +76,7 @@ class Shell:
         self._buffered = Share(self.settings.buffered_bytes_max)
         self._turns = Turns()
         self._is_serving = False
+        self._is_tidying = False
         self._last_id = 0
         self._timer: asyncio.TimerHandle | None = None
         self._wake_ms: int | None = None
@@ -104,6 +105,7 @@ class Shell:
         self._note_held(client)
         self._turns.leave(connection_id)
         self.machine.closed(connection_id)
+        self._have_tidied()
 
     # --- turns --------------------------------------------------------------------------------
 
@@ -121,7 +123,7 @@ class Shell:
         return connection_id in self._turns
 
     def serve_turn(self, connection_id: int, decoder: FrameDecoder) -> None:
-        """Serve some frames in order, then send everything they caused.
+        """Serve some frames in order, or more of one that is under way, then send everything they caused.
 
         Raises:
             MalformedError: the next length can not be; the frames before it were served.
@@ -130,11 +132,15 @@ class Shell:
         ends_s = time.monotonic() + TURN_S
         try:
             for _ in range(BATCH):
-                frame = decoder.next_frame()
-                if frame is None:
-                    return
-                now = now or self._now()
-                self.machine.received(connection_id, frame, now)
+                if self.machine.is_under_way(connection_id):
+                    now = now or self._now()
+                    self.machine.go_on(connection_id, now)
+                else:
+                    frame = decoder.next_frame()
+                    if frame is None:
+                        return
+                    now = now or self._now()
+                    self.machine.received(connection_id, frame, now)
                 if self.machine.unsent_bytes > TURN_BYTES or time.monotonic() > ends_s:
                     return
         finally:
@@ -222,6 +228,8 @@ class Shell:
             match effect:
                 case Send(connection_id, body):
                     unsent.setdefault(connection_id, []).append(pack_frame(body))
+                case Part(connection_id, data):
+                    unsent.setdefault(connection_id, []).append(data)
                 case Tell(connection_ids, body):
                     frame = pack_frame(body)
                     for connection_id in connection_ids:
@@ -234,7 +242,19 @@ class Shell:
             self._clients[connection_id].write(b"".join(frames))
         for connection_id in dropped:
             self._clients[connection_id].close()
+        self._have_tidied()
         self._set_timer()
+
+    def _have_tidied(self) -> None:
+        """A little at a time: the loop looks at its sockets in between."""
+        if self.machine.watches.is_untidy and not self._is_tidying:
+            self._is_tidying = True
+            self._loop.call_soon(self._tidy)
+
+    def _tidy(self) -> None:
+        self.machine.watches.tidy()
+        self._is_tidying = False
+        self._have_tidied()
 
     def _set_timer(self) -> None:
         wake_ms = self.machine.wake_at_ms()

@@ -7,6 +7,7 @@ Beside each connection stands which halves of its watch are left, as a `WatcherK
 hears of a node, the child half of its children, and both of its end; a watch that stays has both
 until a client removes one of them.
 Watches belong to a connection, not to a session: a reconnected client sets its own again.
+What a connection that is gone has watched is given back a little at a time; nobody is told of it any more.
 Source: `WatchManager`, `DataTree.addWatch`, `DataTree.deleteNode` of Apache ZooKeeper.
 
 Must never know: nodes, access lists, how an event is delivered.
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import Enum, auto
+from itertools import islice
 from sys import getsizeof
 from typing import TYPE_CHECKING
 
@@ -27,6 +29,9 @@ from autohealer.zkserver.protocol import Code, EventType, RefusedError, WatcherK
 
 if TYPE_CHECKING:
     from autohealer.zkserver.shares import Share
+
+SLICE_WATCHES = 1000
+"""Given back in a row, within a few milliseconds."""
 
 
 class Table(Enum):
@@ -69,6 +74,7 @@ class Watches:
         )
         self._by_connection: dict[int, dict[tuple[Table, str], None]] = {}
         self._bytes: Counter[int] = Counter()
+        self._gone: dict[int, None] = {}
         self.count = 0
 
     @property
@@ -122,7 +128,7 @@ class Watches:
             for above in ancestors_or_self(path):
                 if above in self._recursive:
                     _hear(self._recursive[above], halves, told)
-        return list(told)
+        return [each for each in told if each not in self._gone] if self._gone else list(told)
 
     def has(self, kind: WatcherKind, path: str, connection: int) -> bool:
         """Whether the connection watches the path in this way."""
@@ -144,17 +150,25 @@ class Watches:
         if stranger is not None:
             self._strangers[connection] = stranger
 
+    @property
+    def is_untidy(self) -> bool:
+        """Whether connections that are gone still have watches."""
+        return bool(self._gone)
+
     def forget(self, connection: int) -> None:
-        """The connection is gone; in one go, lest fifty thousand watches hold everybody up."""
-        mine = self._by_connection.pop(connection, {})
-        for table, paths in self._tables.items():
-            for path in [path for of, path in mine if of is table]:
-                watchers = paths[path]
-                del watchers[connection]
-                if not watchers:
-                    del paths[path]
-        self.count -= len(mine)
-        self._kept.take(self._strangers.pop(connection, None), -self._bytes.pop(connection, 0))
+        """The connection is gone; where it had very many watches, `tidy` has to be called until all are given back."""
+        self._gone[connection] = None
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Give back some watches of who is gone."""
+        connection = next(iter(self._gone))
+        for table, path in list(islice(self._by_connection.get(connection, ()), SLICE_WATCHES)):
+            self._discard(table, path, connection)
+        if connection not in self._by_connection:
+            del self._gone[connection]
+            self._strangers.pop(connection, None)
+            self._bytes.pop(connection, None)
 
     def _halves(self, table: Table, path: str, connection: int) -> int:
         return self._tables[table].get(path, {}).get(connection, 0)

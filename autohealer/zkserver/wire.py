@@ -201,14 +201,20 @@ def pack_vector(items: Iterable[bytes]) -> bytes:
 
 
 def pack_texts(items: Iterable[str]) -> bytes:
-    """A sequence of strings; a hundred thousand names hold everybody up, so no loop of Python's goes over them."""
+    """A sequence of strings."""
+    texts = tuple(items)
+    return _INT.pack(len(texts)) + pack_items(texts)
+
+
+def pack_items(items: Iterable[str]) -> bytes:
+    """Strings without their number in front; they may be very many, so no loop of Python's goes over them."""
     raw = list(map(str.encode, items))
     lengths = list(map(len, raw))
     packed_lengths = {length: _INT.pack(length) for length in set(lengths)}
     parts = [b""] * (2 * len(raw))
     parts[::2] = map(packed_lengths.__getitem__, lengths)
     parts[1::2] = raw
-    return _INT.pack(len(raw)) + b"".join(parts)
+    return b"".join(parts)
 
 
 def pack_acl(acl: Iterable[Acl]) -> bytes:

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autohealer.zkserver.effects import Drop, Moment, Send, Tell
+from autohealer.zkserver.effects import Drop, Moment, Part, Send, Tell
 from autohealer.zkserver.machine import Machine
 from autohealer.zkserver.protocol import OPEN_ACL, Acl, Code, EventType, Op, Stat
 from autohealer.zkserver.settings import ServerSettings
 from autohealer.zkserver.state import State
 from autohealer.zkserver.wire import (
+    FrameDecoder,
     Reader,
     pack_acl,
     pack_bool,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from autohealer.zkserver.txn import Txn
 
 WALL_START_MS = 1_800_000_000_000
+FRAME_BYTES_MAX = 64 * 1024 * 1024
 EPHEMERAL, SEQUENTIAL, CONTAINER = 1, 2, 4
 
 Event = tuple[EventType, str]
@@ -130,6 +132,8 @@ class World:
             match effect:
                 case Send(connection, body):
                     self.peers[connection].inbox.append(body)
+                case Part(connection, data):
+                    self.peers[connection].take_part(data)
                 case Tell(connections, body):
                     for each in connections:
                         self.peers[each].inbox.append(body)
@@ -149,11 +153,34 @@ class Peer:
         self.password = bytes(16)
         self.timeout_ms = 0
         self._xid = 0
+        self._partial = FrameDecoder(FRAME_BYTES_MAX)
 
     def send(self, frame: bytes) -> None:
-        """Send a frame as it is."""
+        """Send a frame as it is, and let it be answered in full."""
+        self.begin(frame)
+        while self.is_under_way:
+            self.go_on()
+
+    def begin(self, frame: bytes) -> None:
+        """Send a frame as it is; it may be under way afterwards."""
         self.world.machine.received(self.connection, frame, self.world.now)
         self.world.deliver()
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether its request is not yet answered in full."""
+        return self.world.machine.is_under_way(self.connection)
+
+    def go_on(self) -> None:
+        """Have some more done of its request that is under way."""
+        self.world.machine.go_on(self.connection, self.world.now)
+        self.world.deliver()
+
+    def take_part(self, data: bytes) -> None:
+        """Some bytes of a frame that comes in parts."""
+        self._partial.feed(data)
+        if (frame := self._partial.next_frame()) is not None:
+            self.inbox.append(frame)
 
     def connect(
         self,
