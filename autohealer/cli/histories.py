@@ -6,24 +6,25 @@ from pathlib import Path
 
 from autohealer.cli.daemons import Refused, checked_group, group_names
 from autohealer.cli.exit_codes import ExitCode
+from autohealer.cli.targets import Named
 from autohealer.control.client import NoAnswer, fetch_status, parse_status
 from autohealer.settings import group_dir
 from autohealer.telemetry.history import HISTORY_NAME, Entry, read_history
 
 
-def histories(
-    base: Path, group: str | None, slot: int | None, *, one_only: bool
-) -> dict[str, list[Entry]]:
+def histories(base: Path, meant: Named, *, one_only: bool) -> dict[str, list[Entry]]:
     """Each group's entries, oldest first; without those of other slots. Raises `Refused`."""
-    names = _groups(base, group)
+    names = _groups(base, meant.group)
     if one_only and len(names) > 1:
         raise Refused(
             ExitCode.USAGE, f"there are several groups ({', '.join(names)}): name one with --group"
         )
-    told = {name: _entries(group_dir(base, name), slot) for name in names}
-    if slot is not None and not any(told.values()) and not _has_slot(base, names, slot):
+    told = {name: _entries(group_dir(base, name), meant) for name in names}
+    if meant.slots and not any(told.values()) and not _has_slot(base, names, meant):
+        slots = "a slot" if len(meant.slots) == 1 else "slots"
+        numbers = ", ".join(map(str, sorted(meant.slots)))
         raise Refused(
-            ExitCode.USAGE, f"nothing is known of a slot {slot} of group {' or '.join(names)}"
+            ExitCode.USAGE, f"nothing is known of {slots} {numbers} of group {' or '.join(names)}"
         )
     return told
 
@@ -40,22 +41,22 @@ def _groups(base: Path, group: str | None) -> list[str]:
     return known
 
 
-def _entries(folder: Path, slot: int | None) -> list[Entry]:
+def _entries(folder: Path, meant: Named) -> list[Entry]:
     try:
-        return [entry for entry in read_history(folder) if slot is None or entry.slot == slot]
+        return [entry for entry in read_history(folder) if meant.has(entry.slot)]
     except OSError as error:
         raise Refused(
             ExitCode.ENVIRONMENT, f"the history in {folder} cannot be read: {error.strerror}"
         ) from error
 
 
-def _has_slot(base: Path, names: list[str], slot: int) -> bool:
+def _has_slot(base: Path, names: list[str], meant: Named) -> bool:
     """Whether a daemon that runs keeps such a slot: then nothing has befallen it yet."""
     for name in names:
         try:
             status = parse_status(fetch_status(group_dir(base, name)))
         except NoAnswer:
             continue
-        if any(row.slot == slot for row in status.slots):
+        if any(meant.has(row.slot) for row in status.slots):
             return True
     return False

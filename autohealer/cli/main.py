@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from autohealer.cli import live
+from autohealer.cli import live, looks
 from autohealer.cli.default_command import DefaultCommandGroup
 from autohealer.cli.exit_codes import ExitCode
 from autohealer.cli.failing import fail
@@ -53,12 +53,12 @@ from autohealer.cli.probing import (
     notify_said,
     probes_said,
 )
-from autohealer.cli.streams import OutputLost, finish_output, mend_streams, say
-from autohealer.cli.terminal import help_width, table_width, wants_colors
+from autohealer.cli.streams import OutputLost, finish_output, mend_streams
+from autohealer.cli.terminal import help_width
 from autohealer.contract import (
     DEFAULT_SESSION_TIMEOUT_S,
 )
-from autohealer.printable import printable, printable_json
+from autohealer.printable import printable
 from autohealer.registering import RegisterBy
 from autohealer.settings import (
     EMBEDDED_PORT,
@@ -274,63 +274,7 @@ def init(config: ConfigFile = None) -> None:
     print(f"{printable(str(path))}: written; `autohealer up` keeps what it says alive")  # noqa: T201
 
 
-@app.command()
-def status(
-    group: Annotated[str | None, typer.Option(help="Only this group.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="The whole answer, for programs.")] = False,
-    state_dir: StateDir = None,
-) -> None:
-    """Show each worker: its state, how old each fact is, and why."""
-    from rich.console import Console
-
-    from autohealer.cli.daemons import Refused, ask_daemons
-    from autohealer.cli.looking import state_dir_to_look_in
-    from autohealer.cli.status_table import print_status
-    from autohealer.control.client import parse_status
-
-    base = state_dir_to_look_in(state_dir)
-    try:
-        found = ask_daemons(base, group)
-    except Refused as error:
-        fail(error.code, error)
-    plain = None if wants_colors(os.environ) else True
-    console = Console(soft_wrap=False, width=table_width(os.environ), no_color=plain)
-    for answer in found.answers.values():
-        if json:
-            print(printable_json(answer.body.decode()))  # noqa: T201
-        else:
-            print_status(parse_status(answer.body), console)
-    for sentence in (*(silence.sentence for silence in found.silent), *found.gone):
-        say(f"autohealer: {sentence}")
-    if found.silent or not found.answers:
-        raise typer.Exit(ExitCode.NO_DAEMON)
-
-
-@app.command()
-def why(
-    slot: Annotated[int | None, typer.Argument(min=0, help="Only what befell this slot.")] = None,
-    last: Annotated[int, typer.Option(min=1, help="How many of the newest events.")] = 20,
-    group: Annotated[str | None, typer.Option(help="Only this group.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
-    state_dir: StateDir = None,
-) -> None:
-    """Tell why workers ended, with their last words. Needs no running daemon."""
-    from autohealer.cli.daemons import Refused
-    from autohealer.cli.histories import histories
-    from autohealer.cli.history_lines import print_history
-    from autohealer.cli.looking import state_dir_to_look_in
-
-    base = state_dir_to_look_in(state_dir)
-    try:
-        told = histories(base, group, slot, one_only=json)
-    except Refused as error:
-        fail(error.code, error)
-    for name, entries in told.items():
-        if len(told) > 1:
-            print(f"{printable(name)}:")  # noqa: T201
-        if not entries and not json:
-            print("nothing happened yet")  # noqa: T201
-        print_history(entries[-last:], as_json=json)
+looks.add_to(app)
 
 
 @app.command()

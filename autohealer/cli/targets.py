@@ -43,6 +43,35 @@ def parse_target(text: str | None, groups: Collection[str]) -> Target:
     raise WrongTarget(f"no group {group or text!r} runs here, only {known}")
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What somebody wants to look at: None where nothing narrows it."""
+
+    group: str | None = None
+    slots: frozenset[int] | None = None
+
+    def has(self, slot: int | None) -> bool:
+        """Whether a slot is meant; None is what befell the whole group."""
+        return self.slots is None or slot in self.slots
+
+
+def parse_named(text: str | None, option: str | None, groups: Collection[str]) -> Named:
+    """What is meant by a TARGET, by --group or by both, where these groups ever ran. Raises `WrongTarget`.
+
+    A group that never ran is left to those who know what there is.
+    """
+    if text is None:
+        return Named(option)
+    group, slash, slots = text.rpartition("/")
+    if text in groups or not (slash or _SLOTS.fullmatch(text)):
+        found = Named(text)
+    else:
+        found = Named(group or option, _slots_in(slots))
+    if option not in {None, found.group}:
+        raise WrongTarget(f"{text!r} and --group {option} are two different groups")
+    return found
+
+
 def _the_only(groups: Collection[str]) -> str:
     if len(groups) == 1:
         return next(iter(groups))

@@ -12,29 +12,9 @@ from rich.console import Console
 from autohealer.cli.status_table import print_status
 from autohealer.cli.terminal import WIDTH_OF_FILES
 from autohealer.control.records import SlotRecord, StatusRecord, StrangerRecord
+from tests.support.statuses import SLOT
 from tests.support.statuses import STATUS as EMPTY
 
-SLOT = SlotRecord(
-    slot=0,
-    phase="ready",
-    phase_age_s=1.0,
-    ready=True,
-    pid=4711,
-    pid_age_s=2.0,
-    generation=17,
-    adopted=False,
-    registration="present",
-    registration_age_s=1.0,
-    health="sleeping",
-    health_age_s=0.0,
-    rss_bytes=1,
-    cpu_s=0.1,
-    restarts=3,
-    failures=0,
-    reason="exited with code 3",
-    next_try_s=None,
-    hint="install it",
-)
 STATUS = replace(
     EMPTY,
     store_age_s=5.0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autohealer.cli.targets import Target, WrongTarget, parse_target
+from autohealer.cli.targets import Named, Target, WrongTarget, parse_named, parse_target
 
 ONE, TWO = ("web",), ("queue", "web")
 
@@ -47,3 +47,28 @@ def test_what_cannot_be_meant(text: str | None, groups: tuple[str, ...], sentenc
     with pytest.raises(WrongTarget) as told:
         parse_target(text, groups)
     assert sentence in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "option", "meant"),
+    [
+        (None, None, Named()),
+        (None, "web", Named("web")),
+        ("web", None, Named("web")),
+        ("3", None, Named(slots=frozenset({3}))),
+        ("3", "web", Named("web", frozenset({3}))),
+        ("web/0-1", "web", Named("web", frozenset({0, 1}))),
+        ("gone", None, Named("gone")),
+        ("gone/7", None, Named("gone", frozenset({7}))),
+    ],
+)
+def test_what_is_to_be_looked_at(text: str | None, option: str | None, meant: Named) -> None:
+    """Asking after one worker would show another one's history."""
+    assert parse_named(text, option, TWO) == meant
+
+
+@pytest.mark.parametrize(("text", "option"), [("web", "queue"), ("web/x", None), ("web/", None)])
+def test_what_cannot_be_looked_at(text: str, option: str | None) -> None:
+    """Of two groups that are named one would be chosen by chance."""
+    with pytest.raises(WrongTarget):
+        parse_named(text, option, TWO)
