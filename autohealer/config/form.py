@@ -32,6 +32,15 @@ PROCESSORS_MAX = 1024
 _DURATION = WithJsonSchema(
     {"type": "string", "pattern": units.DURATION_PATTERN, "examples": ["10s", "1m30s", "500ms"]}
 )
+_DURATION_OR_OFF = WithJsonSchema(
+    {
+        "anyOf": [
+            {"type": "string", "pattern": units.DURATION_PATTERN},
+            {"const": False},
+        ],
+        "examples": ["30s", False],
+    }
+)
 _UMASK = WithJsonSchema({"type": "string", "pattern": units.UMASK_PATTERN, "examples": ["027"]})
 _SIGNAL = WithJsonSchema(
     {"type": "string", "pattern": units.SIGNAL_PATTERN, "examples": ["TERM", "INT", "HUP"]}
@@ -299,9 +308,11 @@ class Common(Form):
     ] = None
     watchdog: Annotated[
         float | None,
-        BeforeValidator(units.seconds("100ms", "1d")),
-        _DURATION,
-        Field(description="It has to say WATCHDOG=1 at least this often, else it is restarted."),
+        BeforeValidator(units.unless_off(units.seconds("100ms", "1d"))),
+        _DURATION_OR_OFF,
+        Field(
+            description="It has to say WATCHDOG=1 at least this often, else it is restarted; false for never."
+        ),
     ] = None
 
 

@@ -5,12 +5,13 @@ Must never know: how anything is asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from autohealer.config.command import words_of
-from autohealer.config.wishes import Wish
+from autohealer.config.mistakes import Mistakes
+from autohealer.config.wishes import Layer, Wish
 from autohealer.healthspec import (
     ExecTarget,
     HealthSpec,
@@ -47,14 +48,13 @@ def _spec(
 ) -> ProbeSpec | None:
     if probe is None or wish.is_taken_away(table):
         return None
-    said = [kind for kind in _KINDS if kind in probe.model_fields_set]
-    if len(said) != 1:
-        found = " and ".join(said) or "none"
-        wish.note(f"say exactly one of http, tcp and exec; here is {found}", table, *said[1:2])
+    sentence, keys = _not_one(probe)
+    if sentence:
+        wish.note(sentence, table, *keys)
         return None
     if table != "readiness" and probe.successes not in {None, 1}:
         wish.note(f"one success is enough for a {table} probe: leave it out", table, "successes")
-    target = _target(wish, table, said[0], probe, folder)
+    target = _target(wish, table, _kinds(probe)[0], probe, folder)
     if target is None:
         return None
     default = ProbeSpec(target)
@@ -66,6 +66,29 @@ def _spec(
         failures=default.failures if probe.failures is None else probe.failures,
         successes=default.successes if probe.successes is None else probe.successes,
     )
+
+
+def check_kinds(layer: Layer, mistakes: Mistakes) -> None:
+    """Note each probe of a table that does not say what to ask, whether or not a group has it."""
+    for table in ("startup", "readiness", "liveness"):
+        if (probe := getattr(layer.form, table)) is None:
+            continue
+        sentence, keys = _not_one(probe)
+        if sentence:
+            mistakes.note(layer.place_of((table, *keys)), (*layer.at, table, *keys), sentence)
+
+
+def _kinds(probe: Probe) -> list[str]:
+    return [kind for kind in _KINDS if kind in probe.model_fields_set]
+
+
+def _not_one(probe: Probe) -> tuple[str, Sequence[str]]:
+    """What is wrong with what it asks, and the key to point at; an empty sentence where it is one of them."""
+    said = _kinds(probe)
+    if len(said) == 1:
+        return "", ()
+    found = " and ".join(said) or "none"
+    return f"say exactly one of http, tcp and exec; here is {found}", said[1:2]
 
 
 def _target(

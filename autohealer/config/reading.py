@@ -21,6 +21,7 @@ from autohealer.config.forming import formed
 from autohealer.config.including import included_files
 from autohealer.config.interpolation import interpolated
 from autohealer.config.mistakes import ConfigError, KeyPath, Mistakes, Place
+from autohealer.config.probing import check_kinds
 from autohealer.config.relations import check_relations
 from autohealer.config.resolving import group_settings
 from autohealer.config.wishes import Layer, Wish, merged
@@ -117,7 +118,11 @@ class _Reading:
         at = ("defaults",)
         table = main.tables.get("defaults", {})
         form = formed(Common, table, at, partial(self._note_at, main), {})
-        return Layer(main, at, form) if form is not None else None
+        if form is None:
+            return None
+        layer = Layer(main, at, form)
+        check_kinds(layer, self.mistakes)
+        return layer
 
     def _add_groups(self, main: Document, included: Sequence[Document]) -> None:
         defaults = self._defaults(main)

@@ -86,7 +86,7 @@ def _launch(wish: Wish, folder: Path | None, output: OutputSpec) -> tuple[Launch
         output=output.way,
         venv=str(venv or ""),
         notify=form.notify or False,
-        watchdog_s=form.watchdog,
+        watchdog_s=form.watchdog or None,
     )
     return spec, program.why, why
 

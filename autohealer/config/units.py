@@ -48,6 +48,15 @@ def seconds(least: str, most: str) -> Callable[[object], float]:
     return read
 
 
+def unless_off(read: Callable[[object], float]) -> Callable[[object], float]:
+    """Read a duration, or 0 where `false` or "0s" says that what the defaults ask for is not wanted."""
+
+    def read_it(value: object) -> float:
+        return 0.0 if value == "0s" or truth(value) is False else read(value)
+
+    return read_it
+
+
 def number(value: object) -> object:
     """Let digits from the environment stand for a whole number; what else there is stays as it is."""
     is_digits = isinstance(value, Interpolated) and _DIGITS.fullmatch(value)

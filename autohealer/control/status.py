@@ -105,15 +105,6 @@ async def _examine_aside(pids: Sequence[int], examine: Examine) -> dict[int, Hea
         return {}  # no thread can be started now, so they are looked at one by one
 
 
-def status_of(
-    about: About, view: View, now: float, remarks: Remarks, examine: Examine
-) -> StatusRecord:
-    """The whole status as of `now`, at once."""
-    slots = [view.slots[key] for key in sorted(view.slots)]
-    rows = [_slot_record(slot, view, now, examine, remarks, 0.0) for slot in slots]
-    return _whole(about, view, now, remarks, rows)
-
-
 def _whole(
     about: About, view: View, now: float, remarks: Remarks, rows: Sequence[SlotRecord]
 ) -> StatusRecord:

@@ -6,6 +6,8 @@ thread, where any wait is a deadlock, so it only hops to the loop (`call_soon_th
 LOST never comes while no server answers; that is no harm here, because SUSPENDED already means that
 nothing is known.
 
+Where the machine has no descriptor or thread left for a client, that is told, and tried again every `BEGIN_AGAIN_S`.
+
 What stands between us and ZooKeeper and only a person can mend (who we are is not accepted, TLS) is told in a sentence:
 by `start` while that lasts, and once for each outage afterwards.
 
@@ -19,6 +21,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from kazoo.client import KazooClient, KazooState
@@ -30,6 +33,7 @@ from autohealer.zkclient import client_for
 from autohealer.zkguard import trust_only
 
 STOP_TIMEOUT_S = 3.0
+BEGIN_AGAIN_S = 1.0
 
 _STORES = {
     KazooState.CONNECTED: Store.CONNECTED,
@@ -79,6 +83,7 @@ class Session:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listeners: list[Callable[[Store], None]] = []
         self._outcome: asyncio.Future[str] | None = None
+        self._again: asyncio.TimerHandle | None = None
         self.timeout_s = session_timeout_s
         self.client = client_for(
             connection,
@@ -111,9 +116,7 @@ class Session:
         self._loop = asyncio.get_running_loop()
         outcome = self._outcome = self._loop.create_future()
         self.client.add_listener(self._state_changed)
-        self.client.start_async()
-        # A daemon thread, because a resolver can hang for long and must not keep the process from ending.
-        threading.Thread(target=self._look_up_names, daemon=True).start()
+        self._begin(self._loop)
         try:
             async with asyncio.timeout(timeout_s):
                 unresolved = await outcome
@@ -131,6 +134,29 @@ class Session:
                 f"no ZooKeeper can be asked at {self.connection}: {unresolved}; is it spelled right?"
             )
 
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        is_again, self._again = self._again is not None, None
+        try:
+            self.client.start_async()
+            # A daemon thread, because a resolver can hang for long and must not keep the process from ending.
+            threading.Thread(target=self._look_up_names, daemon=True).start()
+        except (OSError, RuntimeError) as error:
+            with suppress(
+                AttributeError
+            ):  # of a client that has no socket yet; it undoes its start nevertheless
+                self.client.stop()
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            self.trouble = f"no connection to ZooKeeper can be begun ({why}): it is tried again"
+            if self._said is not None and not is_again:
+                self._said(self.trouble)
+            self._again = loop.call_later(BEGIN_AGAIN_S, self._begin, loop)
+        else:
+            self.trouble = ""
+
+    def _begin_no_more(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+
     @property
     def id(self) -> SessionId | None:
         """What the session is called; None while there is no connection."""
@@ -141,10 +167,12 @@ class Session:
 
     def leave(self) -> None:
         """Hear of nothing more; the session goes on for as long as it lasts, for whoever resumes it."""
+        self._begin_no_more()
         self.client.remove_listener(self._state_changed)
 
     async def stop(self) -> None:
         """Close the session; bounded, because kazoo's own stop is not always."""
+        self._begin_no_more()
         self.client.remove_listener(self._state_changed)
         loop, closed = asyncio.get_running_loop(), asyncio.Event()
 

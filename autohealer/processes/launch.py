@@ -20,6 +20,7 @@ from autohealer.contract import (
     ENV_SLOT,
     ENV_TOKEN,
     ENV_ZNODE,
+    TEXT_CHARS_MAX,
     ZnodeName,
     keeper_id,
 )
@@ -129,6 +130,13 @@ class Launcher:
             with guise(self._account, None):
                 limit(pid, spec.limits)
         rank(pid, spec.nice, spec.oom_score_adj)
+
+    def address_of(self, name: Incarnation, revision: str) -> str:
+        """Where one that was launched from a revision serves, as `host:port`; "" where that is not known from here."""
+        if self._spec.port is None or revision != self.revision:
+            return ""
+        address = f"{os.uname().nodename}:{self._spec.port + name.slot}"
+        return address if len(address) <= TEXT_CHARS_MAX else ""
 
     def values_for(self, name: Incarnation) -> dict[str, str]:
         """What the placeholders stand for."""

@@ -15,7 +15,6 @@ Must never know: policy, ZooKeeper. It decides nothing but how to reach what it 
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
 from collections.abc import Callable, Mapping
@@ -23,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from autohealer.contract import ENV_REVISION, WorkerRecord, keeper_id, registration_proof
+from autohealer.contract import ENV_REVISION, WorkerRecord
 from autohealer.core.events import (
     SpawnFailed,
     WorkerAdopted,
@@ -42,7 +41,6 @@ from autohealer.processes.executable import why_launch_failed
 from autohealer.processes.identity import (
     Verdict,
     age_s,
-    boot_id,
     environment_of,
     is_running,
     start_ticks,
@@ -54,10 +52,9 @@ from autohealer.processes.launching import Launching, Order, Outcome
 from autohealer.processes.ledger import Launch, Ledger
 from autohealer.processes.oom import OutOfMemory
 from autohealer.processes.output import Output
-from autohealer.processes.procfs import own_pid_namespace
 from autohealer.processes.reaper import Reaper, Watched
 from autohealer.processes.remnants import Ended, Remnant, Remnants
-from autohealer.processes.tree import Leader, is_stopped, signal_group
+from autohealer.processes.tree import Leader, is_stopped, record_of, signal_group
 
 SIGHTING_S = 0.5
 """How old a look at all processes may be that tells what dead registrants have left."""
@@ -170,17 +167,8 @@ class LocalProcesses:
         """What tells of a live incarnation as well as its own record would."""
         if (leader := self._led.get(name)) is None:
             return None
-        start, boot = leader.start_ticks, boot_id()
-        return WorkerRecord(
-            pid=leader.pid,
-            start=start,
-            boot=boot,
-            host=os.uname().nodename,
-            pidns=own_pid_namespace(),
-            keeper=keeper_id(self._secret),
-            proof=registration_proof(leader.token, leader.pid, start, boot),
-            agent=True,
-        )
+        address = self.launcher.address_of(name, self._ledger.revision_of(name))
+        return record_of(leader, self._secret, address)
 
     def look_into(self, name: Incarnation, record: WorkerRecord) -> Standing | None:
         """Whose process an unfamiliar registration names; adopts it when proven, holds it when that cannot be told.

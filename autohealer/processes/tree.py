@@ -1,4 +1,4 @@
-"""How the processes of one incarnation are reached, and what people call them.
+"""How the processes of one incarnation are reached, and what tells of them: a record, or a name for people.
 
 A worker leads a session and process group of its own, so one `killpg` reaches what stayed in it. What
 left the group still carries the incarnation's token in its environment, and once its parents are dead
@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import psutil
 
-from autohealer.contract import ENV_TOKEN
+from autohealer.contract import ENV_TOKEN, WorkerRecord, keeper_id, registration_proof
 from autohealer.core.model import Incarnation
-from autohealer.processes.identity import environment_of
-from autohealer.processes.procfs import all_pids, stat_of
+from autohealer.processes.identity import boot_id, environment_of
+from autohealer.processes.procfs import all_pids, own_pid_namespace, stat_of
 from autohealer.processes.reaper import Watched
 
 
@@ -49,6 +49,22 @@ class Leader:
         """Signal the whole group; nothing happens once the leader may have been reaped."""
         if self.is_child or self.watched.is_alive():
             signal_group(self.pid, number)
+
+
+def record_of(leader: Leader, secret: bytes, address: str) -> WorkerRecord:
+    """What tells of a worker as well as its own record would; `secret` is the daemon's."""
+    boot = boot_id()
+    return WorkerRecord(
+        pid=leader.pid,
+        start=leader.start_ticks,
+        boot=boot,
+        host=os.uname().nodename,
+        address=address,
+        pidns=own_pid_namespace(),
+        keeper=keeper_id(secret),
+        proof=registration_proof(leader.token, leader.pid, leader.start_ticks, boot),
+        agent=True,
+    )
 
 
 def signal_group(leader_pid: int, number: signal.Signals) -> None:

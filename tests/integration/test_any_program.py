@@ -60,6 +60,19 @@ def births(client: KazooClient) -> dict[str, tuple[int, int]]:
     return found
 
 
+def test_where_a_program_serves_is_registered_as_far_as_the_daemon_knows(
+    zookeeper: ZooKeeperUnderTest, zk_client: KazooClient, tmp_path: Path
+) -> None:
+    """Whoever looks nginx up in ZooKeeper would find that it runs, and not where."""
+    with daemon_of(tmp_path, zookeeper.connection, "--port", "24310", replicas=2) as daemon:
+        daemon.becomes_whole()
+        children = zk_client.get_children(WORKERS_PATH)
+        records = [decode_record(zk_client.get(f"{WORKERS_PATH}/{name}")[0]) for name in children]
+        host = os.uname().nodename
+        assert sorted(it.address for it in records) == [f"{host}:24310", f"{host}:24311"]
+        assert daemon.stop() == 0
+
+
 def test_a_shell_loop_is_registered_and_healed(
     zookeeper: ZooKeeperUnderTest, zk_client: KazooClient, tmp_path: Path
 ) -> None:

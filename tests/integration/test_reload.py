@@ -269,3 +269,60 @@ def _is_locked(fleet: Fleet, group: str) -> bool:
     finally:
         os.close(lock)
     return False
+
+
+SPEAKER = """
+import os, socket, time
+
+address = os.environ.get("NOTIFY_SOCKET", "")
+here = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+
+
+def tell(text):
+    if address:
+        here.sendto(text, "\\0" + address[1:] if address[0] == "@" else address)
+
+
+tell(b"READY=1")
+while True:
+    if "WATCHDOG_USEC" in os.environ and not os.path.exists("mute-" + os.environ["AUTOHEALER_SLOT"]):
+        tell(b"WATCHDOG=1")
+    time.sleep(0.2)
+"""
+
+
+def test_what_workers_have_to_say_changes(zookeeper: ZooKeeperUnderTest, tmp_path: Path) -> None:
+    """Who has to say READY=1 or WATCHDOG=1 since a reload would not be heard, or be waited for in vain."""
+    program = tmp_path / "speaker.py"
+    program.write_text(SPEAKER)
+    plain = f'[group.web]\ncommand = ["{sys.executable}", "{program}"]\nreplicas = 2\ndirectory = "{tmp_path}"\n'
+    spoken = {"NOTIFY_SOCKET", "WATCHDOG_USEC"}
+
+    def replaced(fleet: Fleet, before: Mapping[int, int], told: set[str]) -> Mapping[int, int]:
+        """All of them, by such as were told this."""
+        reload(fleet)
+        now = eventually(
+            lambda: (
+                it if not set((it := settled(fleet, "web")).values()) & {*before.values()} else None
+            ),
+            within_s=WITHIN_S,
+            view=fleet.view,
+        )
+        assert [spoken & psutil.Process(pid).environ().keys() for pid in now.values()] == [told] * 2
+        return now
+
+    with Fleet(tmp_path, zookeeper.connection, plain) as fleet:
+        silent = fleet.whole("web")["web"]
+        edit(fleet, "replicas = 2\n", 'replicas = 2\nnotify = true\nwatchdog = "2s"\n')
+        speaking = replaced(fleet, silent, spoken)
+        (tmp_path / "mute-0").touch()
+        now = eventually(
+            lambda: it if (it := fleet.whole("web")["web"])[0] != speaking[0] else None,
+            within_s=WITHIN_S,
+            view=fleet.view,
+        )
+        assert now[1] == speaking[1]
+        (tmp_path / "mute-0").unlink()
+        edit(fleet, 'notify = true\nwatchdog = "2s"\n', "watchdog = false\n")
+        replaced(fleet, now, set())
+        assert fleet.stop() == 0

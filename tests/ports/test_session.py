@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
 
-from autohealer.coordination.session import Session, ZooKeeperUnreachable
+from autohealer.coordination.session import BEGIN_AGAIN_S, Session, ZooKeeperUnreachable
 from autohealer.core.model import Store
 from tests.support.apache import ApacheZooKeeper
 from tests.support.eventually import eventually_async
 from tests.support.ports import free_port
+from tests.support.scarcity import no_descriptor_left
 from tests.support.servers import ZooKeeperUnderTest
 
 WITHIN_S = 20.0
@@ -66,3 +68,31 @@ async def test_how_long_the_session_lasts_is_the_servers_word(
     longest_s = 10.0 if isinstance(zookeeper.server, ApacheZooKeeper) else 60.0
     assert session.timeout_s == min(max(asked_s, 1.0), longest_s)
     await session.stop()
+
+
+async def test_one_begun_without_descriptors_is_told_of_and_begins_again(
+    zookeeper: ZooKeeperUnderTest,
+) -> None:
+    """A reload while descriptors were short would end the daemon, or register a new group's programs never."""
+    said: list[str] = []
+    told: list[Store] = []
+    session = Session(zookeeper.connection, 10.0, said=said.append)
+    session.subscribe(told.append)
+    with no_descriptor_left():
+        with pytest.raises(ZooKeeperUnreachable, match="Too many open files"):
+            await session.start(2.2 * BEGIN_AGAIN_S)
+        assert len(said) == 1, "once, though tried several times"
+    await eventually_async(lambda: told == [Store.CONNECTED], within_s=WITHIN_S)
+    assert not session.trouble
+    await session.stop()
+
+
+async def test_one_that_could_not_begin_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon would end by an error of a library's, instead of as it was told to."""
+    errors: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", errors.append)
+    session = Session("127.0.0.1:1", 10.0)
+    with no_descriptor_left(), pytest.raises(ZooKeeperUnreachable):
+        await session.start(0.1)
+    await session.stop()
+    assert not errors

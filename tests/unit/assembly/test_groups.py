@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import resource
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -33,6 +30,7 @@ from autohealer.processes.sizes import Scales
 from autohealer.settings import DaemonSettings, EnsembleTarget, GroupSettings
 from autohealer.statedir.hold import Hold
 from autohealer.statedir.lock import Holder
+from tests.support.scarcity import no_descriptor_left
 
 NOWHERE = "127.0.0.1:1"
 
@@ -75,19 +73,6 @@ def taken(folder: Path, *names: str) -> list[tuple[GroupSettings, Hold]]:
     me = Holder(os.getpid(), start_ticks(os.getpid()) or 0, boot_id())
     launch = LaunchSpec(("/bin/sleep", "9"))
     return [(GroupSettings(name, 1, launch), Hold(folder, name, me)) for name in names]
-
-
-@contextmanager
-def no_descriptor_left() -> Iterator[None]:
-    """Nothing can be opened."""
-    lowest = os.open("/", os.O_RDONLY)
-    os.close(lowest)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_where_one_cannot_be_kept_none_is_and_nobody_is_held(tmp_path: Path) -> None:

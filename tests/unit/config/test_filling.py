@@ -121,6 +121,27 @@ def test_a_mistake_in_a_probe_of_the_defaults_is_told_once_and_there(
     assert head.startswith(f"a.toml:{told}")
 
 
+def test_a_probe_of_the_defaults_is_looked_at_though_every_group_has_its_own(
+    tmp_path: Path,
+) -> None:
+    """The mistake would only be told on the day on which a group without a probe of its own is added."""
+    text = f"[defaults.liveness]\ntcp = '1'\nhttp = '/'\n[group.a]\n{SLEEP}port = 8000\nliveness.http = '/'\n"
+    (head,) = heads_of_mistakes(tmp_path, text)
+    assert head.startswith("a.toml:2:1: defaults.liveness.tcp: say exactly one of http, tcp and")
+
+
+@pytest.mark.parametrize("off", ["false", '"0s"', '"${OFF}"'])
+def test_a_group_can_do_without_the_watchdog_of_the_defaults(tmp_path: Path, off: str) -> None:
+    """One program that says nothing would be ended again and again, or no group could have a default."""
+    text = f'[defaults]\nwatchdog = "30s"\n[group.a]\n{SLEEP}watchdog = {off}\n[group.b]\n{SLEEP}'
+    one, two = settings_of(tmp_path, text, {"OFF": "false"}).groups
+    assert (one.launch.watchdog_s, two.launch.watchdog_s) == (None, 30.0)
+    assert (
+        one.launch.revision
+        == settings_of(tmp_path, f"[group.a]\n{SLEEP}").groups[0].launch.revision
+    )
+
+
 def test_a_probe_without_a_question_is_none_only_where_it_takes_one_away(tmp_path: Path) -> None:
     """A table that was forgotten half written would be a probe that nobody asks."""
     (head,) = heads_of_mistakes(tmp_path, f"[group.a]\n{SLEEP}[group.a.startup]\n")

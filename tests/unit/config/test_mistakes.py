@@ -137,6 +137,8 @@ MISTAKES = [
     (f"{GROUP}[group.web.livenes]\ntcp = 'x:1'\n", "did you mean `liveness`?"),
     (f"{GROUP}timeout = '1s'\n", "timeout: unknown key"),
     (f"{GROUP}notify = 'yes'\n", "write true or false, without quotes"),
+    (f"{GROUP}watchdog = true\n", "write a duration with its unit"),
+    (f"{GROUP}watchdog = 0\n", "write a duration with its unit"),
     (f"{GROUP}watchdog = 30\n", "write a duration with its unit"),
     (f"[daemon]\nzookeeper = 'a b'\n{GROUP}", "daemon.zookeeper:"),
     (
