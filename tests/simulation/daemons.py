@@ -17,7 +17,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from autohealer.core.children import Child
-from autohealer.core.events import ReplicasSet, SpecSet, StoreChanged, WorkersListed
+from autohealer.core.events import OverridesSet, ReplicasSet, SpecSet, StoreChanged, WorkersListed
 from autohealer.core.model import Budget, Desired, Incarnation, Store, View
 from autohealer.core.policy import Policy
 from autohealer.daemon.executor import Executor
@@ -236,7 +236,7 @@ class SimulatedDaemon:
         )
         self.processes.revision = desired.revision
         world.watch = self.registry.changed
-        for fact in done:
+        for fact in (OverridesSet(desired.overrides), *done):
             self.mailbox.put(fact)
         self.mailbox.put(ReplicasSet(desired.replicas))
         world.tell(DaemonStarted(world.now))

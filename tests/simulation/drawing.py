@@ -18,6 +18,7 @@ from autohealer.core.model import Exit
 from autohealer.core.policy import Registrar, Restart
 from tests.simulation.ailing import Grow
 from tests.simulation.care import asked
+from tests.simulation.drawing_operator import operated
 from tests.simulation.faults import (
     Crash,
     CrashNewborn,
@@ -272,7 +273,11 @@ WHOLE_S = (POLICY.settle_s, 15.0, 30.0, 60.0)
 
 
 def drawn(seed: int) -> Script:
-    """The story of a seed."""
+    """The story of a seed, with what the operator does of slots in some."""
+    return operated(_drawn(seed), seed)
+
+
+def _drawn(seed: int) -> Script:
     rng = random.Random(seed)
     deck = Deck(rng, rng.choices([size for size, _ in SIZES], [often for _, often in SIZES])[0])
     tell = _teller(deck)

@@ -26,6 +26,7 @@ from tests.simulation.drawing import (
     growths,
     is_of_registrants,
 )
+from tests.simulation.drawing_operator import operated
 from tests.simulation.faults import Overlooked
 from tests.simulation.script import At, Ending, Script
 from tests.simulation.several import Several
@@ -82,7 +83,9 @@ def drawn_several(seed: int, count: int) -> Several:
         at_s = rng.choice(troubles).at_s + deck.about_s()
         dealt[rng.randrange(count)].append(At(at_s, BreakRules(rng.choice(FROZEN_S))))
     return Several(
-        groups=tuple(_group(deck, own) for own in dealt),
+        groups=tuple(
+            operated(_group(deck, own), f"{seed} of {number}") for number, own in enumerate(dealt)
+        ),
         troubles=(
             *(at for at in troubles if isinstance(at.trouble, OF_ALL)),
             *_sick(deck, troubles),

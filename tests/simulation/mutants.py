@@ -57,6 +57,7 @@ from autohealer.daemon import loop
 from autohealer.daemon.executor import Executor
 from autohealer.daemon.ports import Gone, Unreadable
 from tests.simulation.mutants_of_care import MUTANTS as OF_CARE
+from tests.simulation.mutants_of_operation import MUTANTS as OF_OPERATION
 from tests.unit.core.test_mutants import MUTANTS as OF_THE_CORE
 from tests.unit.core.test_mutants import Patch
 
@@ -385,6 +386,6 @@ MUTANTS: dict[str, list[Patch]] = {
     "adopts without proof": [(Executor, "_inspect", _adopts_without_proof)],
 }
 
-MUTANTS |= OF_CARE
+MUTANTS |= OF_CARE | OF_OPERATION
 
 WITHOUT_SELF_CHECK: Patch = (loop, "violations_of", _checks_nothing)

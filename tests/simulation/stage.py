@@ -16,16 +16,19 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from autohealer.core.completion import fewest_wanted, newly_done
+from autohealer.core.completion import begun_again, fewest_wanted, newly_done
 from autohealer.core.events import (
     DetachRequested,
     InvariantBroken,
+    OverridesSet,
     ReplicasSet,
+    RetryAsked,
     StopRequested,
     WorkerWasDone,
 )
 from autohealer.core.health import Check, HealthRules
 from autohealer.core.model import Desired, Incarnation, Stop, Store
+from autohealer.core.overrides import NO_OVERRIDES, Overrides
 from autohealer.core.policy import Policy, Registrar, Restart
 from autohealer.probes.notify import NotifyRules
 from tests.simulation.daemons import DaemonKilled, Fuse, Session, SimulatedDaemon
@@ -39,8 +42,10 @@ from tests.support.history import (
     Farewell,
     Fault,
     Harm,
+    Overridden,
     Relief,
     Respecified,
+    Retried,
     StopAsked,
     Wanted,
 )
@@ -118,6 +123,7 @@ class Stage:
             health=_health(asked=asked, notify=notify, watchdog=watchdog),
         )
         self.replicas = replicas
+        self.overrides = NO_OVERRIDES
         self._revisions = 0
         self.daemon: SimulatedDaemon | None = None
         self.is_cut = False
@@ -169,7 +175,7 @@ class Stage:
         daemon = SimulatedDaemon(
             self.world,
             self._policy,
-            Desired(self.replicas, self._revision),
+            Desired(self.replicas, self._revision, overrides=self.overrides),
             GENERATIONS_APART * self._daemons,
             self._observers,
             fuse,
@@ -184,6 +190,8 @@ class Stage:
         """What outlives a daemon, as `autohealer.assembly.completed` keeps it."""
         if (wanted := fewest_wanted(facts)) is not None:
             self._done = {slot: it for slot, it in self._done.items() if slot < wanted}
+        for key in begun_again(facts, view, self._done):
+            del self._done[key]
         for slot in newly_done(facts, view):
             name = Incarnation(slot.key, slot.generation)
             fact = WorkerWasDone(name, slot.reason, slot.has_failed)
@@ -253,6 +261,19 @@ class Stage:
         self.world.tell(Wanted(self.now, replicas))
         if self.daemon is not None:
             self.daemon.mailbox.put(ReplicasSet(replicas))
+
+    def override(self, overrides: Overrides) -> None:
+        """Other slots are to stand still, or others to be replaced; the next daemon knows of it, if none runs."""
+        self.overrides = overrides
+        self.world.tell(Overridden(self.now, overrides))
+        if self.daemon is not None:
+            self.daemon.mailbox.put(OverridesSet(overrides))
+
+    def retry(self, slots: frozenset[int]) -> None:
+        """What waits or is done is to be filled now; nobody hears of it if no daemon runs."""
+        if self.daemon is not None:
+            self.world.tell(Retried(self.now, slots))
+            self.daemon.mailbox.put(RetryAsked(slots))
 
     def respecify(self) -> None:
         """Another program is wanted; the next daemon knows of it, if none runs."""

@@ -17,6 +17,7 @@ from autohealer.daemon.ports import Observer
 from tests.simulation.ailing import Grow
 from tests.simulation.drawing import LAG_MAX_S, LASTS_S
 from tests.simulation.luck import Luck
+from tests.simulation.operating import RestartSlots
 from tests.simulation.script import Ending, Script, in_python
 from tests.simulation.stage import POLICY, Stage
 from tests.simulation.surroundings import Respecify, Scale
@@ -165,7 +166,7 @@ def replicas_max(script: Script) -> int:
 
 def renews(script: Script) -> bool:
     """Whether workers are replaced that do nothing wrong but are outdated or large."""
-    return any(isinstance(at.trouble, Respecify | Grow) for at in script.troubles)
+    return any(isinstance(at.trouble, Respecify | Grow | RestartSlots) for at in script.troubles)
 
 
 def rules(

@@ -12,6 +12,7 @@ from tests.simulation import (
     drawing,
     faults,
     kept,
+    operating,
     several,
     speaking,
     surroundings,
@@ -64,7 +65,7 @@ def test_a_story_of_several_is_the_same_when_it_is_told_again() -> None:
 
 def test_a_story_of_several_written_down_is_the_same_story() -> None:
     """A failing story could not be kept: pasted, it would be another."""
-    modules = (ailing, breaking, drawing, kept, faults, several, speaking, surroundings)
+    modules = (ailing, breaking, drawing, kept, faults, operating, several, speaking, surroundings)
     names = {name: it for module in modules for name, it in vars(module).items()}
     for seed in range(50):
         script = drawn_several(seed, 3)

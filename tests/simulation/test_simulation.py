@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.simulation import ailing, drawing, faults, kept, speaking, surroundings
+from tests.simulation import ailing, drawing, faults, kept, operating, speaking, surroundings
 from tests.simulation.campaign import play_all
 from tests.simulation.drawing import drawn
 from tests.simulation.faults import Crash
@@ -57,7 +57,7 @@ def test_no_story_breaks_an_invariant(seeds: range) -> None:
 def _troubles() -> list[type]:
     return [
         it
-        for module in (ailing, faults, speaking, surroundings)
+        for module in (ailing, faults, operating, speaking, surroundings)
         for it in vars(module).values()
         if isinstance(it, type) and it.__module__ == module.__name__ and hasattr(it, "strike")
     ]
@@ -79,7 +79,7 @@ def test_a_story_written_down_is_the_same_story() -> None:
     """A failing story could not be kept: pasted, it would be another."""
     names = {
         name: it
-        for m in (ailing, drawing, kept, faults, speaking, surroundings)
+        for m in (ailing, drawing, kept, faults, operating, speaking, surroundings)
         for name, it in vars(m).items()
     }
     for seed in range(200):

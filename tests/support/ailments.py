@@ -25,6 +25,7 @@ from tests.support.history import (
     Ended,
     Fault,
     Launched,
+    Overridden,
     Record,
     Registered,
     Relief,
@@ -35,11 +36,15 @@ from tests.support.history import (
     Wanted,
 )
 from tests.support.ledgers import NEVER, Rules
+from tests.support.wishes import Wishes
 
 SICK, KNOWN_SICK, UNFIT, UNSAID = "sick", "known to be sick", "unfit", "unsaid"
 """Kinds of faults: the second begins with the first, and is over when whoever asks knows that this is."""
 WITHHELD = frozenset({UNFIT, UNSAID})
 """Why a daemon itself takes the registration away that it holds for a program."""
+
+
+Disturbing = Wanted | Overridden | Fault | Relief | DaemonStarted | StoreIs | Respecified
 
 
 def violations_of_health(history: Iterable[Record], rules: Rules) -> list[str]:
@@ -54,7 +59,7 @@ class Judge:
 
     rules: Rules
     at: float = NEVER
-    replicas: int = 0
+    wishes: Wishes = field(default_factory=Wishes)
     alone: bool = False
     """Whether nobody looks: no daemon, or one that is being stopped or acts no more."""
     known_from: float = NEVER
@@ -80,11 +85,11 @@ class Judge:
         self.at = max(self.at, record.at)
         yield from self._kept()
         yield from self._spared()
-        if isinstance(record, Wanted | Fault | Relief | DaemonStarted | StoreIs | Respecified):
+        if isinstance(record, Disturbing):
             self.disturbed_at = self.at
         match record:
-            case Wanted(_, replicas):
-                self.replicas = replicas
+            case Wanted() | Overridden():
+                self.wishes.take(record)
             case Launched(_, name):
                 self.born[name] = self.at
             case Fault(_, kind, _, Incarnation() as name):
@@ -138,7 +143,7 @@ class Judge:
             self._count()
 
     def _count(self) -> None:
-        limit = loss_limit(self.rules.policy, self.replicas)
+        limit = loss_limit(self.rules.policy, self.wishes.kept)
         if self.none_since is not None:
             if self.at - self.none_since > self.rules.asked_within_s:
                 self.many_since = None
@@ -187,7 +192,7 @@ class Judge:
 
     def _ended(self, name: Incarnation) -> Iterator[str]:
         """A daemon signals it: who is told to end is nobody to be asked any more."""
-        is_current = self.born.get(name, NEVER) >= self.respecified_at
+        is_current = self.born.get(name, NEVER) >= self.respecified_at and not self._is_asked(name)
         is_wanted = self._is_wanted(name.slot) and not self.alone and is_current
         is_wanted = is_wanted and self._is_registered_as_it_should(name)
         if name in self.sick and self.many_since is not None and is_wanted:
@@ -197,7 +202,7 @@ class Judge:
                 for sick, it in self.sick.items()
                 if sick not in self.unsaid
             )
-            is_known = known > loss_limit(self.rules.policy, self.replicas)
+            is_known = known > loss_limit(self.rules.policy, self.wishes.kept)
             if is_known and since_s < self.rules.policy.settle_s:
                 yield self._said(f"{name} was ended {since_s:.3f} s after {known} ailed together")
         self.unfit.pop(name, None)
@@ -206,7 +211,11 @@ class Judge:
         self.told.add(name)
 
     def _is_wanted(self, slot: int) -> bool:
-        return slot < self.replicas
+        return self.wishes.wants(slot)
+
+    def _is_asked(self, name: Incarnation) -> bool:
+        """Whether the operator wants it replaced."""
+        return self.wishes.asks(name)
 
     def _is_registered_as_it_should(self, name: Incarnation) -> bool:
         """Whether a worker has not lost a registration of its own: that would be a reason to end it."""

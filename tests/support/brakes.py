@@ -21,6 +21,7 @@ from autohealer.core.model import Incarnation
 from tests.support import ailments, oracle
 from tests.support import history as tale
 from tests.support.ledgers import Life, Rules
+from tests.support.wishes import Wishes
 
 APART = 10_000
 """Between the numbers of two groups' first slots."""
@@ -31,7 +32,7 @@ ELSEWHERE = "elsewhere"
 Chronicle = Sequence[tuple[int, tale.Record]]
 """What happened to all groups, in order, each record with the number of its group."""
 
-Disturbing = tale.Wanted | tale.Respecified | tale.Fault | tale.Relief
+Disturbing = tale.Wanted | tale.Overridden | tale.Respecified | tale.Fault | tale.Relief
 
 
 def alone_of(rules: Rules) -> Rules:
@@ -78,7 +79,7 @@ class _Groups:
     """What each group wants, and whether one is frozen."""
 
     def __init__(self) -> None:
-        self._replicas: dict[int, int] = {}
+        self._wishes: dict[int, Wishes] = {}
         self._frozen: set[int] = set()
 
     @property
@@ -93,9 +94,9 @@ class _Groups:
     def told(self, group: int, record: tale.Record) -> tale.Record:
         """What a record tells of all: of what is wanted, what all want; of a frozen group, only a disturbance."""
         match record:
-            case tale.Wanted(at, replicas):
-                self._replicas[group] = replicas
-                return tale.Wanted(at, sum(self._replicas.values()))
+            case tale.Wanted(at) | tale.Overridden(at):
+                self._wishes.setdefault(group, Wishes()).take(record)
+                return tale.Wanted(at, sum(wishes.kept for wishes in self._wishes.values()))
             case tale.Fault(at, kind) if kind == tale.FROZEN:
                 self._frozen.add(group)
                 return tale.Fault(at, ELSEWHERE, tale.Harm.DISTURBS)
@@ -107,7 +108,14 @@ class _Groups:
 
     def wants(self, slot: int) -> bool:
         """Whether a group wants a slot of its own filled."""
-        return slot % APART < self._replicas.get(slot // APART, 0)
+        return self._of(slot).wants(slot % APART)
+
+    def asks(self, name: Incarnation) -> bool:
+        """Whether one is to be replaced as its group's operator asked."""
+        return self._of(name.slot).asks(Incarnation(name.slot % APART, name.generation))
+
+    def _of(self, slot: int) -> Wishes:
+        return self._wishes.get(slot // APART, Wishes())
 
 
 class _Losses(oracle.Judge):
@@ -150,7 +158,8 @@ class _Losses(oracle.Judge):
         """Each group's own history tells that."""
 
     def _is_outdated(self, life: Life) -> bool:
-        return life.revision != self._revisions.get(life.name.slot // APART)
+        is_another = life.revision != self._revisions.get(life.name.slot // APART)
+        return is_another or self._groups.asks(life.name)
 
     def _is_surplus(self, life: Life) -> bool:
         slot = life.name.slot
@@ -173,6 +182,9 @@ class _Care(ailments.Judge):
 
     def _is_wanted(self, slot: int) -> bool:
         return self._groups.wants(slot)
+
+    def _is_asked(self, name: Incarnation) -> bool:
+        return self._groups.asks(name)
 
     def _spared(self) -> Iterator[str]:
         """Each group's own history tells that."""

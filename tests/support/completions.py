@@ -1,9 +1,10 @@
 """Which slots may, and which must, stay empty because their work is done: by what is true, not by what a daemon says.
 
 Theory of operation. A life that ended as the policy lets it excuses its slot from being filled. Where a daemon was
-there to see it, from then on it must not be filled, until another number is wanted or everything was stopped; not even
-by a later daemon, unless the first one died in that very moment. What was wanted while no daemon heard it changes
-nothing of what is done. One that may have been told to end just then, for its size or health, is not surely done.
+there to see it, from then on it must not be filled, until another number is wanted or everything was stopped; not
+even by a later daemon, unless the first one died in that very moment. So it is with a slot that was stopped, and with
+what was to be restarted, or tried again. What was wanted while no daemon heard it changes nothing of what is done.
+One that may have been told to end just then, for its size or health, is not surely done.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from autohealer.core.policy import Restart
 from tests.support.ailments import KNOWN_SICK
 from tests.support.ledgers import NEVER
 from tests.support.sizes import OVERSIZED
+from tests.support.wishes import Wishes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from autohealer.core.model import Exit, Incarnation
     from tests.support.ledgers import Census, Life
 
@@ -31,9 +35,11 @@ class Completions:
 
     restart: Restart
     census: Census
+    wishes: Wishes = field(default_factory=Wishes)
     _seen: set[Incarnation] = field(default_factory=set)
     _ended: set[Incarnation] = field(default_factory=set)
     _sure: dict[int, float] = field(default_factory=dict)
+    _done_by: dict[int, Incarnation] = field(default_factory=dict)
     _dropped: tuple[float, frozenset[int]] = (NEVER, frozenset())
 
     def ended(self, life: Life, exit_: Exit | None, *, is_seen: bool) -> None:
@@ -51,8 +57,11 @@ class Completions:
         """It and all it started are gone."""
         if life.revision != self.census.revision:
             return
+        if self.wishes.asks(life.name):
+            return  # another run was asked for in its place
         if life.name in self._ended:
             self.census.excused.add(life.name.slot)
+            self._done_by[life.name.slot] = life.name
         if life.name in self._seen:
             self._sure[life.name.slot] = at
 
@@ -61,12 +70,26 @@ class Completions:
         self.census.excused.discard(slot)
         return f"slot {slot} is filled again though it is done" if self._sure.pop(slot, 0) else ""
 
-    def scale(self, replicas: int, at: float, *, is_heard: bool = True) -> None:
-        """Another number is wanted, or another program; who is wanted again is filled again."""
-        self._sure = {slot: at for slot, at in self._sure.items() if slot < replicas}
+    def want(self, wishes: Wishes, at: float, *, is_heard: bool = True) -> None:
+        """Another number is wanted, or others; who is wanted again, and who is to be replaced, is filled again."""
+        self.wishes = wishes
+        asked = {slot for slot, name in self._done_by.items() if wishes.asks(name)}
+        self.census.excused -= asked
+        self._sure = {slot: it for slot, it in self._sure.items() if slot not in asked}
+        self.again(
+            {slot for slot in self._done_by if not wishes.wants(slot)}, at, is_heard=is_heard
+        )
+
+    def again(self, slots: Iterable[int], at: float, *, is_heard: bool = True) -> None:
+        """What was done in some slots is to be done once more, as soon as they are wanted."""
+        self._sure = {slot: it for slot, it in self._sure.items() if slot not in set(slots)}
         if is_heard:
-            self._dropped = at, frozenset(self.census.excused - set(range(replicas)))
+            self._dropped = at, frozenset(self.census.excused & set(slots))
             self.census.excused -= self._dropped[1]
+
+    def respecified(self, at: float) -> None:
+        """Another program is wanted, and has done nothing yet."""
+        self.again(set(self._done_by), at)
 
     def daemon_ended(self, at: float, *, is_stopped: bool) -> None:
         """Nobody sees anything; after a stop everything is done anew."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from autohealer.core.model import Exit, Incarnation
+from autohealer.core.overrides import Overrides
 
 UNPROVABLE = "unprovable"
 """The kind of a fault that leaves no later daemon a proof of whose a process is."""
@@ -58,6 +59,22 @@ class Wanted:
 
     at: float
     replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overridden:
+    """The operator wants these slots stopped and these incarnations replaced, and no others."""
+
+    at: float
+    overrides: Overrides
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """The operator wants slots filled now that wait for a pause, or are done."""
+
+    at: float
+    slots: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +226,8 @@ class Closed:
 
 Record = (
     Wanted
+    | Overridden
+    | Retried
     | Respecified
     | Launched
     | Found

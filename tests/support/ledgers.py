@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from autohealer.core.model import Incarnation
 from autohealer.core.policy import Policy
 from tests.support.history import UNPROVABLE
+from tests.support.wishes import Wishes
 
 NEVER, ALWAYS = float("-inf"), float("inf")
 
@@ -208,15 +209,15 @@ class Census:
         """Whether more than one incarnation was found in a slot; one of them has to go, and may take its time."""
         return sum(life.found for name, life in self.lives.items() if name.slot == slot) > 1
 
-    def flaws(self, replicas: int) -> Iterator[str]:
+    def flaws(self, wishes: Wishes) -> Iterator[str]:
         """Why the group is not whole: exactly the wanted slots serve, nothing else lives or is registered.
 
         Those `excused` may be empty.
         """
         for slot, lives in self.present.items():
-            if slot >= replicas:
+            if not wishes.wants(slot):
                 yield f"slot {slot} is not wanted and holds {', '.join(map(str, lives))}"
-        for slot in range(replicas):
+        for slot in wishes.wanted:
             lives = self.present.get(slot, [])
             if not lives and slot in self.excused:
                 continue
@@ -224,6 +225,8 @@ class Census:
                 yield f"slot {slot} holds {', '.join(map(str, lives)) or 'nobody'}"
             elif lives[0].revision != self.revision:
                 yield f"slot {slot} holds {lives[0]} of revision {lives[0].revision!r}"
+            elif wishes.asks(lives[0].name):
+                yield f"slot {slot} holds {lives[0]}, which was to be restarted"
         yield from self.dead_registrations()
 
     def dead_registrations(self) -> Iterator[str]:

@@ -10,14 +10,13 @@ I4  a healthy worker (no fault hit it, or it has registered again since) is neve
     after a mass loss nobody is ended before the hold is over, then only one by one
 I5  no signal to another process than the one meant or to one not proven to be ours; bystanders and their znodes live
 I6  a stop ends in time and leaves nothing but what is not proven to be ours; who is asked to end has its grace
-I12 see `ailments`: workers that are asked for their health; I13 see `sizes`: those that use too much memory
+I12 see `ailments`: workers that are asked for their health; I13 see `sizes`: those too large; I14 see `stops`
 I7  restarts stay within the group's budget, and no generation is used twice
-I11 who is outdated is replaced one at a time, each ready before the next, and while every slot is filled
+I11 who is outdated or to be restarted is replaced one at a time, each ready before the next, while all are filled
 
-The numbers are those of the invariants every coordinated supervisor is held to. I8 (ephemerals vanish exactly when
-they should) and I9 (order of watch events, growing zxids) are promises of a server, checked by the embedded
-server's own tests and by the differential ones. I10 (one leader acts) has no leader to check; that one daemon holds
-a group is checked with its lock.
+The numbers are those every coordinated supervisor is held to. I8 (ephemerals vanish exactly when they should) and I9
+(order of watch events, growing zxids) are promises of a server, checked by its own tests. I10 (one leader acts) has no
+leader to check; that one daemon holds a group is checked with its lock.
 
 Limits: tolerances are fields of `Rules`. A history too short to judge is a violation, not a pass.
 """
@@ -37,6 +36,8 @@ from tests.support.losses import MassLosses
 from tests.support.overlaps import Overlaps
 from tests.support.renewals import Renewals
 from tests.support.sizes import OVERSIZED, violations_of_size
+from tests.support.stops import violations_of_stops
+from tests.support.wishes import Wishes
 
 
 def violations_of(history: Iterable[tale.Record], rules: Rules) -> list[str]:
@@ -47,7 +48,7 @@ def violations_of(history: Iterable[tale.Record], rules: Rules) -> list[str]:
     if not records or not isinstance(records[-1], tale.Closed):
         judge.violations.append("the history has no end: nothing can be said of what came last")
     more = violations_of_health(records, rules) + violations_of_size(records, rules)
-    return judge.violations + more
+    return judge.violations + more + violations_of_stops(records, rules)
 
 
 class Judge:
@@ -57,7 +58,7 @@ class Judge:
         self.violations: list[str] = []
         self._rules = rules
         self._at = NEVER
-        self._replicas = 0
+        self._wishes = Wishes()
         self._census = Census()
         self._overlaps = Overlaps(rules.overlap_s)
         self._daemon_up = False
@@ -76,7 +77,7 @@ class Judge:
         self._due: dict[int, float] = {}
         self._ledger = RestartLedger(rules.policy, slack_s=rules.clock_s)
         self._losses = MassLosses(rules, self._census)
-        self._renewals = Renewals(self._census, rules.prompt_s + rules.clock_s)
+        self._renewals = Renewals(self._census, rules)
         self._completions = Completions(rules.policy.restart, self._census)
 
     def witness(self, record: tale.Record) -> None:  # noqa: C901, PLR0912 - one arm per record
@@ -84,11 +85,13 @@ class Judge:
         self._at = max(self._at, record.at)
         self._judge_calm()
         match record:
-            case tale.Wanted(_, replicas):
-                self._wanted(replicas)
+            case tale.Wanted() | tale.Overridden():
+                self._wanted(record)
+            case tale.Retried(_, slots):
+                self._completions.again(slots, self._at, is_heard=self._daemon_up)
             case tale.Respecified(_, revision):
                 self._census.revision = revision
-                self._completions.scale(0, self._at)
+                self._completions.respecified(self._at)
                 self._disturb()
             case tale.Launched(_, name, _, revision):
                 self._launched(name, revision)
@@ -132,7 +135,7 @@ class Judge:
     # --- I2 and I6: whole when calm, gone when stopped ------------------------------------------
 
     def _note_wholeness(self) -> None:
-        if any(self._census.flaws(self._replicas)):
+        if any(self._census.flaws(self._wishes)):
             self._whole_since = None
         elif self._whole_since is None:
             self._whole_since = self._at
@@ -150,7 +153,7 @@ class Judge:
                 self._say("I6", f"not stopped within {self._rules.stop_within_s:g} s")
         elif self._whole_since is None and calm_s > self._rules.whole_within_s and not self._hidden:
             self._complained = True
-            within_s, flaws = self._rules.whole_within_s, list(self._census.flaws(self._replicas))
+            within_s, flaws = self._rules.whole_within_s, list(self._census.flaws(self._wishes))
             self._say("I2", f"not whole {within_s:g} s after the last fault: {flaws}")
 
     def _disturb(self) -> None:
@@ -164,7 +167,7 @@ class Judge:
             for sentence in self._census.dead_registrations():
                 self._say("I6", f"{sentence} after the stop")
         elif self._whole_since is None or self._at - self._whole_since < self._rules.quiet_s:
-            quiet_s, flaws = self._rules.quiet_s, list(self._census.flaws(self._replicas))
+            quiet_s, flaws = self._rules.quiet_s, list(self._census.flaws(self._wishes))
             self._say("I2", f"not whole and quiet for {quiet_s:g} s at the end: {flaws}")
 
     # --- processes: I1, I2, I7 ------------------------------------------------------------------
@@ -173,7 +176,7 @@ class Judge:
         if name in self._census.lives:
             self._say("I7", f"{name} was used before")
             return
-        if name.slot >= self._replicas or self._stop_asked_at is not None:
+        if not self._wishes.wants(name.slot) or self._stop_asked_at is not None:
             self._say("I1", f"{name} is launched though slot {name.slot} is not wanted")
         if not self._daemon_up:
             self._say("I1", f"{name} is launched though no daemon runs")
@@ -203,14 +206,13 @@ class Judge:
             self._judge_ending(life)
         life.alive = False
         self._renewals.died(life, self._at)
-        self._losses.leave(life, self._at, self._replicas)
+        self._losses.leave(life, self._at, self._wishes.kept)
         self._due.clear()  # deaths together may have to wait for each other
         if not left:
             prompt = life.doomed and not life.signalled and self._is_replaced_at_once(life)
             self._gone(life)
             if prompt and life.name.slot not in self._census.excused:
-                due_in_s = self._rules.prompt_s + self._rules.clock_s
-                self._due[life.name.slot] = self._at + due_in_s
+                self._due[life.name.slot] = self._at + self._rules.prompt_s + self._rules.clock_s
 
     def _is_replaced_at_once(self, life: Life) -> bool:
         """A stable worker, when no other slot waits to be filled and nothing was in the way of launches lately."""
@@ -224,7 +226,7 @@ class Judge:
         if self._ledger.balance(self._at) < 1.0 + self._ledger.slack:
             return False
         proven_s = 2 * policy.probation_s
-        slots = (self._census.present.get(slot, []) for slot in range(self._replicas))
+        slots = (self._census.present.get(slot, []) for slot in self._wishes.wanted)
         return all(
             [self._at - other.since > proven_s for other in lives] == [True] for lives in slots
         )
@@ -259,12 +261,12 @@ class Judge:
     def _judge_ending(self, life: Life) -> None:
         """The daemon ends a live incarnation, or nobody knows who did."""
         if self._stop_asked_at is not None or self._is_surplus(life) or KNOWN_SICK in life.ailments:
-            self._losses.leave(life, self._at, self._replicas)
+            self._losses.leave(life, self._at, self._wishes.kept)
             return
         is_excused = self._is_outdated(life) or OVERSIZED in life.ailments
         if is_excused and self._at <= life.lost_at + self._rules.sight_s:
-            self._losses.leave(life, self._at, self._replicas)  # not seen yet that it is missing
-        elif wrong := self._losses.end(life.name, self._at, self._replicas):
+            self._losses.leave(life, self._at, self._wishes.kept)  # not seen yet that it is missing
+        elif wrong := self._losses.end(life.name, self._at, self._wishes.kept):
             self._say("I4", f"{life.name} was ended {wrong}")
         if self._store_up is False and self._at > self._store_since + self._rules.clock_s:
             self._say("I3", f"{life.name} was ended while the store was away")
@@ -280,16 +282,16 @@ class Judge:
         if not self._is_outdated(life):
             self._say("I4", f"{life.name} was healthy and was ended")
             return
-        if wrong := self._renewals.next(life, self._at, self._replicas):
-            self._say("I11", f"{life.name} was ended for being outdated {wrong}")
+        if wrong := self._renewals.next(life, self._at, self._wishes):
+            self._say("I11", f"{life.name} was ended for being outdated, or as asked, {wrong}")
 
     def _is_outdated(self, life: Life) -> bool:
-        return life.revision != self._census.revision
+        return life.revision != self._census.revision or self._wishes.asks(life.name)
 
     def _is_surplus(self, life: Life) -> bool:
         """Not wanted, or one of several found in its slot."""
         slot = life.name.slot
-        return slot >= self._replicas or (life.found and self._census.had_surplus(slot))
+        return not self._wishes.wants(slot) or (life.found and self._census.had_surplus(slot))
 
     # --- registrations --------------------------------------------------------------------------
 
@@ -303,7 +305,7 @@ class Judge:
             return
         life.registered_at, life.was_registered = self._at, True
         self._note_service()
-        self._losses.register(life, self._at, self._replicas)
+        self._losses.register(life, self._at, self._wishes.kept)
 
     def _did_deregister(self, name: Incarnation) -> None:
         self._census.registered.discard(name)
@@ -317,7 +319,7 @@ class Judge:
         if self._store_up is not False:
             life.seen_from = None  # the daemon sees it missing, or may
         if life.alive and not life.signalled and not life.doomed and settled:
-            self._losses.vanished(name, self._at, self._replicas, seen=seen)
+            self._losses.vanished(name, self._at, self._wishes.kept, seen=seen)
 
     def _is_peace(self) -> bool:
         """Whether the daemon sees what is registered, and judges it."""
@@ -340,21 +342,18 @@ class Judge:
 
     # --- the store, the daemon, the operator, faults --------------------------------------------
 
-    def _wanted(self, replicas: int) -> None:
-        self._replicas = replicas
-        self._losses.scale(self._at, replicas)
-        self._completions.scale(replicas, self._at, is_heard=self._daemon_up)
-        self._ledger.scale(self._at, replicas)
+    def _wanted(self, record: tale.Wanted | tale.Overridden) -> None:
+        self._wishes.take(record)
+        self._losses.scale(self._at, self._wishes.kept)
+        self._completions.want(self._wishes, self._at, is_heard=self._daemon_up)
+        self._ledger.scale(self._at, self._wishes.replicas)
         self._due.clear()
         self._disturb()
 
     def _store_is(self, up: bool) -> None:
         if up is self._store_up:
             return
-        if up:
-            self._store_came()
-        else:
-            self._store_went()
+        (self._store_came if up else self._store_went)()
         self._store_up, self._store_since = up, self._at
         self._note_service()
         self._disturb()
@@ -370,7 +369,7 @@ class Judge:
                 for life in self._census.unregistered()
                 if not self._is_surplus(life) and (not self._was_up or self._was_lost_unseen(life))
             }
-            self._losses.found(missing, self._at, self._replicas)
+            self._losses.found(missing, self._at, self._wishes.kept)
         self._was_up = True
 
     def _store_went(self) -> None:
@@ -385,7 +384,8 @@ class Judge:
         self._patience_s = self._rules.policy.grace_s - self._rules.clock_s
         for life in self._census.all_present():
             life.asked_at, life.adopted = NEVER, True  # a new daemon does not know of it
-        self._ledger.open(self._at, self._census.visible_slots(), self._replicas)
+        self._ledger.open(self._at, self._census.visible_slots(), self._wishes.replicas)
+        self._completions.want(self._wishes, self._at)
         self._renewals.begin()
         self._note_service()
         self._disturb()

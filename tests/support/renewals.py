@@ -2,7 +2,8 @@
 
 Theory of operation. Who is outdated and well may be ended only once the last one that was ended for it has a successor
 that has registered, and while nobody else is gone but who is done, as far as the daemon can know: of a death it hears
-within `late_s`.
+within `prompt_s`.
+Where nobody is replaced but as the operator asked, a slot in which one after the other ends soon is not waited for.
 A new daemon begins a new book: what it finds it has to judge by itself.
 
 Must never know: the daemon's view, its decisions.
@@ -13,19 +14,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tests.support.wishes import Wishes
+
 if TYPE_CHECKING:
     from autohealer.core.model import Incarnation
-    from tests.support.ledgers import Census, Life
+    from tests.support.ledgers import Census, Life, Rules
+
+FAILS_OFTEN = 3
+"""So many in a row may be called quarantined, with launches that came to nothing."""
 
 
 @dataclass(slots=True)
 class Renewals:
-    """`last` is whose turn came last, `died_at` when somebody last ended in each slot."""
+    """`last` is whose turn came last, `died_at` when somebody last ended in each slot, `failed` how many soon."""
 
     census: Census
-    late_s: float
+    rules: Rules
+    wishes: Wishes = field(default_factory=Wishes)
     last: Incarnation | None = None
     died_at: dict[int, float] = field(default_factory=dict)
+    failed: dict[int, int] = field(default_factory=dict)
 
     def begin(self) -> None:
         """Another daemon runs."""
@@ -34,18 +42,25 @@ class Renewals:
     def died(self, life: Life, at: float) -> None:
         """One has ended."""
         self.died_at[life.name.slot] = at
+        has_failed = life.served_s(at) < self.rules.policy.stable_s
+        self.failed[life.name.slot] = has_failed * (self.failed.get(life.name.slot, 0) + 1)
 
-    def next(self, life: Life, at: float, replicas: int) -> str:
-        """One is ended for being outdated; what is wrong with that, if anything."""
+    def next(self, life: Life, at: float, wishes: Wishes) -> str:
+        """One is ended for being outdated, or as the operator asked; what is wrong with that, if anything."""
         before, self.last = self.last, life.name
+        self.wishes = wishes
+        late_s = self.rules.prompt_s + self.rules.clock_s
         known = [
             slot
-            for slot in set(range(replicas)) - self.census.excused
-            if at - self.died_at.get(slot, at) > self.late_s
+            for slot in wishes.wanted
+            if slot not in self.census.excused
+            if at - self.died_at.get(slot, at) > late_s
         ]
         if before is not None and before.slot in known and not self._has_successor(before, at):
             return f"before the successor of {before} was ready"
         empty = [slot for slot in known if not self.census.present.get(slot)]
+        if life.revision == self.census.revision:
+            empty = [slot for slot in empty if self.failed.get(slot, 0) < FAILS_OFTEN]
         return f"while slot {empty[0]} was empty" if empty else ""
 
     def _has_successor(self, name: Incarnation, at: float) -> bool:
@@ -60,4 +75,5 @@ class Renewals:
         )
 
     def _is_missed_by_nobody(self, life: Life, at: float) -> bool:
-        return life.revision != self.census.revision and life.fit_from > at
+        is_due = life.revision != self.census.revision or self.wishes.asks(life.name)
+        return is_due and life.fit_from > at

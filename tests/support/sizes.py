@@ -26,6 +26,7 @@ from tests.support.history import (
     Fault,
     Harm,
     Launched,
+    Overridden,
     Record,
     Registered,
     Relief,
@@ -36,10 +37,11 @@ from tests.support.history import (
     Wanted,
 )
 from tests.support.ledgers import NEVER, Rules
+from tests.support.wishes import Wishes
 
 OVERSIZED = "oversized"
 """The kind of the fault."""
-Disturbing = Wanted | Fault | Relief | DaemonStarted | StoreIs | Respecified
+Disturbing = Wanted | Overridden | Fault | Relief | DaemonStarted | StoreIs | Respecified
 KNOWN_LATE_S = 2.0
 """What is true for so long the daemon knows."""
 
@@ -54,7 +56,7 @@ def violations_of_size(history: Iterable[Record], rules: Rules) -> list[str]:
 class _Judge:
     rules: Rules
     at: float = NEVER
-    replicas: int = 0
+    wishes: Wishes = field(default_factory=Wishes)
     alone: bool = True
     """Whether nobody looks: no daemon, or one that is being stopped or acts no more."""
     disturbed_at: float = NEVER
@@ -92,8 +94,8 @@ class _Judge:
 
     def _surroundings(self, record: Record) -> None:
         match record:
-            case Wanted(_, replicas):
-                self.replicas = replicas
+            case Wanted() | Overridden():
+                self.wishes.take(record)
             case Respecified():
                 self.respecified_at = self.at
             case Launched(_, name):
@@ -134,22 +136,22 @@ class _Judge:
         if is_missed and is_early:
             yield self._said(f"{name} was ended before the successor of {before} was ready")
         empty = [slot for slot, at in self.emptied_at.items() if self.at - at > KNOWN_LATE_S]
-        empty = [slot for slot in empty if slot < self.replicas]
+        empty = [slot for slot in empty if self.wishes.wants(slot)]
         is_hasty = self.at - since < policy.memory_patience_s
         if empty and is_hasty and policy.restart is Restart.ALWAYS:
             yield self._said(f"{name} was ended at once while slot {empty[0]} was empty")
 
     def _is_for_its_size(self, name: Incarnation) -> bool:
         """Whether it can have been ended for nothing else."""
-        is_wanted = name.slot < self.replicas and not self.alone and name not in self.ill
-        is_current = self.born[name] >= self.respecified_at
+        is_wanted = self.wishes.wants(name.slot) and not self.alone and name not in self.ill
+        is_current = self.born[name] >= self.respecified_at and not self.wishes.asks(name)
         return (
             is_wanted and is_current and self.at - self.registered.get(name, self.at) > KNOWN_LATE_S
         )
 
     def _has_successor(self, name: Incarnation) -> bool:
         """Whether another one has registered in its slot since, or none is wanted there."""
-        return name.slot >= self.replicas or any(
+        return not self.wishes.wants(name.slot) or any(
             other.slot == name.slot and other.generation > name.generation
             for other in self.has_registered
         )
