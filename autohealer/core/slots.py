@@ -113,7 +113,9 @@ def put(view: View, slot: Slot) -> None:
     old = view.slots.get(slot.key)
     if old is not None:
         _unindex(view, old)
-    slot = replace(slot, deadline=_deadline_of(view, slot))
+    deadline = _deadline_of(view, slot)
+    if deadline != slot.deadline:
+        slot = replace(slot, deadline=deadline)
     view.slots[slot.key] = slot
     view.contradictions += _contradictions_of(slot)
     _index(view, slot)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import suppress
 
 from autohealer.core.events import Event, WorkersListed
 
@@ -68,13 +67,21 @@ class Mailbox:
             for _ in range(TURNS):
                 await asyncio.sleep(0)
         else:
-            # What arrives at the very moment of the timeout is taken too.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(timeout_s):
-                    await self._arrived.wait()
+            await self._wait(timeout_s)
         if self._failure is not None:
             raise self._failure
         self._arrived.clear()
         facts = list(self._facts)
         self._facts.clear()
         return facts
+
+    async def _wait(self, timeout_s: float | None) -> None:
+        """Until there is something, or it is time to look again; what arrives at that very moment is taken, too."""
+        if timeout_s is None:
+            await self._arrived.wait()
+            return
+        alarm = asyncio.get_running_loop().call_later(timeout_s, self.wake)
+        try:
+            await self._arrived.wait()
+        finally:
+            alarm.cancel()

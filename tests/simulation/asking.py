@@ -8,6 +8,7 @@ Must never know: plans but for who is told to end, the oracle.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from autohealer.core.actions import Drain, Kill
@@ -34,13 +35,21 @@ ASKED_EVERY_S = 1.0
 SOON_S = 0.2
 
 
+@dataclass(slots=True)
+class _Answers:
+    """What one worker answered last, and how it was then: as long as it is so it answers the same."""
+
+    said: dict[Check, Verdict]
+    was: tuple[bool, ...] = ()
+
+
 class Asker:
     """Asks for one daemon, until it is closed."""
 
     def __init__(self, world: World, post: Post) -> None:
         self._world = world
         self._post = post
-        self._said: dict[Incarnation, dict[Check, Verdict]] = {}
+        self._answers: dict[Incarnation, _Answers] = {}
         self._every_s: dict[Incarnation, float] = {}
         self._unsaid: set[Incarnation] = set()
         """Those not to be asked before they have said that they are ready."""
@@ -55,20 +64,20 @@ class Asker:
                     self._unsaid.discard(name)
                     self._later(name, SOON_S * self._world.luck.share("ready", name), once=True)
                 case WorkerExited(name) | TreeEmptied(name):
-                    self._said.pop(name, None)
+                    self._answers.pop(name, None)
                 case _:
                     pass
         for action in plan.actions:
             if isinstance(action, Drain | Kill):
-                self._said.pop(action.name, None)
+                self._answers.pop(action.name, None)
 
     def close(self) -> None:
         """The daemon is gone."""
-        self._said.clear()
+        self._answers.clear()
 
     def _begin(self, name: Incarnation) -> None:
-        if name not in self._said:
-            self._said[name] = {Check.RUNNING: Verdict.WELL}
+        if name not in self._answers:
+            self._answers[name] = _Answers({Check.RUNNING: Verdict.WELL})
             self._every_s[name] = ASKED_EVERY_S * self._world.luck.between(0.9, 1.0, "every", name)
             if self._world.voices is not None and self._world.voices.rules.is_awaited:
                 self._unsaid.add(name)
@@ -78,16 +87,19 @@ class Asker:
         self._world.later(delay_s, lambda: self._ask(name, once=once))
 
     def _ask(self, name: Incarnation, *, once: bool) -> None:
-        if name not in self._said:
+        answers = self._answers.get(name)
+        if answers is None:
             return
-        for process in self._world.workers():
-            if process.name == name:
-                self._hear(process)
+        process = self._world.host.leader(name)
+        if process is not None:
+            is_now = (process.frozen, process.sick, process.unfit, name in self._unsaid)
+            if is_now != answers.was:
+                answers.was = is_now
+                self._hear(process, answers.said)
         if not once:
             self._later(name, self._every_s[name])
 
-    def _hear(self, process: FakeProcess) -> None:
-        said = self._said[process.name]
+    def _hear(self, process: FakeProcess, said: dict[Check, Verdict]) -> None:
         found: dict[Check, Verdict] = {}
         is_agents = self._world.agent is not None
         if is_agents:

@@ -16,7 +16,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from autohealer.contract import ZnodeName, encode_record, parse_znode_name
+from autohealer.contract import ZnodeName, encode_record
 from autohealer.core.model import Exit, Incarnation
 from autohealer.core.policy import Registrar
 from tests.simulation.agency import AgentSession
@@ -340,7 +340,7 @@ class World(HostWitness):
         """Whose registration is called so; None where it is none of ours."""
         if self.names is not None:
             return self.names.maker_of(label)
-        told = parse_znode_name(label)
+        told = self.store.told_by(label)
         is_ours = told is not None and told.group == self.group
         return Incarnation(told.slot, told.generation) if told and is_ours else None
 

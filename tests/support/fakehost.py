@@ -119,6 +119,8 @@ class FakeHost:
     remnants: list[FakeProcess] = field(default_factory=list)
     witness: HostWitness = field(default_factory=HostWitness)
     last_pid: int = 100
+    launched: dict[Incarnation, FakeProcess] = field(default_factory=dict)
+    """Those of daemons, dead or alive."""
 
     def run(
         self,
@@ -142,7 +144,14 @@ class FakeHost:
             tree=self.tree,
         )
         self.processes[process.pid] = process
+        if proven:
+            self.launched[name] = process
         return process
+
+    def leader(self, name: Incarnation) -> FakeProcess | None:
+        """The live process of an incarnation, if there is one."""
+        process = self.launched.get(name)
+        return process if process is not None and process.alive else None
 
     def running(self) -> list[FakeProcess]:
         """Every process that leads a tree."""

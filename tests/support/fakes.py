@@ -234,6 +234,13 @@ class FakeStore:
         self.children: dict[str, bytes] = {}
         self.made: dict[str, Child] = {}
         self.zxid = 1000
+        self._told: dict[str, ZnodeName | None] = {}
+
+    def told_by(self, label: str) -> ZnodeName | None:
+        """What the name of a child tells, as far as a daemon gave it; each is read once."""
+        if label not in self._told:
+            self._told[label] = parse_znode_name(label)
+        return self._told[label]
 
     def create(self, label: str, raw: bytes, owner: int = 0) -> None:
         """Have somebody create a child, in the session `owner`."""
@@ -379,7 +386,7 @@ class FakeRegistry:
             self._post(ListFailed(self.unlistable))
             return
         self.lists += 1
-        parsed = {label: parse_znode_name(label) for label in self.children}
+        parsed = {label: self.store.told_by(label) for label in self.children}
         ours = frozenset(
             Incarnation(name.slot, name.generation)
             for name in parsed.values()
