@@ -73,6 +73,11 @@ class Groups:
         """Those whose loops turn, or are about to."""
         return [name for name in self._keepers if name not in self._joining]
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many workers each is to have by now, whoever said so."""
+        return {name: keeper.size.replicas for name, keeper in self._keepers.items()}
+
     def is_leaving(self, name: str) -> bool:
         """Whether a group was removed and is not gone yet."""
         return name in self._leaving

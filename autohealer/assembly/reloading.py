@@ -82,7 +82,7 @@ class Reloading:
             )
         except RuntimeError:
             return ReloadRecord(refusal=NO_THREAD)
-        plan = plan_of(self._settings, wanted)
+        plan = plan_of(self._settings, wanted, self._groups.sizes)
         if self._groups.stop_is_asked:
             return ReloadRecord(refusal="the daemon is stopping: nothing is changed any more")
         for group in plan.new:

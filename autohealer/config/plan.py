@@ -10,7 +10,7 @@ Must never know: how anything is carried out. What all groups share is not chang
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from autohealer.config.units import duration
@@ -130,8 +130,8 @@ class ReloadPlan:
         return [*told, counts if is_done else f"{counts} Nothing was done (--dry-run)."]
 
 
-def plan_of(before: DaemonSettings, after: DaemonSettings) -> ReloadPlan:
-    """What leads from one to the other."""
+def plan_of(before: DaemonSettings, after: DaemonSettings, kept: Mapping[str, int]) -> ReloadPlan:
+    """What leads from one to the other; `kept` is how many workers groups have by now, where somebody scaled them."""
     old = {group.name: group for group in before.groups}
     new = {group.name: group for group in after.groups}
     rows: list[Row] = []
@@ -139,11 +139,14 @@ def plan_of(before: DaemonSettings, after: DaemonSettings) -> ReloadPlan:
     for name, group in new.items():
         if name not in old:
             rows.append(Row("+", name, _count(group.replicas), "", "started"))
-        elif differences := list(_differences(old[name], group)):
+        elif differences := list(_differences(old[name], group, kept)):
             rows += differences
             changed.append(group)
     removed = tuple(name for name in old if name not in new)
-    rows += [Row("-", name, _count(old[name].replicas), "", "drained") for name in removed]
+    rows += [
+        Row("-", name, _count(kept.get(name, old[name].replicas)), "", "drained")
+        for name in removed
+    ]
     rows += _of_daemon(before, after)
     return ReloadPlan(
         tuple(rows),
@@ -154,13 +157,13 @@ def plan_of(before: DaemonSettings, after: DaemonSettings) -> ReloadPlan:
     )
 
 
-def _differences(old: GroupSettings, new: GroupSettings) -> Iterator[Row]:
+def _differences(old: GroupSettings, new: GroupSettings, kept: Mapping[str, int]) -> Iterator[Row]:
     name = new.name
+    now = wanted = kept.get(name, old.replicas)
     if old.replicas != new.replicas:
-        change, more = f"{old.replicas} -> {new.replicas}", new.replicas - old.replicas
-        effect = f"{more} started" if more > 0 else f"{-more} drained"
-        yield Row("~", name, "replicas", change, f"{effect}, nobody else touched")
-    replaced = f"{min(old.replicas, new.replicas)} replaced, one at a time"
+        wanted = new.replicas
+        yield Row("~", name, "replicas", f"{old.replicas} -> {wanted}", _resized(now, wanted, old))
+    replaced = f"{min(now, wanted)} replaced, one at a time"
     for key, tell in _OF_LAUNCH.items():
         if tell(old) != tell(new):
             yield Row("~", name, key, _change(tell(old), tell(new)), replaced)
@@ -172,6 +175,15 @@ def _differences(old: GroupSettings, new: GroupSettings) -> Iterator[Row]:
     for key, tell in _IN_PLACE.items():
         if tell(old) != tell(new):
             yield Row("~", name, key, _change(tell(old), tell(new)), IN_PLACE)
+
+
+def _resized(now: int, wanted: int, old: GroupSettings) -> str:
+    """What it does to workers; where an operator scaled the group, the configuration's new number ends that."""
+    scaled = "" if now == old.replicas else f" ({now} by scale)"
+    if now == wanted:
+        return f"nobody touched{scaled}"
+    effect = f"{wanted - now} started" if wanted > now else f"{now - wanted} drained"
+    return f"{effect}, nobody else touched{scaled}"
 
 
 def _of_environment(old: LaunchSpec, new: LaunchSpec) -> str:

@@ -8,7 +8,8 @@ from signal import Signals
 
 import pytest
 
-from autohealer.config.plan import AT_NEXT_START, plan_of
+from autohealer.config import plan as planning
+from autohealer.config.plan import AT_NEXT_START, ReloadPlan
 from autohealer.core.policy import Registrar, Restart
 from autohealer.healthspec import HealthSpec, ProbeSpec, TcpTarget
 from autohealer.launchspec import LaunchSpec, ResourceLimits, TreeLimits
@@ -27,6 +28,11 @@ QUEUE = GroupSettings("queue", 10, LaunchSpec(("/bin/queue",)))
 def daemon(*groups: GroupSettings) -> DaemonSettings:
     """A daemon that keeps these."""
     return DaemonSettings(Path("/state"), AutoTarget(), groups)
+
+
+def plan_of(before: DaemonSettings, after: DaemonSettings, **kept: int) -> ReloadPlan:
+    """The plan where operators have scaled groups to these sizes."""
+    return planning.plan_of(before, after, kept)
 
 
 def test_a_plan_is_told_in_columns() -> None:
@@ -145,3 +151,24 @@ def test_what_a_reload_cannot_change_is_told() -> None:
 def test_whatever_is_set_of_output_is_told(spec: OutputSpec) -> None:
     """What workers write would go elsewhere behind the operator's back."""
     assert len(plan_of(daemon(WEB), daemon(replace(WEB, output=spec))).rows) == 1
+
+
+@pytest.mark.parametrize(
+    ("kept", "wanted", "effect"),
+    [
+        (6, 5, "1 drained, nobody else touched (6 by scale)"),
+        (2, 5, "3 started, nobody else touched (2 by scale)"),
+        (5, 5, "nobody touched (5 by scale)"),
+    ],
+)
+def test_what_an_operator_scaled_is_counted_as_it_is(kept: int, wanted: int, effect: str) -> None:
+    """A reload would drain workers and be announced as one that starts some."""
+    (row,) = plan_of(daemon(WEB), daemon(replace(WEB, replicas=wanted)), web=kept).rows
+    assert (row.change, row.effect) == (f"4 -> {wanted}", effect)
+
+
+def test_those_that_an_operator_added_are_counted_among_the_replaced() -> None:
+    """Fewer would be announced than are replaced."""
+    launch = replace(WEB.launch, argv=("/bin/other",))
+    (row,) = plan_of(daemon(WEB), daemon(replace(WEB, launch=launch)), web=6).rows
+    assert row.effect == "6 replaced, one at a time"
