@@ -75,6 +75,12 @@ def in_words(error: Exception) -> str:
             return "connection refused"
         case ConnectionResetError():
             return "connection reset"
+        case ssl.SSLError(reason="WRONG_VERSION_NUMBER"):
+            return "it does not speak TLS: say http instead of https"
+        case ssl.SSLError():
+            return (
+                f"TLS failed ({printable((error.reason or str(error)).lower().replace('_', ' '))})"
+            )
         case OSError() if error.strerror:
             return printable(error.strerror).lower()
         case _:

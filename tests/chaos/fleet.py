@@ -21,6 +21,7 @@ import psutil
 from autohealer.contract import ENV_GENERATION, ENV_GROUP, ENV_SLOT, ENV_TOKEN
 from tests.integration.test_several_groups import Fleet
 from tests.support.daemon import environment_of
+from tests.support.nginx import nginx_conf
 from tests.support.ports import free_port
 
 JAVA_WORKER = Path(__file__).parents[2] / "examples" / "java_worker" / "FlakyWorker.java"
@@ -30,19 +31,6 @@ REPLICAS = {"sdk": 3, "web": 2, "loop": 2, "java": 2}
 AGENTS = ("web", "loop")
 _YOUNG_S = 2.0
 
-_NGINX = """
-daemon off;
-pid nginx-{slot}.pid;
-error_log stderr;
-worker_processes 1;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
-    uwsgi_temp_path uwsgi; scgi_temp_path scgi;
-    server {{ listen 127.0.0.1:{port}; location / {{ return 200 "served\\n"; }} }}
-}}
-"""
 _FILE = """
 [group.sdk]
 command = "flaky_worker --mean-life inf"
@@ -105,8 +93,8 @@ class MixedFleet(Fleet):
         subprocess.run(javac, check=True, timeout=120)
         port = free_port(REPLICAS["web"])
         for slot in range(REPLICAS["web"]):
-            conf = _NGINX.format(slot=slot, port=port + slot)
-            (folder / f"nginx-{slot}.conf").write_text(conf)
+            name = f"nginx-{slot}"
+            (folder / f"{name}.conf").write_text(nginx_conf(name, port + slot))
         text = _FILE.format(
             folder=folder,
             port=port,

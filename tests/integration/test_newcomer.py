@@ -18,6 +18,7 @@ from tests.integration.test_several_groups import Fleet, registrations
 from tests.support.clients import connected
 from tests.support.daemon import exists
 from tests.support.eventually import eventually
+from tests.support.nginx import nginx_conf
 from tests.support.ports import free_port
 from tests.support.require import require
 from tests.support.servers import ZooKeeperUnderTest
@@ -25,18 +26,6 @@ from tests.support.servers import ZooKeeperUnderTest
 pytestmark = pytest.mark.thorough
 
 WITHIN_S = 60.0
-NGINX_CONF = """
-daemon off;
-pid nginx.pid;
-error_log stderr;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
-    uwsgi_temp_path uwsgi; scgi_temp_path scgi;
-    server {{ listen 127.0.0.1:{port}; location / {{ return 200 "served\\n"; }} }}
-}}
-"""
 THREE = """
 [group.flaky]
 command = "flaky_worker --mean-life inf"
@@ -75,7 +64,7 @@ def fleet_of_three(folder: Path, zookeeper: str) -> Fleet:
     """Not started yet."""
     port = free_port()
     (folder / "nginx").mkdir()
-    (folder / "nginx" / "nginx.conf").write_text(NGINX_CONF.format(port=port))
+    (folder / "nginx" / "nginx.conf").write_text(nginx_conf("nginx", port))
     return Fleet(folder, zookeeper, THREE.format(port=port))
 
 

@@ -313,8 +313,10 @@ def test_what_workers_have_to_say_changes(zookeeper: ZooKeeperUnderTest, tmp_pat
 
     with Fleet(tmp_path, zookeeper.connection, plain) as fleet:
         silent = fleet.whole("web")["web"]
-        edit(fleet, "replicas = 2\n", 'replicas = 2\nnotify = true\nwatchdog = "2s"\n')
-        speaking = replaced(fleet, silent, spoken)
+        edit(fleet, "replicas = 2\n", "replicas = 2\nnotify = true\n")
+        ready = replaced(fleet, silent, {"NOTIFY_SOCKET"})
+        edit(fleet, "notify = true\n", 'notify = true\nwatchdog = "2s"\n')
+        speaking = replaced(fleet, ready, spoken)
         (tmp_path / "mute-0").touch()
         now = eventually(
             lambda: it if (it := fleet.whole("web")["web"])[0] != speaking[0] else None,

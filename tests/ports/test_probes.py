@@ -158,6 +158,23 @@ async def test_a_redirect_is_followed_on_the_same_host_only() -> None:
         assert "redirected 10 times" in (await http(port)).why
 
 
+async def test_a_server_without_tls_is_told_from_one_that_is_not_there() -> None:
+    """Who wrote https by mistake would read a version number and a line of a C file."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(status(400))
+        await writer.drain()
+        writer.close()
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with listening:
+        port = listening.sockets[0].getsockname()[1]
+        answer = await asked_of(HttpTarget("https://127.0.0.1:{port}/"), port)
+    address = f"https://127.0.0.1:{port}/"
+    assert answer.why == f"GET {address}: it does not speak TLS: say http instead of https"
+
+
 async def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker's health would be that of a proxy."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
