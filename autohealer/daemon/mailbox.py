@@ -80,7 +80,9 @@ class Mailbox:
         if timeout_s is None:
             await self._arrived.wait()
             return
-        alarm = asyncio.get_running_loop().call_later(timeout_s, self.wake)
+        loop = asyncio.get_running_loop()
+        at_once = timeout_s <= 0.0
+        alarm = loop.call_soon(self.wake) if at_once else loop.call_later(timeout_s, self.wake)
         try:
             await self._arrived.wait()
         finally:
