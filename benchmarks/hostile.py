@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from autohealer.zkserver.limits import IDENTITIES_MAX, STEPS_MAX
 from autohealer.zkserver.protocol import Op
-from autohealer.zkserver.wire import pack_buffer, pack_frame, pack_int, pack_text
+from autohealer.zkserver.wire import pack_buffer, pack_frame, pack_int, pack_text, pack_texts
 from tests.support.embedded import EmbeddedZooKeeper
 from tests.support.ports import HOST
 from tests.support.servers import running
@@ -175,7 +175,44 @@ def nodes(server: EmbeddedZooKeeper, undo: ExitStack) -> None:
         send_and_drain(clients, partial(make, block))
 
 
-ATTACKS = (watches, identities, halves, unread, costly, fanout, crowd, sessions, nodes)
+def names(server: EmbeddedZooKeeper, undo: ExitStack) -> None:
+    """One connection asks for a hundred thousand names, over and over."""
+    (client,) = connected(server, 1, undo)
+    client.sendall(request(Op.CREATE, create_body("/d")))
+    for block in range(100):
+        steps = (create_body(f"/d/{block}.{number}") for number in range(1000))
+        multi = b"".join(pack_int(Op.CREATE) + b"\0" + pack_int(-1) + step for step in steps)
+        client.sendall(request(Op.MULTI, multi + MULTI_END))
+    send_and_drain([client], lambda _: request(Op.GET_CHILDREN2, pack_text("/d") + b"\0") * 20)
+
+
+def rewatch(server: EmbeddedZooKeeper, undo: ExitStack) -> None:  # noqa: ARG001 - as all attacks
+    """One connection after the other sets fifty thousand watches again, and hangs up."""
+    for _ in range(5):
+        with ExitStack() as gone:
+            lists = (
+                pack_texts([f"/{block}.{number}" for number in range(16_000)]) for block in range(3)
+            )
+            body = b"".join(
+                request(Op.SET_WATCHES, bytes(8) + pack_texts([]) + each + pack_texts([]), -8)
+                for each in lists
+            )
+            send_and_drain(connected(server, 1, gone), {0: body}.__getitem__)
+
+
+ATTACKS = (
+    watches,
+    identities,
+    halves,
+    unread,
+    costly,
+    fanout,
+    crowd,
+    sessions,
+    names,
+    rewatch,
+    nodes,
+)
 
 
 def busy_ns(pid: int) -> int:

@@ -45,11 +45,11 @@ def _rearm(
 ) -> Iterator[None]:
     code = Code.OK
     try:
-        for number, news in enumerate(slices):
-            if number:
+        for news in slices:
+            if news is None:
                 yield
-            for event, path in news:
-                outbox.send(connection, pack_event(event, path))
+            else:
+                outbox.send(connection, pack_event(*news))
     except RefusedError as refusal:
         code = refusal.code
     outbox.send(connection, pack_reply(xid, zxid, code))

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from autohealer.zkserver.watches import Watches
 
 
-Rearming: TypeAlias = "Iterator[list[tuple[EventType, str]]]"
+Rearming: TypeAlias = "Iterator[tuple[EventType, str] | None]"
 
 SLICE_WATCHES = 1000
 """Set again within a few milliseconds."""
@@ -125,23 +125,20 @@ class Desk:
         return pack_int(Code.OK)
 
     def set_watches(self, request: SetWatches) -> Rearming:
-        """Re-arm what is unchanged since the client last looked; yields the news about the rest, some at a time.
+        """Re-arm what is unchanged since the client last looked; yields the news about the rest, None between slices.
 
         Each path is looked at when it is its turn, so between two slices the tree may change.
 
         Raises:
             RefusedError: too many watches.
         """
-        missed: list[tuple[EventType, str]] = []
-        for number, (table, path, news) in enumerate(self._rearming(request), 1):
+        for number, (table, path, news) in enumerate(self._rearming(request)):
+            if number and number % SLICE_WATCHES == 0:
+                yield None
             if news is None:
                 self._watch(table, path)
             else:
-                missed.append((news, path))
-            if number % SLICE_WATCHES == 0:
-                yield missed
-                missed = []
-        yield missed
+                yield news, path
 
     def _rearming(self, request: SetWatches) -> Iterator[tuple[Table, str, EventType | None]]:
         for path in request.data:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -45,7 +45,7 @@ from .world import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Generator
 
 CHILD_COUNT = 12_000
 WITHIN_S = 20.0
@@ -150,7 +150,11 @@ def test_too_many_watches_set_again_are_refused_however_late_it_shows() -> None:
     world = World(replace(SETTINGS, watches_max=SLICE_WATCHES + 1))
     client = world.client()
     paths = [f"/{number}" for number in range(2 * SLICE_WATCHES)]
-    assert client.set_watches(0, [], paths, []).code is Code.THROTTLED
+    lists = pack_texts([]) + pack_texts(paths) + pack_texts([])
+    client.begin(_request(Op.SET_WATCHES, pack_long(0) + lists))
+    assert (client.is_under_way, client.inbox) == (True, [])
+    client.go_on()
+    assert read_reply(client.inbox.pop()).code is Code.THROTTLED
     assert client.exists("/").code is Code.OK
 
 
@@ -251,11 +255,27 @@ def test_others_are_served_between_the_parts_of_a_reply_and_what_follows_comes_a
             assert len(read_reply(await _frame(reader)).texts) == CHILD_COUNT
             assert read_reply(await _frame(reader)).xid == 2
             await _frame(other)
+            asking.write(pack_frame(_request(Op.GET_CHILDREN, ask, 3)))
+            assert read_reply(await _frame(reader)).xid == 3
             assert written.index(second) < len(written) - 2
-            assert written.count(first) == CHILD_COUNT // SLICE_NAMES + 2
+            assert written.count(first) == 2 * (CHILD_COUNT // SLICE_NAMES + 1) + 1
             shell.close()
 
     asyncio.run(asyncio.wait_for(scenario(), WITHIN_S))
+
+
+def test_a_request_under_way_goes_with_its_client_without_a_search_for_circles() -> None:
+    """Each client that is killed in the middle of a long reply would leave a list of all names behind."""
+    world = _full()
+    reader = world.client()
+    reader.begin(_request(Op.GET_CHILDREN, pack_text("/d") + b"\0"))
+    job = weakref.ref(cast("Generator[None]", world.machine.connections[reader.connection].job))
+    gc.disable()
+    try:
+        reader.hang_up()
+        assert job() is None
+    finally:
+        gc.enable()
 
 
 def test_what_a_client_had_goes_with_it_without_a_search_for_circles() -> None:
