@@ -18,6 +18,7 @@ from tests.simulation.faults import (
     Storm,
     Unprovable,
 )
+from tests.simulation.kept_operated import KEPT_OPERATED
 from tests.simulation.script import At, Ending, Script
 from tests.simulation.surroundings import (
     CutDaemon,
@@ -417,3 +418,5 @@ KEPT: dict[str, Script] = {
         ),
     ),
 }
+
+KEPT |= KEPT_OPERATED

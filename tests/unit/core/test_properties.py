@@ -11,12 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.unit.core.operating import STEPS as OPERATING
 from tests.unit.core.world import STEPS, Step, begin, heal, stop_all, tell
 
 WEIGHTED = [
     *STEPS,
     *("advance", "exit", "register_all", "list", "connect", "unregister") * 3,
 ]
+BY_THE_OPERATOR = [*OPERATING, *OPERATING, *("advance", "exit", "register_all") * 3]
 stories = st.lists(st.tuples(st.sampled_from(WEIGHTED), st.integers(0, 40)), max_size=40)
 sizes = st.integers(0, 6)
 quick = settings(
@@ -42,6 +44,21 @@ def test_whatever_happened_a_stop_leaves_nothing(
     world = begin(seed, replicas)
     tell(world, story)
     stop_all(world, twice=twice)
+
+
+@quick
+@given(
+    seed=st.integers(0, 2**16),
+    replicas=sizes,
+    story=st.lists(st.tuples(st.sampled_from(BY_THE_OPERATOR), st.integers(0, 40)), max_size=40),
+)
+def test_whatever_the_operator_wants_comes_about(
+    seed: int, replicas: int, story: list[Step]
+) -> None:
+    """A slot that he stops, starts and restarts in some odd sequence would stay empty, or be filled all the same."""
+    world = begin(seed, replicas)
+    tell(world, [("register_all", 1), *story])
+    heal(world)
 
 
 @pytest.mark.parametrize("replicas", [1, 7, 50])

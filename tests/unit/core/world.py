@@ -36,8 +36,10 @@ from autohealer.core.events import (
     WorkerSpawned,
 )
 from autohealer.core.model import Budget, Exit, Incarnation, Phase, Stop, Store, View
+from autohealer.core.overrides import NO_OVERRIDES, Overrides
 from autohealer.core.policy import Policy
 from autohealer.core.strangers import Standing
+from tests.unit.core.operating import STEPS as OF_THE_OPERATOR
 
 BASE = 1000
 ROUNDS_MAX = 200
@@ -99,6 +101,7 @@ class World:
     behaving: bool = False
     successes: int = 0
     wanted: int = 0
+    overrides: Overrides = NO_OVERRIDES
     widest: int = 0
     failures: Counter[int] = field(default_factory=Counter)
     failed_at: dict[int, float] = field(default_factory=dict)
@@ -173,7 +176,7 @@ class World:
     def _judge_launch(self, key: int, name: Incarnation) -> None:
         if name in self.processes:
             raise Broken(f"{name} was used before")
-        if key != name.slot or not 0 <= key < self.wanted:
+        if key != name.slot or not self._is_wanted(key):
             raise Broken(f"{name} is launched into {key} of {self.wanted}")
         if holder := self._holder(key):
             raise Broken(f"{name} is launched beside {holder.name}")
@@ -198,6 +201,8 @@ class World:
         if slot.phase is Phase.DRAINING or not self._is_wanted(key):
             return
         process = self.processes[name]
+        if self.is_asked(name) and self.connected and self.delivered:
+            return  # the operator wants another one in its place
         if not (self.connected and self.delivered):
             raise Broken(f"{name} is ended for its registration while the list is not fresh")
         if process.absent_since is None or name in self.znodes:
@@ -215,7 +220,16 @@ class World:
             raise Broken(f"{name} is ended before its time: {self.now - since:.3f} s of {grace_s}")
 
     def _is_wanted(self, key: int) -> bool:
-        return 0 <= key < self.wanted and self.view.desired.stop is Stop.NO
+        return key in self.kept and self.view.desired.stop is Stop.NO
+
+    @property
+    def kept(self) -> list[int]:
+        """The slots that are to be filled."""
+        return [key for key in range(self.wanted) if not self.overrides.stops(key)]
+
+    def is_asked(self, name: Incarnation) -> bool:
+        """Whether the operator wants another one in its place."""
+        return name.generation <= self.overrides.renew.get(name.slot, 0)
 
     def _check_crowd(self) -> None:
         existing = [process for process in self.processes.values() if process.exists]
@@ -310,7 +324,7 @@ class World:
     def _failed(self, process: Process) -> None:
         """Keep the books of failures in a row, from what is true."""
         key = process.name.slot
-        if key >= self.wanted or self.view.key_of.get(process.name, key) != key:
+        if key not in self.kept or self.view.key_of.get(process.name, key) != key:
             return
         if (ending := self.view.slots[key].ending) is not None and ending.is_blameless:
             return
@@ -486,6 +500,7 @@ STEPS: dict[str, Callable[[World, int], None]] = {
     "exec": _toggle_exec,
     "scale_down": lambda world, number: scale(world, min(world.wanted, number % 5)),
     "scale_up": lambda world, number: scale(world, max(world.wanted, number % 7)),
+    **OF_THE_OPERATOR,
 }
 
 
@@ -524,6 +539,7 @@ def recovery_bound_s(world: World) -> float:
     policy = world.policy
     launches_s = (world.wanted + policy.budget_burst) / policy.budget_per_s + world.wanted
     ending_s = policy.grace_s + 2 * policy.kill_retry_s
+    restarts_s = len(world.overrides.renew) * (ending_s + policy.min_ready_s + 1.0)
     return (
         policy.settle_s
         + policy.registration_timeout_s
@@ -531,6 +547,7 @@ def recovery_bound_s(world: World) -> float:
         + policy.backoff_max_s
         + ending_s
         + launches_s
+        + restarts_s
     )
 
 
@@ -559,10 +576,12 @@ def heal(world: World) -> None:
 
 def _expect_healed(world: World) -> None:
     living = {p.name for p in world.processes.values() if p.exists}
-    if sorted(name.slot for name in living) != list(range(world.wanted)):
-        raise Broken(f"{sorted(living)} live, {world.wanted} wanted")
-    if world.view.counts[Phase.READY] != world.wanted:
-        raise Broken(f"{world.view.counts} of {world.wanted} after the bound")
+    if sorted(name.slot for name in living) != world.kept:
+        raise Broken(f"{sorted(living)} live, {world.kept} wanted")
+    if world.view.counts[Phase.READY] != len(world.kept):
+        raise Broken(f"{world.view.counts} of {world.kept} after the bound")
+    if left := [name for name in living if world.is_asked(name)]:
+        raise Broken(f"{left} were to be restarted")
     if leftovers := {n for n in world.znodes if n in world.processes} - living:
         raise Broken(f"dead registrations were left: {leftovers}")
     if unread := world.znodes - set(world.processes) - set(world.view.strangers):
