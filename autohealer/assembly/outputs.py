@@ -30,6 +30,7 @@ from autohealer.processes.reaper import Reaper
 from autohealer.processes.reopening import sign_of_reopening
 from autohealer.settings import GroupSettings
 from autohealer.statedir.files import open_private
+from autohealer.workerlogs.destination import Destination, write_destination
 
 AGAIN_S = 1.0
 """Until a log process that lived for less is launched again."""
@@ -87,6 +88,8 @@ class GroupOutput:
         if told == self._told:
             return
         self._told = spec, why = told
+        is_stamped = spec.timestamps and spec.to is OutputTo.FILE
+        write_destination(self._folder, Destination(spec.to or OutputTo.FILE, is_stamped))
         if why:
             self._logger.info("output_piped", why=why)
         if why or spec.needs_log_process:

@@ -17,7 +17,6 @@ ABOUT_ITSELF = frozenset({"-h", "--help", "-V", "--version"})
 INSTEAD = {
     "help": "did you mean --help?",
     "version": "did you mean --version?",
-    "logs": "workers' output is in the state directory (groups/GROUP/output), their last words in `autohealer why`",
 }
 """What users of other supervisors type, and what does it here."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from autohealer.cli import live, looks
+from autohealer.cli import live, logs, looks
 from autohealer.cli.default_command import DefaultCommandGroup
 from autohealer.cli.exit_codes import ExitCode
 from autohealer.cli.failing import fail
@@ -119,6 +119,7 @@ def group(
     autohealer 10 flaky_worker      keep ten alive: short for `autohealer run 10 flaky_worker`
     autohealer status               what runs, and since when
     autohealer why 3                what befell slot 3, and its last words
+    autohealer logs -f              what workers write
     autohealer run --help           the options, which stand before PROGRAM
     """
 
@@ -334,6 +335,7 @@ def reload(
 
 
 live.add_to(app)
+logs.add_to(app)
 
 
 @app.command()

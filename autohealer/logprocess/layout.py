@@ -25,7 +25,7 @@ CHUNK_BYTES = 64 * 1024
 """What a pipe holds, and what is taken out of one at once."""
 
 _PIPE = re.compile(r"slot-(\d+)\.pipe")
-_STAMP = re.compile(rb"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z ", re.MULTILINE)
+STAMP = re.compile(rb"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z ", re.MULTILINE)
 _OVERLAP_MAX_BYTES = 4096
 _SPLICE_F_NONBLOCK = 2
 
@@ -69,7 +69,7 @@ def stamp_now() -> bytes:
 
 def unstamped(text: bytes) -> bytes:
     """A text without the stamps before its lines."""
-    return _STAMP.sub(b"", text)
+    return STAMP.sub(b"", text)
 
 
 def news(waiting: bytes, kept: bytes) -> bytes:

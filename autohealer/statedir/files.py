@@ -52,12 +52,21 @@ def open_private(path: Path, flags: int) -> int:
 
 def read_private(path: Path) -> bytes:
     """All of a plain file that belongs to us or to its folder's owner; changes nothing. Raises `OSError`."""
+    with os.fdopen(open_to_read(path), "rb") as file:
+        return file.read()
+
+
+def open_to_read(path: Path) -> int:
+    """A descriptor of such a file; not inherited over an exec, changes nothing. Raises `OSError`."""
     descriptor = _open_plain(path, os.O_RDONLY)
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         owner = os.fstat(descriptor).st_uid
         if owner not in {os.geteuid(), path.parent.stat().st_uid}:
             raise NotPrivate(path, f"belongs to {name_of_user(owner)}")
-        return file.read()
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def make_private_folder(path: Path) -> None:

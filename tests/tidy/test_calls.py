@@ -20,6 +20,7 @@ PLACES: dict[tuple[str, ...], tuple[str, ...]] = {
         "autohealer/assembly/answer.py",  # a status says when it was true
         "autohealer/assembly/operating.py",  # who changed something, and when
         "autohealer/assembly/provision.py",  # generations are ordered over restarts
+        "autohealer/cli/log_choice.py",  # five minutes ago is a time of day
         "autohealer/logprocess/layout.py",  # stands before lines, for people
         "autohealer/telemetry/history.py",  # people read it by the time of day
         "autohealer/zkserver/shell.py",  # ZooKeeper's ctime and mtime are times of day

@@ -54,6 +54,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "autohealer/statedir": (STATE_DIR,),
     "autohealer/logprocess": (STATE_DIR, "autohealer.logprocess"),
     "autohealer/outputspec.py": (),
+    "autohealer/workerlogs": (STATE_DIR, OUTPUT_SPEC, LOG_LAYOUT, "autohealer.workerlogs"),
     "autohealer/daemon": (CORE, CONTRACT, DAEMON),
     "autohealer/processes": (
         *(CORE, CONTRACT, LAUNCH_SPEC, HEALTH_SPEC, PORTS, STATE_DIR, PRINTABLE, SOCKET_OWNERS),

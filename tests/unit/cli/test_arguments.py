@@ -65,7 +65,6 @@ def test_what_follows_the_program_is_never_touched(arguments: list[str]) -> None
         ("Status", "did you mean 'status'?"),
         ("help", "did you mean --help?"),
         ("version", "did you mean --version?"),
-        ("logs", "autohealer why"),
         ("ten", "must be a whole number, not 'ten'"),
         ("./worker.py", "say first how many"),
     ],
