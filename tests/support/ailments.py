@@ -22,6 +22,7 @@ from tests.support.history import (
     DaemonEnded,
     DaemonStarted,
     Deregistered,
+    Disturbing,
     Ended,
     Fault,
     Launched,
@@ -42,9 +43,6 @@ SICK, KNOWN_SICK, UNFIT, UNSAID = "sick", "known to be sick", "unfit", "unsaid"
 """Kinds of faults: the second begins with the first, and is over when whoever asks knows that this is."""
 WITHHELD = frozenset({UNFIT, UNSAID})
 """Why a daemon itself takes the registration away that it holds for a program."""
-
-
-Disturbing = Wanted | Overridden | Fault | Relief | DaemonStarted | StoreIs | Respecified
 
 
 def violations_of_health(history: Iterable[Record], rules: Rules) -> list[str]:

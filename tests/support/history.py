@@ -246,3 +246,6 @@ Record = (
     | Relief
     | Closed
 )
+
+Disturbing = Wanted | Overridden | Respecified | Fault | Relief | DaemonStarted | StoreIs
+"""After these a daemon is given its time anew, by whoever judges what it has to get done."""

@@ -21,6 +21,7 @@ from tests.support.history import (
     DaemonEnded,
     DaemonStarted,
     Deregistered,
+    Disturbing,
     Emptied,
     Ended,
     Fault,
@@ -33,7 +34,6 @@ from tests.support.history import (
     Respecified,
     Signalled,
     StopAsked,
-    StoreIs,
     Wanted,
 )
 from tests.support.ledgers import NEVER, Rules
@@ -41,7 +41,6 @@ from tests.support.wishes import Wishes
 
 OVERSIZED = "oversized"
 """The kind of the fault."""
-Disturbing = Wanted | Overridden | Fault | Relief | DaemonStarted | StoreIs | Respecified
 KNOWN_LATE_S = 2.0
 """What is true for so long the daemon knows."""
 

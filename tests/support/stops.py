@@ -16,6 +16,7 @@ from autohealer.core.model import Incarnation
 from tests.support.history import (
     DaemonEnded,
     DaemonStarted,
+    Disturbing,
     Emptied,
     Ended,
     Fault,
@@ -25,15 +26,11 @@ from tests.support.history import (
     Overridden,
     Record,
     Relief,
-    Respecified,
     StopAsked,
-    StoreIs,
     Wanted,
 )
 from tests.support.ledgers import NEVER, Rules
 from tests.support.wishes import Wishes
-
-Disturbing = Wanted | Overridden | Respecified | Fault | Relief | DaemonStarted | StoreIs
 
 
 def violations_of_stops(history: Iterable[Record], rules: Rules) -> list[str]:
