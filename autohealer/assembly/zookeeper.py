@@ -40,6 +40,7 @@ from autohealer.settings import (
     SettingsError,
     parse_target,
 )
+from autohealer.statedir.files import open_private
 
 NOTE_BYTES_MAX = 4096
 
@@ -157,7 +158,9 @@ def _note(folder: Path, choice: Choice) -> None:
     draft = folder / f"zookeeper.{os.getpid()}"
     with suppress(OSError):
         try:
-            draft.write_text(f"{text}\n", encoding="utf-8")
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+            with os.fdopen(open_private(draft, flags), "w", encoding="utf-8") as note:
+                note.write(f"{text}\n")
             draft.rename(folder / "zookeeper")
         except OSError:
             draft.unlink()

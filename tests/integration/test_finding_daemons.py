@@ -145,6 +145,8 @@ def test_a_removed_state_directory_doubles_nobody_and_is_made_anew(
         assert daemon.stop() == 0
     folders = [path for path in (base, *base.rglob("*")) if path.is_dir()]
     assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o700}
+    files = [path for path in base.rglob("*") if path.is_file()]
+    assert [path.name for path in files if path.stat().st_mode & 0o077] == []
 
 
 @pytest.mark.thorough
