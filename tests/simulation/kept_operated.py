@@ -34,6 +34,11 @@ KEPT_OPERATED = {
         restart=Restart.ON_FAILURE,
         troubles=(DONE, At(10.0, StopSlots()), At(11.0, StartSlots()), DIES_UNSEEN),
     ),
+    "the oracle forgot that nobody heard of a retry when something else was wanted in the same moment": Script(
+        replicas=1,
+        restart=Restart.NEVER,
+        troubles=(DONE, At(10.0, RetrySlots()), At(10.0, StartSlots()), At(10.0, KillDaemon(0.0))),
+    ),
     "a job that was restarted was left as done": Script(
         replicas=1,
         restart=Restart.ON_FAILURE,

@@ -26,6 +26,7 @@ from autohealer.core import (
     replacing,
     slots,
     storeroom,
+    wanting,
 )
 from autohealer.core.actions import Action, Discard, Drain, Plan
 from autohealer.core.brake import release_if_whole, review_losses
@@ -336,7 +337,7 @@ MUTANTS: dict[str, list[Patch]] = {
     ],
     "spends another number's budget": [
         (reconcile, "rate_of", _spends_as_nine),
-        (evolve, "rate_of", _spends_as_nine),
+        (wanting, "rate_of", _spends_as_nine),
         (ordering, "rate_of", _spends_as_nine),
     ],
     "believes an old list": OF_THE_CORE["believes an old list"],

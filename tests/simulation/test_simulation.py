@@ -35,6 +35,8 @@ FOUND_LATE = (
     "does not hold again for as many again",
     "spends another number's budget",
     "spends without a budget",
+    "restarts before the last successor is ready",
+    "tries nothing again",
 )
 """Mutants that only a rare story shows."""
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from autohealer.core.policy import Restart
 from tests.support.ailments import KNOWN_SICK
-from tests.support.ledgers import NEVER
 from tests.support.sizes import OVERSIZED
 from tests.support.wishes import Wishes
 
@@ -40,7 +39,7 @@ class Completions:
     _ended: set[Incarnation] = field(default_factory=set)
     _sure: dict[int, float] = field(default_factory=dict)
     _done_by: dict[int, Incarnation] = field(default_factory=dict)
-    _dropped: tuple[float, frozenset[int]] = (NEVER, frozenset())
+    _dropped: dict[int, float] = field(default_factory=dict)
 
     def ended(self, life: Life, exit_: Exit | None, *, is_seen: bool) -> None:
         """A process is gone; whether a daemon that wants it sees that, and did not ask for it."""
@@ -84,8 +83,9 @@ class Completions:
         """What was done in some slots is to be done once more, as soon as they are wanted."""
         self._sure = {slot: it for slot, it in self._sure.items() if slot not in set(slots)}
         if is_heard:
-            self._dropped = at, frozenset(self.census.excused & set(slots))
-            self.census.excused -= self._dropped[1]
+            dropped = self.census.excused & set(slots)
+            self._dropped |= dict.fromkeys(dropped, at)
+            self.census.excused -= dropped
 
     def respecified(self, at: float) -> None:
         """Another program is wanted, and has done nothing yet."""
@@ -94,9 +94,9 @@ class Completions:
     def daemon_ended(self, at: float, *, is_stopped: bool) -> None:
         """Nobody sees anything; after a stop everything is done anew."""
         self._seen.clear()
-        heard_at, dropped = self._dropped
-        if at - heard_at <= NOTED_S:
-            self.census.excused |= dropped
+        unnoted = {slot for slot, heard_at in self._dropped.items() if at - heard_at <= NOTED_S}
+        self.census.excused |= unnoted
+        self._dropped.clear()
         self._sure = {slot: it for slot, it in self._sure.items() if at - it > NOTED_S}
         if is_stopped:
             self._sure.clear()
