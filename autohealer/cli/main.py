@@ -315,7 +315,10 @@ def why(
     json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
     state_dir: StateDir = None,
 ) -> None:
-    """Tell why workers ended, with their last words. Needs no running daemon."""
+    """Tell why workers ended, with their last words. Needs no running daemon.
+
+    All that they wrote: `autohealer logs`.
+    """
     from autohealer.cli.daemons import Refused
     from autohealer.cli.histories import histories
     from autohealer.cli.history_lines import print_history
