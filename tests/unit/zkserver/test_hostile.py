@@ -234,7 +234,8 @@ def test_hundreds_of_half_packets_and_slow_senders_are_no_burden(server: Limited
             one.settimeout(WITHIN_S)
             answer = b""
             while len(answer) < 41 + 20:
-                assert (chunk := one.recv(61)), "the server hung up"
+                chunk = one.recv(61)
+                assert chunk, "the server hung up"
                 answer += chunk
         halves = [undo.enter_context(connect(server)) for _ in range(200)]
         for one in halves:
