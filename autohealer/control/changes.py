@@ -73,7 +73,7 @@ class Reader:
     """Reads requests; the library is handed in because it takes long to import."""
 
     def __init__(self, library: ModuleType) -> None:
-        strict = library.ConfigDict(extra="forbid")
+        strict = library.ConfigDict(extra="forbid", strict=True)
         forms: dict[tuple[str, str | None], type[Body]] = {
             ("PATCH", None): _Patch,
             ("POST", "/restart"): _Slots,

@@ -68,6 +68,11 @@ def test_the_version_somebody_has_seen_is_read() -> None:
         ("PATCH", WEB, JSON, "{}", HTTPStatus.UNPROCESSABLE_ENTITY),
         ("PATCH", WEB, JSON, '{"replica": 5}', HTTPStatus.UNPROCESSABLE_ENTITY),
         ("PATCH", WEB, JSON, '{"replicas": "five"}', HTTPStatus.UNPROCESSABLE_ENTITY),
+        ("PATCH", WEB, JSON, '{"replicas": true}', HTTPStatus.UNPROCESSABLE_ENTITY),
+        ("PATCH", WEB, JSON, '{"replicas": 1e3}', HTTPStatus.UNPROCESSABLE_ENTITY),
+        ("PATCH", WEB, JSON, '{"stopped": "yes"}', HTTPStatus.UNPROCESSABLE_ENTITY),
+        ("PATCH", WEB, JSON, '{"stopped": true, "slots": [true]}', HTTPStatus.UNPROCESSABLE_ENTITY),
+        ("PATCH", WEB, JSON, '{"stopped": true, "slots": "3"}', HTTPStatus.UNPROCESSABLE_ENTITY),
         ("PATCH", WEB, JSON, '{"replicas": 5, "slots": [1]}', HTTPStatus.UNPROCESSABLE_ENTITY),
         (
             *("PATCH", WEB, JSON),
