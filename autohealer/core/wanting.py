@@ -89,7 +89,9 @@ def _review(view: View) -> None:
 def _not_wanted(view: View, key: int) -> None:
     view.waiting.pop(key, None)
     view.waiting_again.pop(key, None)
-    if view.slots[key].occupant is not None:
-        put(view, view.slots[key])
-    else:
+    if view.slots[key].occupant is None:
         vacate(view, key)
+    elif view.desired.stop is Stop.NO:
+        put(view, view.slots[key])  # it serves no more, and is not to be replaced
+    else:
+        view.touched.add(key)  # a stop of all replaces nobody, and nothing counts who serves
