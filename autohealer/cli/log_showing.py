@@ -1,13 +1,15 @@
 """Show what was chosen: what was written so far and, for who follows, what is written from now on.
 
-Theory of operation. Between two rounds it waits for the reader at the other end to go away, at most a tenth of a
-second; so `logs -f | head` ends even where nobody writes any more. Ctrl-C is how following ends, and no mistake.
+Theory of operation. Between two rounds it waits for the reader at the other end to go away, a tenth of a second, or
+longer where looking at many slots takes long, lest that cost more than some percent of a processor; so
+`logs -f | head` ends even where nobody writes any more. Ctrl-C is how following ends, and no mistake.
 """
 
 from __future__ import annotations
 
 import os
 import select
+import time
 from contextlib import suppress
 
 import typer
@@ -20,9 +22,14 @@ from autohealer.cli.streams import say
 from autohealer.cli.terminal import terminal_at
 from autohealer.logprocess.running import raise_descriptor_limit
 from autohealer.printable import printable
-from autohealer.workerlogs.following import PAUSE_S, Following, News, strands_of
-from autohealer.workerlogs.lines import lines_in
+from autohealer.statedir.files import NotPrivate
+from autohealer.workerlogs.following import Following, strands_of
 from autohealer.workerlogs.past import SlotName, Strand, Wanted, past_of
+
+PAUSE_S = 0.1
+PAUSE_MAX_S = 0.5
+PAUSES_PER_LOOK = 30
+"""Looking takes so much less time than waiting; so 3 % of a processor at most, until that means the longest wait."""
 
 
 def show(
@@ -39,7 +46,8 @@ def show(
         with suppress(KeyboardInterrupt):
             _show(choice, wanted, printer, follow=follow)
     except OSError as error:
-        fail(ExitCode.ENVIRONMENT, f"what workers wrote cannot be read: {error.strerror}")
+        of = "" if isinstance(error, NotPrivate) else f"{error.filename}: "
+        fail(ExitCode.ENVIRONMENT, f"what workers wrote cannot be read: {of}{error.strerror}")
 
 
 def _show(choice: Choice, wanted: Wanted, printer: Printer, *, follow: bool) -> None:
@@ -51,9 +59,9 @@ def _show(choice: Choice, wanted: Wanted, printer: Printer, *, follow: bool) -> 
             "is in files that were written to since then"
         )
     has_any = False
-    for strand, line in past_of(strands, wanted, is_all=not follow):
-        has_any = True
-        printer.write(strand.name, line, is_stamped=strand.is_stamped)
+    for strand, block in past_of(strands, wanted, is_all=not follow):
+        has_any = has_any or bool(block)
+        printer.write(strand.name, block, is_stamped=strand.is_stamped)
     printer.flush()
     if not has_any and wanted.lines != 0:
         say(f"autohealer: {_told_of_nothing(wanted, follow=follow)}")
@@ -68,24 +76,21 @@ def _follow(choice: Choice, wanted: Wanted, printer: Printer, strands: list[Stra
     reader.register(1, 0)
     told: set[SlotName] = set()
     while True:
-        is_quiet = True
+        begun_s, is_quiet = time.thread_time(), True
         for news in following.round():
             is_quiet = False
             printer.introduce(following.names)
-            if news.is_lost and news.strand.name not in told:
-                told.add(news.strand.name)
-                say(_told_of_loss(news.strand.name))
-            _print(news, wanted, printer)
+            strand = news.strand
+            if news.is_lost and strand.name not in told:
+                told.add(strand.name)
+                say(_told_of_loss(strand.name))
+            block = strand.found_in(news.block, wanted.pattern)
+            printer.write(strand.name, block, is_stamped=strand.is_stamped)
         printer.flush()
-        if reader.poll(PAUSE_S * 1000 if is_quiet else 0):
+        cost_s = time.thread_time() - begun_s
+        pause_s = min(PAUSE_MAX_S, max(PAUSE_S, PAUSES_PER_LOOK * cost_s)) if is_quiet else 0.0
+        if reader.poll(1000 * pause_s):
             return
-
-
-def _print(news: News, wanted: Wanted, printer: Printer) -> None:
-    strand, block = news.strand, news.block
-    if wanted.pattern is not None:
-        block = b"".join(it for it in lines_in(block) if strand.is_wanted(wanted.pattern, it))
-    printer.write(strand.name, block, is_stamped=strand.is_stamped)
 
 
 def _told_of_nothing(wanted: Wanted, *, follow: bool) -> str:

@@ -69,7 +69,7 @@ def why(
 ) -> None:
     """Tell why workers ended, with their last words. Needs no running daemon.
 
-    TARGET is GROUP, GROUP/3, GROUP/0-3, or slots alone.
+    TARGET is GROUP, GROUP/3, GROUP/0-3, or slots alone. All that they wrote: `autohealer logs`.
     """
     from autohealer.cli.daemons import Refused, group_names
     from autohealer.cli.histories import histories

@@ -1,8 +1,7 @@
 """Follow what slots write, those that are there and those that come: through restarts, scaling and new groups.
 
 Theory of operation. A round looks at each slot's file once (one call of the kernel) and reads what is new, some
-chunks of each slot in turn; who finds nothing waits a tenth of a second. Folders are looked into once a second. A slot
-that comes is read from its first byte.
+chunks of each slot in turn. Folders are looked into once a second. A slot that comes is read from its first byte.
 
 Must never know: how lines are shown.
 """
@@ -19,7 +18,6 @@ from pathlib import Path
 from autohealer.workerlogs.destination import read_destination
 from autohealer.workerlogs.past import SlotName, Strand, Wanted
 
-PAUSE_S = 0.1
 FOLDERS_S = 1.0
 CHUNKS_MAX = 16
 """Chunks read from one slot before others get their turn."""
@@ -101,11 +99,10 @@ class Following:
     def _look_into_folders(self) -> None:
         with suppress(OSError):  # one that is being made or removed: the next look finds it
             for strand in strands_of(self._meant(), self._folder_of):
-                if (known := self._strands.get(strand.name)) is None:
+                known = self._strands.setdefault(strand.name, strand)
+                known.is_stamped = strand.is_stamped
+                if known is strand:
                     strand.begin(Wanted())
-                    self._strands[strand.name] = strand
-                else:
-                    known.is_stamped = strand.is_stamped
 
 
 def _read(strand: Strand, now_s: float) -> Iterator[News]:

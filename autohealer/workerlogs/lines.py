@@ -13,6 +13,8 @@ from autohealer.logprocess.layout import STAMP
 
 PIECE_BYTES = 64 * 1024
 HELD_S = 1.0
+_AS_IT_IS = "surrogateescape"
+"""Bytes that are no text survive being looked at."""
 _TIME_BYTES = len("2026-11-27T10:00:00.000Z")
 
 
@@ -66,4 +68,17 @@ def time_of(line: bytes) -> bytes | None:
 def is_found(pattern: re.Pattern[str], line: bytes, *, is_stamped: bool) -> bool:
     """Whether a line, without its time and its end, has what is looked for."""
     text = line[_TIME_BYTES + 1 :] if is_stamped and STAMP.match(line) else line
-    return pattern.search(text.rstrip(b"\n").decode(errors="surrogateescape")) is not None
+    return pattern.search(text.removesuffix(b"\n").decode(errors=_AS_IT_IS)) is not None
+
+
+def those_found(pattern: re.Pattern[str], block: bytes, *, is_stamped: bool) -> bytes:
+    """The lines of a block that have it."""
+    if is_stamped:
+        return b"".join(it for it in lines_in(block) if is_found(pattern, it, is_stamped=True))
+    # All lines at once: ten times as fast.
+    *lines, last = block.decode(errors=_AS_IT_IS).split("\n")
+    search = pattern.search
+    found = [line + "\n" for line in lines if search(line)]
+    if last and search(last):
+        found.append(last)
+    return "".join(found).encode(errors=_AS_IT_IS)

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from autohealer.workerlogs.lines import LineCutter, is_found, lines_in, time_of
+from autohealer.workerlogs.files import CHUNK_BYTES
+from autohealer.workerlogs.lines import LineCutter, lines_in, those_found, time_of
 from autohealer.workerlogs.reader import SlotReader
 
 
@@ -55,7 +56,14 @@ class Strand:
             self.reader.begin_with_last(None if wanted.pattern is not None else wanted.lines)
 
     def past(self, wanted: Wanted, *, is_all: bool) -> Iterator[tuple[bytes, bytes]]:
-        """Time and line, oldest first; `is_all`: also what no line has ended yet. Raises `OSError`."""
+        """Time and line, oldest first; many lines at once where nobody needs them apart.
+
+        `is_all`: also what no line has ended yet. Raises `OSError`.
+        """
+        is_exact = wanted.lines is None or (wanted.since is None and wanted.pattern is None)
+        if not self.is_stamped and is_exact:
+            blocks = self._blocks(is_all=is_all)
+            return ((b"", self.found_in(block, wanted.pattern)) for block in blocks)
         found = self._found(wanted, is_all=is_all)
         if wanted.lines is None:
             return found
@@ -64,30 +72,38 @@ class Strand:
     def _found(self, wanted: Wanted, *, is_all: bool) -> Iterator[tuple[bytes, bytes]]:
         since = b"" if wanted.since is None or not self.is_stamped else _stamp_of(wanted.since)
         time = b""
-        for line in self._lines(is_all=is_all):
-            time = (time_of(line) if self.is_stamped else None) or time
-            if time >= since and self.is_wanted(wanted.pattern, line):
-                yield time, line
+        for block in self._blocks(is_all=is_all):
+            if not self.is_stamped:
+                yield from ((b"", line) for line in lines_in(self.found_in(block, wanted.pattern)))
+                continue
+            for line in lines_in(block):
+                time = time_of(line) or time
+                if time >= since and self.found_in(line, wanted.pattern):
+                    yield time, line
 
-    def is_wanted(self, pattern: re.Pattern[str] | None, line: bytes) -> bool:
-        """Whether there is nothing to look for, or it is in this line."""
-        return pattern is None or is_found(pattern, line, is_stamped=self.is_stamped)
+    def found_in(self, block: bytes, pattern: re.Pattern[str] | None) -> bytes:
+        """The lines in which it is found, all where there is nothing to look for."""
+        if pattern is None:
+            return block
+        return those_found(pattern, block, is_stamped=self.is_stamped)
 
-    def _lines(self, *, is_all: bool) -> Iterator[bytes]:
+    def _blocks(self, *, is_all: bool) -> Iterator[bytes]:
         left = self.reader.waiting_bytes
-        while left > 0 and (chunk := self.reader.read()):
+        while left > 0 and (chunk := self.reader.read(min(left, CHUNK_BYTES))):
             left -= len(chunk)
-            yield from lines_in(self.cutter.add(chunk, 0.0))
-        if is_all:
-            yield from lines_in(self.cutter.flush())
+            if block := self.cutter.add(chunk, 0.0):
+                yield block
+        if is_all and (rest := self.cutter.flush()):
+            yield rest
 
 
 def past_of(
     strands: Iterable[Strand], wanted: Wanted, *, is_all: bool
 ) -> Iterator[tuple[Strand, bytes]]:
-    """The past of several slots: one after the other, and those whose times are known behind these, by time.
+    """The past of several slots, one line or more at once.
 
-    With `is_all` each reader is closed as soon as it is read. Raises `OSError`.
+    One slot after the other, and those whose times are known behind these, by time. With `is_all` each reader is
+    closed as soon as it is read. Raises `OSError`.
     """
     stamped = []
     for strand in strands:

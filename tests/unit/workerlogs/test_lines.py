@@ -10,6 +10,7 @@ from autohealer.workerlogs.lines import (
     LineCutter,
     is_found,
     lines_in,
+    those_found,
     time_of,
 )
 
@@ -56,3 +57,12 @@ def test_what_is_looked_for_is_text_without_its_time_and_end() -> None:
     assert is_found(re.compile("2026"), STAMPED, is_stamped=False)
     assert is_found(re.compile(r"^\w$"), "ä\n".encode(), is_stamped=False)
     assert is_found(re.compile("b"), b"\xff\xfeb", is_stamped=False)
+
+
+def test_lines_that_are_found_come_as_they_are() -> None:
+    """Bytes that are no text would be changed by being looked at, or a line's neighbour be shown for it."""
+    block = b"\xffa\r\nb\n\n\xc3\xa4a"
+    found = those_found(re.compile("a"), block, is_stamped=False)
+    assert found == b"\xffa\r\n\xc3\xa4a"
+    assert those_found(re.compile("^$"), block, is_stamped=False) == b"\n"
+    assert those_found(re.compile("^text|^$"), STAMPED + b"2026\n", is_stamped=True) == STAMPED
