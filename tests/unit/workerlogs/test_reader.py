@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,7 @@ def begun(path: Path, count: int | None = None) -> SlotReader:
         ([b"a\n" * 400_000], 300_000, b"a\n" * 300_000),
         ([b"x" * 600_000 + b"\ny\n"], 2, b"x" * 600_000 + b"\ny\n"),
     ],
+    ids=map(str, range(15)),
 )
 def test_the_last_lines_are_the_last_lines(
     path: Path, files: list[bytes], count: int | None, shown: bytes
@@ -97,6 +99,49 @@ def test_nothing_is_lost_or_doubled_however_files_are_rotated_by_the_log_process
     read += all_of(reader)
     assert not reader.takes_loss()
     assert read == lines(0, written)
+
+
+def test_a_file_that_is_on_its_way_to_the_next_number_is_found(path: Path) -> None:
+    """A look in the middle of a rotation would miss a file, or show one twice."""
+    path.write_bytes(lines(0, 1))
+    reader = begun(path)
+    assert all_of(reader) == lines(0, 1)
+    path.rename(path.with_name("slot-0.log.3"))
+    path.with_name("slot-0.log.2").write_bytes(lines(1, 2))
+    path.write_bytes(lines(2, 3))
+    assert all_of(reader) == lines(1, 3)
+    path.rename(path.with_name("slot-0.log.4"))
+    path.write_bytes(lines(3, 4))
+    path.with_name("slot-0.log.1").hardlink_to(path)
+    assert all_of(reader) == lines(3, 4)
+
+
+def test_who_reads_while_it_is_written_and_rotated_gets_it_all(path: Path) -> None:
+    """Between any two steps of a rotation, a look would miss a file or read one twice."""
+    blocks, block_lines = 400, 10
+    room = threading.Semaphore(100)
+
+    def write() -> None:
+        file = RotatingFile(path, 25 * LINE_BYTES, 100, is_stamped=False)
+        for number in range(blocks):
+            room.acquire()
+            file.write(lines(number * block_lines, (number + 1) * block_lines))
+        file.close()
+
+    reader = begun(path)
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    read = bytearray()
+    while len(read) < blocks * block_lines * LINE_BYTES:
+        chunk = reader.read()
+        before = len(read) // (block_lines * LINE_BYTES)
+        read += chunk
+        if done := len(read) // (block_lines * LINE_BYTES) - before:
+            room.release(done)
+        assert not reader.takes_loss()
+    assert bytes(read) == lines(0, blocks * block_lines)
+    writer.join()
+    assert reader.read() == b""
 
 
 def test_what_was_rotated_away_unread_is_told(path: Path) -> None:
@@ -169,7 +214,8 @@ def test_the_place_is_found_in_a_copy_that_begins_later(path: Path) -> None:
 
 
 def test_a_worker_that_empties_its_own_output_is_followed_on(path: Path) -> None:
-    """`> /dev/stderr` in a worker would end what is shown of it."""
+    """`> /dev/stderr` in a worker would end what is shown of it, or show an older file again."""
+    path.with_name("slot-0.log.1").write_bytes(lines(900, 905))
     path.write_bytes(lines(0, 5))
     reader = begun(path, 1)
     assert all_of(reader) == lines(4, 5)
@@ -177,6 +223,7 @@ def test_a_worker_that_empties_its_own_output_is_followed_on(path: Path) -> None
     assert all_of(reader) == b""
     append(path, lines(5, 7))
     assert all_of(reader) == lines(5, 7)
+    assert not reader.takes_loss()
 
 
 def test_a_file_that_is_moved_or_removed_is_read_to_its_end(path: Path) -> None:
