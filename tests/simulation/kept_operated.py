@@ -39,6 +39,11 @@ KEPT_OPERATED = {
         restart=Restart.NEVER,
         troubles=(DONE, At(10.0, RetrySlots()), At(10.0, StartSlots()), At(10.0, KillDaemon(0.0))),
     ),
+    "the oracle took a retry for heard of one that had ended in that moment": Script(
+        replicas=1,
+        restart=Restart.NEVER,
+        troubles=(At(10.0, Crash((0,))), At(10.0, RetrySlots())),
+    ),
     "a job that was restarted was left as done": Script(
         replicas=1,
         restart=Restart.ON_FAILURE,

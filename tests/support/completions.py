@@ -39,6 +39,7 @@ class Completions:
     _ended: set[Incarnation] = field(default_factory=set)
     _sure: dict[int, float] = field(default_factory=dict)
     _done_by: dict[int, Incarnation] = field(default_factory=dict)
+    _done_at: dict[int, float] = field(default_factory=dict)
     _dropped: dict[int, float] = field(default_factory=dict)
 
     def ended(self, life: Life, exit_: Exit | None, *, is_seen: bool) -> None:
@@ -61,6 +62,7 @@ class Completions:
         if life.name in self._ended:
             self.census.excused.add(life.name.slot)
             self._done_by[life.name.slot] = life.name
+            self._done_at[life.name.slot] = at
         if life.name in self._seen:
             self._sure[life.name.slot] = at
 
@@ -86,6 +88,12 @@ class Completions:
             dropped = self.census.excused & set(slots)
             self._dropped |= dict.fromkeys(dropped, at)
             self.census.excused -= dropped
+
+    def retried(self, slots: Iterable[int], at: float, *, is_heard: bool) -> None:
+        """What a daemon knows by now to be done is to be done once more; of what ended just now it may not know."""
+        known = {slot for slot in slots if at - self._done_at.get(slot, at) > NOTED_S}
+        self._sure = {slot: it for slot, it in self._sure.items() if slot not in set(slots)}
+        self.again(known, at, is_heard=is_heard)
 
     def respecified(self, at: float) -> None:
         """Another program is wanted, and has done nothing yet."""

@@ -88,7 +88,7 @@ class Judge:
             case tale.Wanted() | tale.Overridden():
                 self._wanted(record)
             case tale.Retried(_, slots):
-                self._completions.again(slots, self._at, is_heard=self._daemon_up)
+                self._completions.retried(slots, self._at, is_heard=self._daemon_up)
             case tale.Respecified(_, revision):
                 self._census.revision = revision
                 self._completions.respecified(self._at)
