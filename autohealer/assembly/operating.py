@@ -126,7 +126,7 @@ class Operating:
         lost = await self._write(note)
         self.note = note
         self._levers.post(OverridesSet(_overrides_in(note)))
-        if isinstance(change, Start | Restart):
+        if isinstance(change, Start):
             self._levers.post(RetryAsked(frozenset(self._meant(change.slots))))
         if isinstance(change, Scale) and self._has_begun:
             self._levers.post(ReplicasSet(self.wanted))
@@ -148,11 +148,7 @@ class Operating:
                 all_slots = range(self.wanted)
                 return note.starting(self._checked(slots), all_slots), f"{_told(slots)} started"
             case Restart(slots):
-                generations = {
-                    slot.key: slot.occupant.name.generation
-                    for key in self._meant(self._checked(slots))
-                    if (slot := self._view.slots.get(key)) is not None and slot.occupant is not None
-                }
+                generations = self._generations(self._checked(slots))
                 return note.renewing(generations), f"{_told(slots)} to be restarted"
             case _:
                 assert_never(change)
@@ -188,6 +184,11 @@ class Operating:
         else:
             return ""
         return f"it could not be noted in {self._folder} ({why}), so the next daemon will not know of it"
+
+    def _generations(self, slots: Collection[int] | None) -> dict[int, int]:
+        """The newest of each slot that ever held anybody."""
+        found = (self._view.slots.get(key) for key in self._meant(slots))
+        return {it.key: it.generation for it in found if it is not None and it.generation}
 
     # --- who is meant -----------------------------------------------------------------------------
 

@@ -100,6 +100,6 @@ def is_failed(slot: Slot) -> bool:
 def is_whole(view: View) -> bool:
     """Whether every slot that is wanted is ready, or done without having failed."""
     done = view.counts[Phase.DONE]
-    if len(view.serving) + done < view.desired.kept:
+    if view.ready_count() + done < view.desired.kept:
         return False
     return not done or not any(is_failed(slot) for slot in view.slots.values())

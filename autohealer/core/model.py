@@ -425,8 +425,8 @@ class View:
         return 0 <= key < self.desired.replicas and self.desired.stop is Stop.NO
 
     def ready_count(self) -> int:
-        """How many slots are ready, wanted or not asked to end yet."""
-        return self.counts[Phase.READY]
+        """How many wanted slots are ready."""
+        return len(self.serving)
 
     def is_done(self) -> bool:
         """Whether every wanted slot is done, so that nothing will be launched any more."""

@@ -191,7 +191,7 @@ def _is_calm(view: View) -> bool:
 
 def _is_filled(view: View, unfit: int) -> bool:
     """Whether nobody who is wanted is missed but so many who cannot serve, and nobody surplus is there."""
-    there = len(view.serving) + view.counts[Phase.DONE] + unfit
+    there = view.ready_count() + view.counts[Phase.DONE] + unfit
     is_exact = len(view.slots) == view.desired.replicas
     return is_exact and there == view.desired.kept and not view.missing
 

@@ -29,6 +29,8 @@ from autohealer.statedir.operator_note import NOTE_NAME, read_note
 from tests.unit.core.notation import BASE, Scene
 
 ZERO = frozenset({0})
+FAILED = BASE + 7
+"""The last generation of the slot that keeps failing."""
 
 
 class Desk:
@@ -67,7 +69,7 @@ class Desk:
         (Start(ZERO), [OverridesSet(Overrides()), RetryAsked(ZERO)], "slot 0 started"),
         (
             Restart(None),
-            [OverridesSet(Overrides(renew={0: BASE, 1: BASE})), RetryAsked(frozenset({0, 1, 2}))],
+            [OverridesSet(Overrides(renew={0: BASE, 1: BASE, 2: FAILED}))],
             "all slots to be restarted",
         ),
         (Signal(Signals.SIGHUP, None), [], "SIGHUP sent to 0 workers"),
