@@ -8,17 +8,29 @@ who is tired of it may leave.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import quote
 
 from autohealer.cli.daemons import Refused, ask_daemons
 from autohealer.cli.exit_codes import ExitCode
 from autohealer.cli.failing import fail
 from autohealer.cli.looking import state_dir_to_look_in
+from autohealer.cli.reached import (
+    STOPPED,
+    Overruled,
+    Reached,
+    all_in,
+    restarted,
+    scaled,
+    started,
+    state_of,
+)
 from autohealer.cli.streams import say
 from autohealer.cli.targets import Target, WrongTarget, parse_target
 from autohealer.control import client
@@ -28,8 +40,8 @@ from autohealer.printable import printable
 from autohealer.settings import group_dir
 
 LOOK_S = 0.1
-SHOWN_SLOTS = 3
-_SETTLED = frozenset({"ready", "done"})
+LOOK_SHARE = 5.0
+"""A look at very many slots costs the daemon something: the pause is so many times as long as a look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +59,6 @@ class Seen:
         return [
             it for it in self.status.slots if it.slot >= 0 and (wanted is None or it.slot in wanted)
         ]
-
-
-Reached = Callable[[StatusRecord], "str | None"]
-"""What is still missing, in words; None once it is as asked."""
 
 
 def look(state_dir: Path | None, text: str | None) -> Seen:
@@ -81,29 +89,30 @@ def scale(state_dir: Path | None, words: list[str], within_s: float, *, reset: b
     replicas: object = "declared" if number is None else _number(number, seen.status.replicas)
     _change(seen, "PATCH", "", {"replicas": replicas})
     wanted = seen.status.declared if number is None else int(str(replicas))
-    _wait(seen, within_s, lambda status: _scaled(status, wanted))
+    _wait(seen, within_s, lambda status: scaled(status, wanted))
 
 
 def stop(state_dir: Path | None, text: str | None, within_s: float) -> None:
     """Drain workers and keep them stopped."""
     seen = look(state_dir, text)
     _change(seen, "PATCH", "", {"stopped": True} | _slots_of(seen))
-    _wait(seen, within_s, lambda status: _all_in(seen.target, status, {"stopped"}))
+    _wait(seen, within_s, lambda status: all_in(status, STOPPED, seen.target.slots))
 
 
 def start(state_dir: Path | None, text: str | None, within_s: float) -> None:
     """Start what was stopped, is quarantined or done."""
     seen = look(state_dir, text)
+    finished = {it.slot: it.generation for it in seen.slots if it.phase == "done"}
     _change(seen, "PATCH", "", {"stopped": False} | _slots_of(seen))
-    _wait(seen, within_s, lambda status: _all_in(seen.target, status, _SETTLED))
+    _wait(seen, within_s, lambda status: started(status, seen.target.slots, finished))
 
 
 def restart(state_dir: Path | None, text: str | None, within_s: float) -> None:
     """Replace workers one at a time, each ready before the next."""
     seen = look(state_dir, text)
-    before = {it.slot: it.generation for it in seen.slots if it.pid is not None}
+    before = {it.slot: it.generation for it in seen.slots if it.generation}
     _change(seen, "POST", "/restart", _slots_of(seen))
-    _wait(seen, within_s, lambda status: _restarted(status, before))
+    _wait(seen, within_s, lambda status: restarted(status, before))
 
 
 def send(state_dir: Path | None, name: str, text: str | None) -> None:
@@ -146,74 +155,43 @@ def _change(seen: Seen, method: str, verb: str, body: Mapping[str, object]) -> N
 
 
 def _wait(seen: Seen, within_s: float, reached: Reached) -> None:
-    """Return once it is as asked; leave with exit code 7 where it is not in time."""
-    until = time.monotonic() + within_s
-    missing: str | None = ""
-    shown = sys.stderr.isatty()
-    while within_s:
-        try:
-            status = client.parse_status(client.fetch_status(seen.folder))
-            missing = reached(status)
-        except NoAnswer as error:
-            missing = str(error)
-        if shown:
-            _show("" if missing is None else missing)
-        if missing is None:
-            print(printable(f"{seen.target.group}: {_told(status)}"))  # noqa: T201
-            return
-        if time.monotonic() >= until:
-            fail(
-                ExitCode.NOT_REACHED,
-                f"{seen.target.group}: not as asked within {within_s:g} s, and it goes on: {missing}",
-            )
-        time.sleep(LOOK_S)
+    """Return once it is as asked; leave with exit code 7 where it is not in time, or somebody is tired of waiting."""
+    group, until = seen.target.group, time.monotonic() + within_s
+    missing: str | None = "nobody has looked yet"
+    try:
+        while within_s:
+            began = time.monotonic()
+            state, missing = _looked(seen.folder, reached)
+            _show(missing or "")
+            if missing is None:
+                print(printable(f"{group}: {state}"))  # noqa: T201
+                return
+            if time.monotonic() >= until:
+                _leave(f"{group}: not as asked within {within_s:g} s, and it goes on: {missing}")
+            time.sleep(max(LOOK_S, LOOK_SHARE * (time.monotonic() - began)))
+    except Overruled as error:
+        _leave(f"{group}: {error}")
+    except KeyboardInterrupt:
+        _leave(f"{group}: not waited for any longer, and it goes on: {missing}")
+
+
+def _looked(folder: Path, reached: Reached) -> tuple[str, str | None]:
+    """How a group is, in words, and what is missing; a daemon that does not answer is missing itself."""
+    try:
+        status = client.parse_status(client.fetch_status(folder))
+    except NoAnswer as error:
+        return "", str(error)
+    return state_of(status), reached(status)
+
+
+def _leave(sentence: str) -> NoReturn:
+    _show("")
+    fail(ExitCode.NOT_REACHED, printable(sentence))
 
 
 def _show(text: str) -> None:
-    sys.stderr.write(f"\r\x1b[K{printable(text)}")
-    sys.stderr.flush()
-
-
-def _told(status: StatusRecord) -> str:
-    stopped = sum(it.phase == "stopped" for it in status.slots)
-    also = f", {stopped} stopped" if stopped else ""
-    return f"{status.ready}/{status.desired} ready{also}"
-
-
-def _scaled(status: StatusRecord, wanted: int) -> str | None:
-    if status.replicas != wanted:
-        return f"somebody else wants {status.replicas} by now"
-    surplus = sum(not 0 <= it.slot < wanted for it in status.slots)
-    if surplus:
-        return f"{surplus} to go: {_told(status)}"
-    return _lacking(status.slots, _SETTLED | {"stopped"}, status)
-
-
-def _all_in(target: Target, status: StatusRecord, phases: Iterable[str]) -> str | None:
-    slots = [it for it in status.slots if target.slots is None or it.slot in target.slots]
-    return _lacking(slots, frozenset(phases), status)
-
-
-def _restarted(status: StatusRecord, before: Mapping[int, int]) -> str | None:
-    slots = {it.slot: it for it in status.slots}
-    old = [
-        slot
-        for slot, generation in before.items()
-        if slot in slots and slots[slot].generation <= generation and slots[slot].pid is not None
-    ]
-    if old:
-        return f"{len(old)} to be restarted: {_told(status)}"
-    meant = [it for it in status.slots if it.slot in before]
-    return _lacking(meant, _SETTLED | {"stopped"}, status)
-
-
-def _lacking(
-    slots: Iterable[SlotRecord], phases: frozenset[str], status: StatusRecord
-) -> str | None:
-    """Who is not in one of these phases; a ready worker counts once it is known to be."""
-    late = [it for it in slots if it.phase not in phases or (it.phase == "ready" and not it.ready)]
-    if not late:
-        return None
-    first = ", ".join(f"slot {it.slot} is {it.phase}: {it.reason}" for it in late[:SHOWN_SLOTS])
-    more = f" and {len(late) - SHOWN_SLOTS} more" if len(late) > SHOWN_SLOTS else ""
-    return f"{_told(status)}; {first}{more}"
+    """On a terminal one line that is always written anew, as much of it as there is room for."""
+    if sys.stderr.isatty():
+        columns = shutil.get_terminal_size().columns
+        sys.stderr.write(f"\r\x1b[K{printable(text)[: columns - 1]}")
+        sys.stderr.flush()
