@@ -13,6 +13,7 @@ import pytest
 
 from autohealer.logprocess.layout import PID_NOTE
 from autohealer.processes.procfs import exists
+from autohealer.workerlogs.destination import NOTE
 from tests.integration.test_several_groups import Fleet
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
@@ -128,7 +129,7 @@ def test_thrown_away_is_thrown_away(server: str, tmp_path: Path) -> None:
     with daemon:
         (pid,) = daemon.becomes_whole().values()
         assert _writes_to(pid) == "/dev/null"
-        assert list(folder_of(daemon).iterdir()) == []
+        assert [it.name for it in folder_of(daemon).iterdir()] == [NOTE]
         assert daemon.stop() == 0
 
 
