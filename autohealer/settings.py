@@ -272,6 +272,11 @@ def parse_replicas(text: str) -> int:
     return replicas
 
 
+def in_common(one: range, other: range) -> range:
+    """The ports that two groups would both give out."""
+    return range(max(one.start, other.start), min(one.stop, other.stop))
+
+
 def parse_group(text: str) -> str:
     """Read a group's name. Raises `SettingsError`."""
     if not is_group_name(text):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from autohealer.settings import PORT_MAX, REPLICAS_MAX
+from autohealer.settings import PORT_MAX, REPLICAS_MAX, in_common
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,6 @@ def why_not(wanted: Size, others: Iterable[Size]) -> str:
     if ports and ports[-1] > PORT_MAX:
         return f"the last of {wanted.replicas} workers would have port {ports[-1]}"
     for other in others:
-        shared = range(max(ports.start, other.ports.start), min(ports.stop, other.ports.stop))
-        if ports and other.ports and shared:
+        if shared := in_common(ports, other.ports):
             return f"port {shared[0]} would be that of a slot of group {other.group!r}, too"
     return ""

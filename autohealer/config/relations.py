@@ -7,7 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from autohealer.config.units import nearest
 from autohealer.config.wishes import Wish
-from autohealer.settings import PORT_MAX, REPLICAS_MAX
+from autohealer.settings import PORT_MAX, REPLICAS_MAX, in_common
 
 
 def check_relations(wishes: Sequence[Wish], names: Collection[str]) -> None:
@@ -59,17 +59,13 @@ def _check_ports(wishes: Sequence[Wish]) -> None:
             wish.note(f"the last of {len(ports)} workers would have port {ports[-1]}", "port")
             continue
         for others, other in taken:
-            if _overlap(ports, others):
+            if in_common(ports, others):
                 wish.note(
                     f"ports {_told(ports)} are in part those of group {other.name!r}, {_told(others)} "
                     f"({other.place_of('port')})",
                     "port",
                 )
         taken.append((ports, wish))
-
-
-def _overlap(one: range, other: range) -> bool:
-    return max(one.start, other.start) < min(one.stop, other.stop)
 
 
 def _told(ports: range) -> str:

@@ -6,8 +6,6 @@ in. Who asks is what the kernel says of the socket's other end.
 
 from __future__ import annotations
 
-import socket
-import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from http import HTTPStatus
@@ -20,6 +18,7 @@ from autohealer.control.records import ReloadRecord, StatusRecord
 from autohealer.control.requests import Commands, Refused
 from autohealer.control.shared_answer import SharedAnswer
 from autohealer.statedir.files import name_of_user
+from autohealer.statedir.lock import peer_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -30,8 +29,6 @@ PATHS = frozenset(
     {"/v1/status", "/v1/detach", "/v1/stop", "/v1/reload", "/v1/config/plan"},
 )
 CHUNK_BYTES = 16 * 1024
-_CREDENTIALS = struct.Struct("3i")
-"""What SO_PEERCRED gives: pid, uid and gid."""
 
 
 class Answering:
@@ -133,9 +130,7 @@ def _who_asks(request: web.BaseRequest) -> str:
     if request.transport is None:
         return "somebody who is gone"
     connection = request.transport.get_extra_info("socket")
-    told = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    _, uid, _ = _CREDENTIALS.unpack(told)
-    return name_of_user(uid)
+    return name_of_user(peer_of(connection).uid)
 
 
 def _status_of(told: ReloadRecord) -> HTTPStatus:

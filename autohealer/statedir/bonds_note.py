@@ -7,12 +7,11 @@ What tells a bond's process is text of whoever writes it.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from autohealer.statedir.files import open_private, read_private
+from autohealer.statedir.files import read_private, replace_private
 
 NOTE_NAME = "bindings.json"
 
@@ -53,12 +52,8 @@ def read_bonds(folder: Path, connection: str) -> list[NotedBond]:
 
 def write_bonds(folder: Path, connection: str, bonds: Sequence[NotedBond]) -> None:
     """Write it in place of an older one. Raises `OSError`."""
-    draft = folder / f"{NOTE_NAME}.draft"
-    draft.unlink(missing_ok=True)
     told = {"zookeeper": connection, "bonds": list(map(asdict, bonds))}
-    with os.fdopen(open_private(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
-        file.write(json.dumps(told, separators=(",", ":")).encode())
-    draft.replace(folder / NOTE_NAME)
+    replace_private(folder / NOTE_NAME, json.dumps(told, separators=(",", ":")).encode())
 
 
 def _bond_in(told: object) -> Iterator[NotedBond]:

@@ -69,6 +69,15 @@ def open_to_read(path: Path) -> int:
     return descriptor
 
 
+def replace_private(path: Path, content: bytes) -> None:
+    """Put a plain file of ours with mode 0600 in place of an older one, whole or not at all. Raises `OSError`."""
+    draft = path.with_name(f"{path.name}.draft")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(open_private(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+        file.write(content)
+    draft.replace(path)
+
+
 def make_private_folder(path: Path) -> None:
     """Make a folder of ours with mode 0700, or tighten the one there is. Raises `OSError`."""
     with suppress(FileExistsError):

@@ -6,13 +6,12 @@ It appears whole or not at all. What cannot be understood of it is passed over, 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from autohealer.statedir.files import open_private, read_private
+from autohealer.statedir.files import read_private, replace_private
 
 NOTE_NAME = "operator.json"
 
@@ -116,11 +115,8 @@ def read_note(folder: Path) -> OperatorNote:
 
 def write_note(folder: Path, note: OperatorNote) -> None:
     """Write it in place of an older one. Raises `OSError`."""
-    draft = folder / f"{NOTE_NAME}.draft"
-    draft.unlink(missing_ok=True)
-    with os.fdopen(open_private(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
-        file.write(json.dumps(asdict(note), separators=(",", ":")).encode())
-    draft.replace(folder / NOTE_NAME)
+    content = json.dumps(asdict(note), separators=(",", ":")).encode()
+    replace_private(folder / NOTE_NAME, content)
 
 
 def _whole(told: object) -> int | None:

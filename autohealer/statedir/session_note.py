@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from autohealer.statedir.files import open_private
+from autohealer.statedir.files import open_private, replace_private
 
 NOTE_NAME = "agent-session"
 _BYTES_MAX = 4096
@@ -45,17 +45,13 @@ def read_note(folder: Path) -> SessionNote | None:
 
 def write_note(folder: Path, note: SessionNote) -> None:
     """Write it in place of an older one. Raises `OSError`."""
-    draft = folder / f"{NOTE_NAME}.draft"
-    draft.unlink(missing_ok=True)
     told = {
         "zookeeper": note.connection,
         "boot": note.boot,
         "id": note.number,
         "password": note.password.hex(),
     }
-    with os.fdopen(open_private(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
-        file.write(json.dumps(told).encode())
-    draft.replace(folder / NOTE_NAME)
+    replace_private(folder / NOTE_NAME, json.dumps(told).encode())
 
 
 def remove_note(folder: Path) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.test_command_line import autohealer
-from tests.integration.test_operating import does, pids
-from tests.integration.test_several_groups import Fleet
+from tests.integration.test_operating import pids
+from tests.integration.test_several_groups import Fleet, does
 from tests.support.eventually import eventually
 from tests.support.servers import ZooKeeperUnderTest
 

@@ -14,7 +14,7 @@ import pytest
 
 from autohealer.statedir.lock import LOCK_NAME
 from tests.integration.test_command_line import autohealer
-from tests.integration.test_several_groups import LOOP, Fleet
+from tests.integration.test_several_groups import LOOP, Fleet, does
 from tests.support.eventually import eventually
 from tests.support.servers import ZooKeeperUnderTest
 
@@ -43,9 +43,7 @@ def edit(fleet: Fleet, old: str, new: str) -> None:
 
 def reload(fleet: Fleet, *options: str, code: int = 0) -> list[str]:
     """What the command prints."""
-    done = autohealer("reload", *options, "--state-dir", str(fleet.state_dir))
-    assert done.returncode == code, done
-    return (done.stdout or done.stderr).splitlines()
+    return does(fleet, "reload", *options, code=code).splitlines()
 
 
 def settled(fleet: Fleet, group: str) -> Mapping[int, int]:

@@ -85,6 +85,13 @@ class Fleet(Daemon):
         )
 
 
+def does(fleet: Fleet, *words: str, code: int = 0) -> str:
+    """What a command prints, in whole sentences."""
+    done = autohealer(*words, "--state-dir", str(fleet.state_dir))
+    assert done.returncode == code, done
+    return done.stdout + done.stderr
+
+
 def registrations(client: KazooClient) -> dict[str, int]:
     """Which there are, and when each was made."""
     found = {}
