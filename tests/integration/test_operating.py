@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from autohealer.control.records import StatusRecord
-from tests.integration.test_command_line import autohealer
 from tests.integration.test_reload import edit, reload
-from tests.integration.test_several_groups import LOOP, Fleet
+from tests.integration.test_several_groups import LOOP, Fleet, does
 from tests.support.daemon import ready_pids
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
@@ -29,13 +28,6 @@ replicas = 3
 [group.queue]
 command = {LOOP}
 """
-
-
-def does(fleet: Fleet, *words: str, code: int = 0) -> str:
-    """What a command prints, in whole sentences."""
-    done = autohealer(*words, "--state-dir", str(fleet.state_dir))
-    assert done.returncode == code, done
-    return done.stdout + done.stderr
 
 
 def seen(fleet: Fleet, group: str, holds: Callable[[StatusRecord], bool]) -> StatusRecord:
@@ -147,7 +139,9 @@ def test_what_is_quarantined_is_tried_at_once_when_asked(
     lock = tmp_path / "broken"
     lock.touch()
     program = f'["/bin/sh", "-c", "test -e {lock} && exit 3; while :; do sleep 0.2; done"]'
-    with Fleet(tmp_path, zookeeper.connection, f"[group.web]\ncommand = {program}\n") as fleet:
+    pause = 'restart = { initial = "60s", max = "60s" }'
+    text = f"[group.web]\ncommand = {program}\n{pause}\n"
+    with Fleet(tmp_path, zookeeper.connection, text) as fleet:
         seen(fleet, "web", lambda it: any((slot.next_try_s or 0) > 1 for slot in it.slots))
         told = does(fleet, "start", "--timeout", "1", code=7)
         assert "web: not as asked within 1 s, and it goes on: 0/1 ready; slot 0 is backoff" in told

@@ -172,3 +172,9 @@ def test_those_that_an_operator_added_are_counted_among_the_replaced() -> None:
     launch = replace(WEB.launch, argv=("/bin/other",))
     (row,) = plan_of(daemon(WEB), daemon(replace(WEB, launch=launch)), web=6).rows
     assert row.effect == "6 replaced, one at a time"
+
+
+def test_those_that_an_operator_added_are_drained_with_their_group() -> None:
+    """A reload would end more workers than were announced."""
+    (row,) = plan_of(daemon(WEB), daemon(), web=6).rows
+    assert (row.mark, row.key, row.effect) == ("-", "6 workers", "drained")
